@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What differs between kernels, asked of the running kernel's BTF and never of its version number.
+ * A type named x___y is the kernel's x as it is on some kernels: libbpf ignores the suffix, and the
+ * members that it does not find there "do not exist" and are not read.
+ */
+#ifndef __COMPAT_BPF_H__
+#define __COMPAT_BPF_H__
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/* Linux commit f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter") (in v6.2). */
+struct percpu_counter___rss {
+	s64 count;
+};
+
+struct mm_struct___rss_percpu {
+	struct percpu_counter___rss rss_stat[4];
+};
+
+/* Before it: four atomic counters. */
+struct atomic_long___rss {
+	s64 counter;
+};
+
+struct mm_rss_stat___atomic {
+	struct atomic_long___rss count[4];
+};
+
+struct mm_struct___rss_atomic {
+	struct mm_rss_stat___atomic rss_stat;
+};
+
+/* One pointer for each controller, and how many there are depends on the kernel's build. */
+struct css_set___one {
+	struct cgroup_subsys_state *subsys[1];
+};
+
+/* task_lock(): with PREEMPT_RT it is another kind of lock, and without SMP it has no state. */
+struct task_struct___spinning {
+	struct {
+		struct {
+			struct {
+				struct {
+					int counter;
+				} val;
+			} raw_lock;
+		} rlock;
+	} alloc_lock;
+};
+
+#pragma clang attribute pop
+
+/* Size of a page in bytes, read off a structure whose two counters stand on a page each. */
+static __always_inline u64 compat_page_bytes(void)
+{
+	return bpf_core_field_offset(struct bpf_ringbuf, producer_pos) -
+	       bpf_core_field_offset(struct bpf_ringbuf, consumer_pos);
+}
+
+/*
+ * Size of a kernel stack in bytes: 16 KiB on x86-64 and arm64, but never less than a page. (Kernels
+ * built with KASAN have more.)
+ */
+static __always_inline u64 compat_thread_bytes(void)
+{
+	u64 page_bytes = compat_page_bytes();
+
+	return page_bytes > 16384 ? page_bytes : 16384;
+}
+
+static __always_inline s64 compat_positive(s64 count)
+{
+	return count > 0 ? count : 0;
+}
+
+/*
+ * Memory of an address space in pages, resident and swapped: the counters of file, anonymous, swap
+ * and shmem pages, without what each CPU has not added to them yet (a few dozen pages).
+ */
+static __always_inline s64 compat_mm_pages(struct mm_struct *mm)
+{
+	struct mm_struct___rss_percpu *percpu = (void *)mm;
+	struct mm_struct___rss_atomic *atomic = (void *)mm;
+
+	if (bpf_core_field_exists(percpu->rss_stat[0].count))
+		return compat_positive(BPF_CORE_READ(percpu, rss_stat[0].count)) +
+		       compat_positive(BPF_CORE_READ(percpu, rss_stat[1].count)) +
+		       compat_positive(BPF_CORE_READ(percpu, rss_stat[2].count)) +
+		       compat_positive(BPF_CORE_READ(percpu, rss_stat[3].count));
+	if (bpf_core_field_exists(atomic->rss_stat.count[0].counter))
+		return compat_positive(BPF_CORE_READ(atomic, rss_stat.count[0].counter)) +
+		       compat_positive(BPF_CORE_READ(atomic, rss_stat.count[1].counter)) +
+		       compat_positive(BPF_CORE_READ(atomic, rss_stat.count[2].counter)) +
+		       compat_positive(BPF_CORE_READ(atomic, rss_stat.count[3].counter));
+	return 0;
+}
+
+/* Whether somebody holds task_lock(task); true where the kernel does not tell. */
+static __always_inline bool compat_task_locked(struct task_struct *task)
+{
+	struct task_struct___spinning *spinning = (void *)task;
+
+	if (!bpf_core_field_exists(spinning->alloc_lock.rlock.raw_lock.val.counter))
+		return true;
+	return BPF_CORE_READ(spinning, alloc_lock.rlock.raw_lock.val.counter) != 0;
+}
+
+/*
+ * Directory of a task in the hierarchy of the memory controller, on cgroup v1 and v2 alike; NULL on
+ * a kernel without that controller.
+ */
+static __always_inline struct kernfs_node *compat_memory_cgroup(struct task_struct *task)
+{
+	struct cgroup_subsys_state *state = 0;
+	void *subsys;
+
+	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
+		return 0;
+	subsys = (void *)BPF_CORE_READ(task, cgroups) +
+		 bpf_core_field_offset(struct css_set___one, subsys) +
+		 bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id) * sizeof(state);
+	bpf_probe_read_kernel(&state, sizeof(state), subsys);
+	return BPF_CORE_READ(state, cgroup, kn);
+}
+
+/*
+ * The task with this id in the initial pid namespace, or NULL: the way of the kernel's own
+ * find_task_by_pid_ns(), down the radix tree of the namespace, which every task's pid leads to.
+ */
+static __always_inline struct task_struct *compat_find_task(u32 pid)
+{
+	struct task_struct *current = (void *)bpf_get_current_task();
+	struct pid *found = BPF_CORE_READ(current, thread_pid);
+	struct upid *initial;
+	struct pid_namespace *ns = 0;
+	void *first;
+	u64 entry;
+
+	if (!bpf_core_field_exists(struct pid_namespace, idr) ||
+	    !bpf_core_field_exists(struct task_struct, pid_links))
+		return 0;
+	initial = (void *)found + bpf_core_field_offset(struct pid, numbers);
+	bpf_core_read(&ns, sizeof(ns), &initial->ns);
+	entry = (u64)BPF_CORE_READ(ns, idr.idr_rt.xa_head);
+	for (int level = 0; level < 6; level++) {
+		struct xa_node *node = (void *)(entry - 2);
+		u64 slot;
+
+		/* The low bits 10 mark an inner node, 00 a leaf. */
+		if ((entry & 3) != 2)
+			break;
+		slot = (u64)pid >> (BPF_CORE_READ(node, shift) & 31);
+		slot &= bpf_core_field_size(struct xa_node, slots) / sizeof(void *) - 1;
+		entry = 0;
+		bpf_probe_read_kernel(&entry, sizeof(entry),
+				      (void *)node + bpf_core_field_offset(struct xa_node, slots) +
+					      slot * sizeof(void *));
+	}
+	if (!entry || entry & 3)
+		return 0;
+	found = (void *)entry;
+	/* The first of the lists of tasks is that of PIDTYPE_PID, and so is the first of the links. */
+	first = BPF_CORE_READ(found, tasks[0].first);
+	if (!first)
+		return 0;
+	return first - bpf_core_field_offset(struct task_struct, pid_links);
+}
+
+#endif /* __COMPAT_BPF_H__ */
