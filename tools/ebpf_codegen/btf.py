@@ -1,0 +1,451 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BTF, read into frozen records.
+
+`read(data)` decodes one `.BTF` section (or `/sys/kernel/btf/vmlinux`). Types refer to each other by id, as in the
+format; id 0 is void. All offsets and sizes are checked before they are used, so damaged input ends in `BtfError`.
+
+Source: Linux include/uapi/linux/btf.h, Documentation/bpf/btf.rst. Both the 24-byte header and the 32-byte one (with a
+layout section) are read, and both widths of the kind and count fields of `info`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from .errors import BtfError
+
+__all__ = [
+    "Array",
+    "Btf",
+    "BtfType",
+    "Datasec",
+    "DeclTag",
+    "Enum",
+    "Float",
+    "Func",
+    "FuncProto",
+    "Fwd",
+    "Int",
+    "Member",
+    "Modifier",
+    "Ptr",
+    "SectionVariable",
+    "Struct",
+    "Typedef",
+    "Var",
+    "Void",
+    "read",
+]
+
+_MAGIC: Final = 0xEB9F
+_MIN_HEADER: Final = 24
+_MAX_DEPTH: Final = 64  # longest chain of typedefs, modifiers and arrays that is followed
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """The type with id 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Int:
+    """An integer, a bool or a char; *bits* is smaller than 8 * *size* for old-style bitfields."""
+
+    name: str
+    size: int
+    signed: bool
+    is_bool: bool
+    bit_offset: int
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ptr:
+    """A pointer to the type *target*."""
+
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """*count* elements of type *element*; 0 for a flexible array."""
+
+    element: int
+    index: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a struct or union; *bits* is 0 for an ordinary member, else the width of the bitfield."""
+
+    name: str
+    type: int
+    bit_offset: int
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Struct:
+    """A struct or a union; an anonymous one has an empty name."""
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+    is_union: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Enum:
+    """An enum of 1, 2, 4 or 8 bytes with its enumerators in order of declaration."""
+
+    name: str
+    size: int
+    signed: bool
+    values: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fwd:
+    """A struct or union that was only declared."""
+
+    name: str
+    is_union: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Typedef:
+    """Another name for *target*."""
+
+    name: str
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Modifier:
+    """const, volatile, restrict, or a type tag (then *tag* is its text) on *target*."""
+
+    kind: str
+    target: int
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Func:
+    """A function or BPF program; *linkage* is 0 static, 1 global, 2 extern."""
+
+    name: str
+    proto: int
+    linkage: int
+
+
+@dataclass(frozen=True, slots=True)
+class FuncProto:
+    """A function's return type and its (name, type) parameters."""
+
+    returns: int
+    parameters: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Var:
+    """A global or static variable; *linkage* is 0 static, 1 global, 2 extern. *type* is 0 for _Atomic ones."""
+
+    name: str
+    type: int
+    linkage: int
+
+
+@dataclass(frozen=True, slots=True)
+class SectionVariable:
+    """Where a variable stands in its section; clang leaves the offset of global ones 0 (the symbol has it)."""
+
+    var: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Datasec:
+    """A data section; clang leaves its size 0 (the ELF section header has it)."""
+
+    name: str
+    size: int
+    variables: tuple[SectionVariable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Float:
+    """A floating point number."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeclTag:
+    """`btf_decl_tag(text)` on type, variable or function *target*, or on its member or argument *component*."""
+
+    text: str
+    target: int
+    component: int
+
+
+BtfType = (
+    Void
+    | Int
+    | Ptr
+    | Array
+    | Struct
+    | Enum
+    | Fwd
+    | Typedef
+    | Modifier
+    | Func
+    | FuncProto
+    | Var
+    | Datasec
+    | Float
+    | DeclTag
+)
+
+_MODIFIERS: Final = {9: "volatile", 10: "const", 11: "restrict", 18: "type_tag"}
+
+
+class Btf:
+    """The decoded types of one BTF blob; `types[i]` has id i."""
+
+    def __init__(self, types: tuple[BtfType, ...], byte_order: str, source: str) -> None:
+        self.types = types
+        self.byte_order = byte_order
+        self.source = source
+
+    def __getitem__(self, type_id: int) -> BtfType:
+        return self.types[type_id]
+
+    def strip(self, type_id: int) -> int:
+        """Return the id behind modifiers (const, volatile, restrict, type tags), typedefs kept."""
+        return self._follow(type_id, Modifier)
+
+    def resolve(self, type_id: int) -> int:
+        """Return the id behind modifiers and typedefs.
+
+        Raises:
+            BtfError: The chain is longer than any compiler makes, that is, a cycle.
+        """
+        return self._follow(type_id, Modifier, Typedef)
+
+    def size(self, type_id: int) -> int:
+        """Return the size in bytes of a type; void, functions and forward declarations have size 0."""
+        count = 1
+        for _ in range(_MAX_DEPTH):
+            resolved = self.types[self.resolve(type_id)]
+            match resolved:
+                case Array():
+                    count *= resolved.count
+                    type_id = resolved.element
+                case Int() | Struct() | Enum() | Float() | Datasec():
+                    return count * resolved.size
+                case Ptr():
+                    return count * 8
+                case _:
+                    return 0
+        raise BtfError(f"{self.source}: type {type_id}: arrays nest deeper than {_MAX_DEPTH} levels.")
+
+    def find(self, kind: type[BtfType], name: str) -> int | None:
+        """Return the id of the first type of this kind and name."""
+        for type_id, item in enumerate(self.types):
+            if isinstance(item, kind) and getattr(item, "name", None) == name:
+                return type_id
+        return None
+
+    def _follow(self, type_id: int, *kinds: type[Modifier] | type[Typedef]) -> int:
+        start = type_id
+        for _ in range(_MAX_DEPTH):
+            item = self.types[type_id]
+            if not isinstance(item, kinds):
+                return type_id
+            type_id = item.target
+        raise BtfError(f"{self.source}: type {start}: its typedefs and modifiers form a cycle.")
+
+
+class _Reader:
+    """One pass over a blob; keeps the offset so that every complaint can name it."""
+
+    def __init__(self, data: bytes, source: str) -> None:
+        self.data = data
+        self.source = source
+        self.order = ""
+        self.strings = b""
+        self.offset = 0
+
+    def fail(self, offset: int, reason: str) -> BtfError:
+        return BtfError(f"{self.source}: .BTF, byte {offset}: {reason}.")
+
+    def header(self) -> tuple[int, int]:
+        """Check the header, keep the strings, and return start and end of the type section."""
+        if len(self.data) < _MIN_HEADER:
+            raise self.fail(0, f"{len(self.data)} bytes are too few for a header of {_MIN_HEADER}")
+        for order in "<>":
+            if struct.unpack_from(order + "H", self.data)[0] == _MAGIC:
+                self.order = order
+                break
+        else:
+            raise self.fail(0, f"magic number {self.data[:2].hex()} is not {_MAGIC:x}")
+        version, _flags, header_size, type_off, type_len, str_off, str_len = struct.unpack_from(
+            self.order + "BBIIIII", self.data, 2
+        )
+        if version != 1:
+            raise self.fail(2, f"version {version} is not 1")
+        size = len(self.data)
+        if not _MIN_HEADER <= header_size <= size:
+            raise self.fail(4, f"header size {header_size} does not fit the section of {size} bytes")
+        if header_size + type_off + type_len > size:
+            raise self.fail(8, f"types end at {header_size + type_off + type_len}, after the section ({size})")
+        if header_size + str_off + str_len > size:
+            raise self.fail(16, f"strings end at {header_size + str_off + str_len}, after the section ({size})")
+        start = header_size + str_off
+        self.strings = self.data[start : start + str_len]
+        if not self.strings or self.strings[0] or self.strings[-1]:
+            raise self.fail(start, "the string section does not begin and end with a NUL byte")
+        return header_size + type_off, header_size + type_off + type_len
+
+    def string(self, offset: int) -> str:
+        if offset >= len(self.strings):
+            raise self.fail(self.offset, f"string offset {offset} is outside the {len(self.strings)} bytes of strings")
+        return self.strings[offset : self.strings.index(b"\0", offset)].decode("utf-8", "backslashreplace")
+
+    def read(self) -> Btf:
+        start, end = self.header()
+        unpack_head = struct.Struct(self.order + "III").unpack_from
+        types: list[BtfType] = [Void()]
+        self.offset = start
+        while self.offset < end:
+            if self.offset + 12 > end:
+                raise self.fail(self.offset, f"type {len(types)} is cut off")
+            name_off, info, size_or_type = unpack_head(self.data, self.offset)
+            item, length = self.one(len(types), self.string(name_off), info, size_or_type, end - self.offset - 12)
+            types.append(item)
+            self.offset += 12 + length
+        self.check_references(types)
+        return Btf(tuple(types), "little" if self.order == "<" else "big", self.source)
+
+    def words(self, type_id: int, count: int, room: int) -> tuple[int, ...]:
+        """Return *count* 32-bit words that follow the type's head."""
+        if 4 * count > room:
+            raise self.fail(self.offset, f"type {type_id} needs {4 * count} more bytes, {room} are left")
+        return struct.unpack_from(f"{self.order}{count}I", self.data, self.offset + 12)
+
+    def one(self, type_id: int, name: str, info: int, extra: int, room: int) -> tuple[BtfType, int]:
+        """Decode one type; *extra* is its size or type field. Return it and the length of its payload."""
+        kind, flag, vlen = info >> 24 & 0x7F, bool(info >> 31), info & 0xFFFFFF
+        match kind:
+            case 1:
+                (word,) = self.words(type_id, 1, room)
+                encoding = word >> 24 & 0xF
+                return Int(name, extra, bool(encoding & 1), bool(encoding & 4), word >> 16 & 0xFF, word & 0xFF), 4
+            case 2:
+                return Ptr(extra), 0
+            case 3:
+                element, index, count = self.words(type_id, 3, room)
+                return Array(element, index, count), 12
+            case 4 | 5:
+                words = self.words(type_id, 3 * vlen, room)
+                members = tuple(
+                    Member(
+                        self.string(words[i]),
+                        words[i + 1],
+                        words[i + 2] & 0xFFFFFF if flag else words[i + 2],
+                        words[i + 2] >> 24 if flag else 0,
+                    )
+                    for i in range(0, 3 * vlen, 3)
+                )
+                return Struct(name, extra, members, kind == 5), 12 * vlen
+            case 6:
+                words = self.words(type_id, 2 * vlen, room)
+                return Enum(name, extra, flag, self.enumerators(words[::2], words[1::2], 32, flag)), 8 * vlen
+            case 7:
+                return Fwd(name, flag), 0
+            case 8:
+                return Typedef(name, extra), 0
+            case 9 | 10 | 11 | 18:
+                return Modifier(_MODIFIERS[kind], extra, name), 0
+            case 12:
+                return Func(name, extra, vlen), 0
+            case 13:
+                words = self.words(type_id, 2 * vlen, room)
+                pairs = zip(words[::2], words[1::2], strict=True)
+                return FuncProto(extra, tuple((self.string(n), t) for n, t in pairs)), 8 * vlen
+            case 14:
+                (linkage,) = self.words(type_id, 1, room)
+                return Var(name, extra, linkage), 4
+            case 15:
+                words = self.words(type_id, 3 * vlen, room)
+                variables = tuple(SectionVariable(*words[i : i + 3]) for i in range(0, 3 * vlen, 3))
+                return Datasec(name, extra, variables), 12 * vlen
+            case 16:
+                return Float(name, extra), 0
+            case 17:
+                (component,) = self.words(type_id, 1, room)
+                return DeclTag(name, extra, component - (1 << 32) if component >> 31 else component), 4
+            case 19:
+                words = self.words(type_id, 3 * vlen, room)
+                values = [low | high << 32 for low, high in zip(words[1::3], words[2::3], strict=True)]
+                return Enum(name, extra, flag, self.enumerators(words[::3], values, 64, flag)), 12 * vlen
+            case _:
+                raise self.fail(self.offset, f"type {type_id} has the unknown kind {kind}")
+
+    def enumerators(
+        self, names: tuple[int, ...], values: tuple[int, ...] | list[int], bits: int, signed: bool
+    ) -> tuple[tuple[str, int], ...]:
+        return tuple(
+            (self.string(name), value - (1 << bits) if signed and value >> (bits - 1) else value)
+            for name, value in zip(names, values, strict=True)
+        )
+
+    def check_references(self, types: list[BtfType]) -> None:
+        """Refuse ids beyond the last type, so that no later look-up can fail."""
+        last = len(types) - 1
+        for type_id, item in enumerate(types):
+            for reference in _references(item):
+                if reference > last:
+                    raise BtfError(
+                        f"{self.source}: .BTF, type {type_id}: it refers to type {reference}, but the last is {last}."
+                    )
+
+
+def _references(item: BtfType) -> tuple[int, ...]:
+    """Return the ids that a type refers to."""
+    match item:
+        case Ptr() | Typedef() | Modifier() | DeclTag():
+            return (item.target,)
+        case Array():
+            return (item.element, item.index)
+        case Struct():
+            return tuple(member.type for member in item.members)
+        case Func():
+            return (item.proto,)
+        case FuncProto():
+            return (item.returns, *(parameter for _, parameter in item.parameters))
+        case Var():
+            return (item.type,)
+        case Datasec():
+            return tuple(variable.var for variable in item.variables)
+        case _:
+            return ()
+
+
+def read(data: bytes, source: str = "BTF") -> Btf:
+    """Decode one BTF blob.
+
+    Args:
+        data: The bytes of a `.BTF` section, in either byte order.
+        source: The name that error messages begin with, usually the file.
+    Returns:
+        The types, in order of their ids.
+    Raises:
+        BtfError: The blob is truncated, corrupt, or of a kind unknown to this reader; names the byte offset.
+    """
+    return _Reader(data, source).read()

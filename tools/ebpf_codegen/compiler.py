@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding clang and compiling BPF C to CO-RE objects.
+
+An installed clang of 16 or newer is preferred; else the clang inside the `ziglang` wheel serves. clang 14 and 15 are
+refused because they truncate 64-bit enumerators in BTF.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .errors import CompilerError
+
+__all__ = ["ARCHITECTURES", "MINIMUM_CLANG", "Compiler", "compile_object", "find_clang", "find_compiler"]
+
+MINIMUM_CLANG: Final = 16
+ZIGLANG: Final = "ziglang==0.15.2"
+
+# Wheel architecture -> the name that libbpf's bpf_tracing.h knows.
+ARCHITECTURES: Final = {"x86_64": "x86", "arm64": "arm64"}
+
+_FLAGS: Final = ("-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-Wall", "-Werror")
+_HEADER: Final = "bpf/bpf_helpers.h"
+_SYSTEM_INCLUDES: Final = (Path("/usr/include"), Path("/usr/local/include"))
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """A clang driver: the command that runs it and its major version."""
+
+    command: tuple[str, ...]
+    major: int
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.command)} (clang {self.major})"
+
+
+def find_clang() -> Compiler | None:
+    """Return an installed clang of at least `MINIMUM_CLANG`, or None; `EBPF_CLANG` alone decides where set.
+
+    Raises:
+        CompilerError: `EBPF_CLANG` names something that is not a clang of at least `MINIMUM_CLANG`.
+    """
+    chosen = os.environ.get("EBPF_CLANG")
+    if chosen:
+        compiler = _probe((chosen,))
+        if compiler is None:
+            raise CompilerError(
+                f"use EBPF_CLANG={chosen}: it does not answer like clang. Name a clang of {MINIMUM_CLANG} or newer."
+            )
+        if compiler.major < MINIMUM_CLANG:
+            raise CompilerError(
+                f"use EBPF_CLANG={chosen}: clang {compiler.major} is too old (it truncates 64-bit enumerators). "
+                f"Name a clang of {MINIMUM_CLANG} or newer."
+            )
+        return compiler
+    for path in _installed():
+        compiler = _probe((path,))
+        if compiler is not None and compiler.major >= MINIMUM_CLANG:
+            return compiler
+    return None
+
+
+def find_compiler() -> Compiler:
+    """Return the clang to build with: an installed one, else the one of the `ziglang` package.
+
+    Raises:
+        CompilerError: There is neither; the text says how to get one.
+    """
+    compiler = find_clang()
+    if compiler is None and importlib.util.find_spec("ziglang") is not None:
+        compiler = _probe((sys.executable, "-m", "ziglang", "clang"))
+    if compiler is None:
+        raise CompilerError(
+            f"find a BPF compiler: no clang of {MINIMUM_CLANG} or newer on PATH or in /usr/lib/llvm-*. "
+            f"Install one (apt install clang-16, dnf install clang) or run pip install '{ZIGLANG}', "
+            "or set EBPF_CLANG."
+        )
+    return compiler
+
+
+def _installed() -> Iterator[str]:
+    """Yield clang commands: plain `clang` first, then the newest versioned ones."""
+    plain = shutil.which("clang")
+    if plain:
+        yield plain
+    versioned: dict[int, str] = {}
+    for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        for path in Path(directory or ".").glob("clang-[0-9]*"):
+            match = re.fullmatch(r"clang-(\d+)", path.name)
+            if match and os.access(path, os.X_OK):
+                versioned.setdefault(int(match[1]), str(path))
+    for path in Path("/usr/lib").glob("llvm-*/bin/clang"):
+        match = re.fullmatch(r"llvm-(\d+)", path.parent.parent.name)
+        if match and os.access(path, os.X_OK):
+            versioned.setdefault(int(match[1]), str(path))
+    for major in sorted(versioned, reverse=True):
+        yield versioned[major]
+
+
+def _probe(command: tuple[str, ...]) -> Compiler | None:
+    """Ask a driver for its version; None if it is no clang."""
+    try:
+        run = subprocess.run((*command, "--version"), capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.search(r"clang version (\d+)", run.stdout)
+    return Compiler(command, int(match[1])) if match and run.returncode == 0 else None
+
+
+def find_headers(include: Iterable[Path]) -> Path:
+    """Return the directory that holds libbpf's `bpf/bpf_helpers.h`.
+
+    Raises:
+        CompilerError: It is in none of *include* and not in the system's include directories.
+    """
+    for directory in (*include, *_SYSTEM_INCLUDES):
+        if (directory / _HEADER).is_file():
+            return directory
+    raise CompilerError(
+        f"find libbpf's header {_HEADER}: it is not installed. "
+        "Install libbpf's headers (apt install libbpf-dev, dnf install libbpf-devel)."
+    )
+
+
+def compile_object(
+    compiler: Compiler,
+    source: Path,
+    output: Path,
+    architecture: str,
+    include: Iterable[Path] = (),
+    depfile: Path | None = None,
+) -> None:
+    """Compile one BPF C file to a CO-RE object with DWARF and BTF, independent of where it is compiled.
+
+    Args:
+        source: The `.bpf.c` file.
+        output: The object to write; its directory exists.
+        architecture: A key of `ARCHITECTURES`.
+        include: Directories searched after the source's own.
+        depfile: Where to write make-style dependencies, if wanted.
+    Raises:
+        CompilerError: clang refused the source; carries clang's own message.
+    """
+    include = tuple(include)
+    headers = find_headers(include)
+    directories = dict.fromkeys((source.parent, *include, headers))
+    maps = [f"-ffile-prefix-map={directory}/=" for directory in directories if directory != headers]
+    command = [
+        *compiler.command,
+        *_FLAGS,
+        f"-D__TARGET_ARCH_{ARCHITECTURES[architecture]}",
+        *maps,
+        f"-ffile-prefix-map={headers}/=libbpf/",
+        "-fdebug-compilation-dir=.",
+        *(f"-I{directory}" for directory in directories if directory != headers),
+        f"-isystem{headers}",
+        *(("-MD", "-MF", str(depfile), "-MT", str(output)) if depfile else ()),
+        "-c",
+        str(source),
+        "-o",
+        str(output),
+    ]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise CompilerError(f"compile {source}: {compiler.command[0]} did not start, {error.strerror}.") from error
+    if run.returncode:
+        raise CompilerError(
+            f"compile {source} for {architecture} with {compiler}: clang refused it.\n{run.stderr.strip()}"
+        )

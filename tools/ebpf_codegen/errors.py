@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What code generation refuses, and why.
+
+CodegenError
+├── CompilerError    no usable clang, or clang refused the source
+├── ElfError         the object file is damaged or not a BPF object
+├── BtfError         the type information is damaged
+├── UnsupportedError valid C that has no Python form yet
+└── DriftError       the checked-in bindings differ from the generated ones
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BtfError",
+    "CodegenError",
+    "CompilerError",
+    "DriftError",
+    "ElfError",
+    "UnsupportedError",
+]
+
+
+class CodegenError(Exception):
+    """Base of every error of this package; its text names the thing, the reason and the remedy."""
+
+
+class CompilerError(CodegenError):
+    """No usable compiler was found, or the compiler refused the source."""
+
+
+class ElfError(CodegenError):
+    """The object file is truncated, corrupt, or not a little-endian or big-endian BPF ELF file."""
+
+
+class BtfError(CodegenError):
+    """The BTF type information of an object is damaged or missing."""
+
+
+class UnsupportedError(CodegenError):
+    """The object uses C for which no correct Python can be printed."""
+
+
+class DriftError(CodegenError):
+    """Checked-in bindings differ from what the sources generate; carries the diff."""
+
+    def __init__(self, message: str, diff: str) -> None:
+        super().__init__(message)
+        self.diff = diff

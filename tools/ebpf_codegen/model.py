@@ -1,0 +1,499 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a BPF object offers, as frozen records in output order.
+
+`build(elf, documentation)` is a pure function: the same object gives the same model, whichever compiler wrote it.
+Names are still C names; `render` turns them into Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from . import btf
+from .elf import Elf, Symbol
+from .errors import ElfError, UnsupportedError
+from .source import Documentation
+
+__all__ = [
+    "ArrayOf",
+    "EnumRef",
+    "EnumType",
+    "Map",
+    "Member",
+    "ObjectModel",
+    "Padding",
+    "Program",
+    "RecordRef",
+    "RecordType",
+    "Scalar",
+    "SectionModel",
+    "Text",
+    "ValueType",
+    "build",
+    "refuse_holes",
+]
+
+_RECORD_SECTION: Final = ".ringbuf_record"
+_RECORD_PREFIX: Final = "__ringbuf_record_"
+_VARIANT_TAG: Final = "variant:"
+_DATA_SECTIONS: Final = (".rodata", ".data", ".bss")
+
+# enum bpf_map_type of include/uapi/linux/bpf.h.
+_MAP_TYPES: Final = (
+    "UNSPEC", "HASH", "ARRAY", "PROG_ARRAY", "PERF_EVENT_ARRAY", "PERCPU_HASH", "PERCPU_ARRAY", "STACK_TRACE",
+    "CGROUP_ARRAY", "LRU_HASH", "LRU_PERCPU_HASH", "LPM_TRIE", "ARRAY_OF_MAPS", "HASH_OF_MAPS", "DEVMAP", "SOCKMAP",
+    "CPUMAP", "XSKMAP", "SOCKHASH", "CGROUP_STORAGE", "REUSEPORT_SOCKARRAY", "PERCPU_CGROUP_STORAGE", "QUEUE",
+    "STACK", "SK_STORAGE", "DEVMAP_HASH", "STRUCT_OPS", "RINGBUF", "INODE_STORAGE", "TASK_STORAGE",
+    "BLOOM_FILTER", "USER_RINGBUF", "CGRP_STORAGE", "ARENA", "INSN_ARRAY",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A number: *kind* is u8 … u128, s8 … s128, f32, f64, boolean or pointer."""
+
+    kind: str
+    size: int
+    c_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnumRef:
+    """A value of the enum with this C name."""
+
+    name: str
+    size: int
+    c_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRef:
+    """A struct with this C name."""
+
+    name: str
+    size: int
+    c_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A `char` array: NUL-terminated text unless it fills the array."""
+
+    size: int
+    c_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """A member named pad0, _pad1 …: zeroed, and no part of the record's value."""
+
+    size: int
+    c_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayOf:
+    """*count* elements in a row."""
+
+    element: ValueType
+    count: int
+    size: int
+    c_type: str
+
+
+ValueType = Scalar | EnumRef | RecordRef | Text | Padding | ArrayOf
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a record or one variable of a section."""
+
+    name: str
+    offset: int
+    type: ValueType
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnumType:
+    """An enum with (enumerator, value, documentation) in order of declaration."""
+
+    name: str
+    size: int
+    signed: bool
+    values: tuple[tuple[str, int, str], ...]
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordType:
+    """A struct, its members in layout order."""
+
+    name: str
+    c_name: str
+    size: int
+    members: tuple[Member, ...]
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A map; key and value are None where it has none, *value* is the record for a ring buffer."""
+
+    name: str
+    type: str
+    key: ValueType | None
+    value: ValueType | None
+    max_entries: int
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program: *section* without the `?`, *variants* it belongs to (none: it always loads)."""
+
+    name: str
+    section: str
+    autoload: bool
+    variants: tuple[str, ...]
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class SectionModel:
+    """A data section with its global variables."""
+
+    name: str
+    size: int
+    variables: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectModel:
+    """Everything that a bindings module shows of one object."""
+
+    name: str
+    byte_order: str
+    doc: str
+    enums: tuple[EnumType, ...]
+    records: tuple[RecordType, ...]
+    maps: tuple[Map, ...]
+    programs: tuple[Program, ...]
+    sections: tuple[SectionModel, ...]
+    variants: tuple[str, ...]
+
+
+def build(elf: Elf, name: str, documentation: Documentation) -> ObjectModel:
+    """Return the model of one object.
+
+    Args:
+        elf: The object as read.
+        name: The object's name, its file stem.
+        documentation: Comments of its source.
+    Raises:
+        UnsupportedError: A type on the object's public face has no Python form; names type and member.
+        ElfError: Symbols, sections and BTF contradict each other.
+    """
+    return _Builder(elf, name, documentation).build()
+
+
+def refuse_holes(model: ObjectModel) -> None:
+    """Refuse implicit padding in records, whose bytes would leak or make equal keys unequal.
+
+    Raises:
+        UnsupportedError: Names the record, where its hole is, and the remedy.
+    """
+    for record in model.records:
+        end = 0
+        for member in record.members:
+            if member.offset > end:
+                raise _hole(record, end, member.offset - end, f"before member {member.name!r}")
+            end = max(end, member.offset + member.type.size)
+        if end < record.size:
+            raise _hole(record, end, record.size - end, "at its end")
+
+
+def _hole(record: RecordType, offset: int, size: int, where: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{record.c_name}: {size} bytes of implicit padding at offset {offset}, {where}. "
+        f"Order members by size or add `__u8 pad0[{size}];` and zero it."
+    )
+
+
+class _Builder:
+    def __init__(self, elf: Elf, name: str, documentation: Documentation) -> None:
+        self.elf = elf
+        self.btf = elf.btf
+        self.name = name
+        self.docs = documentation
+        self.enums: dict[str, EnumType] = {}
+        self.records: dict[str, RecordType] = {}
+        self.in_progress: list[str] = []
+        self.symbols = {symbol.name: symbol for symbol in elf.symbols}
+
+    def fail(self, where: str, reason: str, remedy: str) -> UnsupportedError:
+        return UnsupportedError(f"{self.elf.source}: {where}: {reason}. {remedy}")
+
+    def build(self) -> ObjectModel:
+        if self.elf.section("maps") is not None:
+            raise self.fail("section 'maps'", "legacy map definitions", 'Define maps in SEC(".maps") with BTF.')
+        maps = tuple(self.maps())
+        sections = tuple(self.sections())
+        programs = tuple(self.programs())
+        variants = dict.fromkeys(variant for program in programs for variant in program.variants)
+        return ObjectModel(
+            name=self.name,
+            byte_order=self.elf.byte_order,
+            doc=self.docs.file,
+            enums=tuple(sorted(self.enums.values(), key=lambda item: item.name)),
+            records=tuple(self.ordered_records()),
+            maps=maps,
+            programs=programs,
+            sections=sections,
+            variants=tuple(variants),
+        )
+
+    def ordered_records(self) -> Iterator[RecordType]:
+        """Yield records by name, but each after those it holds."""
+        done: set[str] = set()
+
+        def visit(name: str) -> Iterator[RecordType]:
+            if name in done:
+                return
+            done.add(name)
+            for member in self.records[name].members:
+                inner: ValueType = member.type
+                while isinstance(inner, ArrayOf):
+                    inner = inner.element
+                if isinstance(inner, RecordRef):
+                    yield from visit(inner.name)
+            yield self.records[name]
+
+        for name in sorted(self.records):
+            yield from visit(name)
+
+    # Types
+
+    def value(self, type_id: int, where: str) -> ValueType:
+        """Return the value type of a BTF type, noting the records and enums it needs."""
+        resolved = self.btf.resolve(type_id)
+        item = self.btf[resolved]
+        c_type = self.spell(type_id)
+        match item:
+            case btf.Int() if item.is_bool:
+                return Scalar("boolean", item.size, c_type)
+            case btf.Int() if item.size in (1, 2, 4, 8, 16) and item.bits == 8 * item.size:
+                return Scalar(f"{'s' if item.signed else 'u'}{8 * item.size}", item.size, c_type)
+            case btf.Float() if item.size in (4, 8):
+                return Scalar(f"f{8 * item.size}", item.size, c_type)
+            case btf.Ptr():
+                return Scalar("pointer", 8, c_type)
+            case btf.Enum() if item.name:
+                self.note_enum(item)
+                return EnumRef(item.name, item.size, c_type)
+            case btf.Enum():
+                return Scalar(f"{'s' if item.signed else 'u'}{8 * item.size}", item.size, c_type)
+            case btf.Array():
+                return self.array(item, c_type, where)
+            case btf.Struct() if not item.is_union:
+                name = item.name or self.typedef_name(type_id)
+                if not name:
+                    raise self.fail(where, "an anonymous struct has no Python form yet", "Give it a tag.")
+                self.note_record(name, f"struct {item.name}" if item.name else name, item)
+                return RecordRef(name, item.size, c_type)
+            case btf.Struct():
+                raise self.fail(where, f"{c_type} has no Python form yet", "Use a struct with one member each.")
+            case _:
+                raise self.fail(where, f"{c_type or 'this type'} has no Python form", "Use a sized type.")
+
+    def array(self, item: btf.Array, c_type: str, where: str) -> ValueType:
+        if item.count == 0:
+            raise self.fail(where, "a flexible array has no Python form yet", "Give it a length.")
+        size = self.btf.size(item.element) * item.count
+        element = self.btf[self.btf.resolve(item.element)]
+        if isinstance(element, btf.Int) and element.name == "char" and element.size == 1:
+            return Text(size, c_type)
+        return ArrayOf(self.value(item.element, where), item.count, size, c_type)
+
+    def note_enum(self, item: btf.Enum) -> None:
+        self.enums.setdefault(
+            item.name,
+            EnumType(
+                item.name,
+                item.size,
+                item.signed,
+                tuple((n, v, self.docs.members.get((item.name, n), "")) for n, v in item.values),
+                self.docs.types.get(item.name, ""),
+            ),
+        )
+
+    def note_record(self, name: str, c_name: str, item: btf.Struct) -> None:
+        if name in self.records:
+            return
+        if name in self.in_progress:
+            raise self.fail(c_name, "it contains itself", "The BTF is damaged.")
+        self.in_progress.append(name)
+        members = tuple(self.members(name, c_name, item))
+        self.in_progress.pop()
+        self.records[name] = RecordType(name, c_name, item.size, members, self.docs.types.get(name, ""))
+
+    def members(self, name: str, c_name: str, item: btf.Struct) -> Iterator[Member]:
+        for member in item.members:
+            where = f"{c_name}, member {member.name!r}"
+            if member.bits or member.bit_offset % 8:
+                raise self.fail(where, "bitfields have no Python form yet", "Use a whole integer and mask it.")
+            if not member.name:
+                raise self.fail(where, "anonymous members have no Python form yet", "Give it a name.")
+            kind = self.value(member.type, where)
+            offset = member.bit_offset // 8
+            if offset + kind.size > item.size:
+                raise self.fail(where, f"it ends at byte {offset + kind.size} of {item.size}", "The BTF is damaged.")
+            stem = member.name.strip("_").rstrip("0123456789")
+            if stem == "pad" and isinstance(kind, ArrayOf | Scalar):
+                kind = Padding(kind.size, kind.c_type)
+            yield Member(member.name, offset, kind, self.docs.members.get((name, member.name), ""))
+
+    def typedef_name(self, type_id: int) -> str:
+        item = self.btf[self.btf.strip(type_id)]
+        return item.name if isinstance(item, btf.Typedef) else ""
+
+    def spell(self, type_id: int) -> str:
+        """Return the type as C spells it, for documentation."""
+        item = self.btf[self.btf.strip(type_id)]
+        match item:
+            case btf.Ptr():
+                return f"{self.spell(item.target) or 'void'} *"
+            case btf.Array():
+                return f"{self.spell(item.element)}[{item.count}]"
+            case btf.Struct():
+                return f"{'union' if item.is_union else 'struct'} {item.name}".strip()
+            case btf.Fwd():
+                return f"{'union' if item.is_union else 'struct'} {item.name}"
+            case btf.Enum():
+                return f"enum {item.name}".strip()
+            case btf.Int() | btf.Float() | btf.Typedef():
+                return item.name
+            case btf.FuncProto():
+                return "function"
+            case _:
+                return ""
+
+    # Maps
+
+    def maps(self) -> Iterator[Map]:
+        records = dict(self.record_bindings())
+        section = self.datasec(".maps")
+        found = []
+        for variable in section.variables if section else ():
+            var = self.btf[variable.var]
+            if isinstance(var, btf.Var):
+                found.append((self.symbol(var.name).offset, var))
+        for _, var in sorted(found, key=lambda pair: pair[0]):
+            yield self.map(var, records.pop(var.name, None))
+        for name in records:
+            raise self.fail(f"RINGBUF_RECORD({name}, …)", "there is no map of this name", "Name a map of this object.")
+
+    def record_bindings(self) -> Iterator[tuple[str, int]]:
+        """Yield (map, type id) for each RINGBUF_RECORD."""
+        section = self.datasec(_RECORD_SECTION)
+        for variable in section.variables if section else ():
+            var = self.btf[variable.var]
+            if not isinstance(var, btf.Var) or not var.name.startswith(_RECORD_PREFIX):
+                continue
+            pointer = self.btf[self.btf.resolve(var.type)]
+            if not isinstance(pointer, btf.Ptr):
+                raise self.fail(f"{_RECORD_SECTION}, {var.name}", "it is no pointer", "Use RINGBUF_RECORD(map, type).")
+            yield var.name.removeprefix(_RECORD_PREFIX), pointer.target
+
+    def map(self, var: btf.Var, record: int | None) -> Map:
+        where = f"map {var.name!r}"
+        definition = self.btf[self.btf.resolve(var.type)]
+        if not isinstance(definition, btf.Struct):
+            raise self.fail(where, "its definition is no struct", 'Define it as in SEC(".maps").')
+        numbers: dict[str, int] = {}
+        types: dict[str, int] = {}
+        for member in definition.members:
+            pointer = self.btf[self.btf.resolve(member.type)]
+            if not isinstance(pointer, btf.Ptr):
+                continue
+            target = self.btf[self.btf.resolve(pointer.target)]
+            if member.name in ("key", "value"):
+                types[member.name] = pointer.target
+            elif isinstance(target, btf.Array):
+                numbers[member.name] = target.count
+        kind = numbers.get("type", 0)
+        if not 0 < kind < len(_MAP_TYPES):
+            raise self.fail(where, f"map type {kind} is unknown", "Set __uint(type, BPF_MAP_TYPE_…).")
+        if record is not None and "value" in types and self.btf.resolve(types["value"]) != self.btf.resolve(record):
+            raise self.fail(where, "RINGBUF_RECORD and __type(value, …) name different types", "Keep one of them.")
+        value = record if record is not None else types.get("value")
+        return Map(
+            var.name,
+            _MAP_TYPES[kind],
+            self.value(types["key"], f"{where}, key") if "key" in types else self.sized(numbers.get("key_size", 0)),
+            self.value(value, f"{where}, value") if value is not None else self.sized(numbers.get("value_size", 0)),
+            numbers.get("max_entries", 0),
+            self.docs.variables.get(var.name, ""),
+        )
+
+    @staticmethod
+    def sized(size: int) -> ValueType | None:
+        """Return bytes for a key or value of which only the size is known."""
+        return ArrayOf(Scalar("u8", 1, "__u8"), size, size, f"__u8[{size}]") if size else None
+
+    # Variables
+
+    def sections(self) -> Iterator[SectionModel]:
+        for name in _DATA_SECTIONS:
+            section = self.datasec(name)
+            index = self.elf.section(name)
+            if section is None or index is None:
+                continue
+            variables = sorted(self.variables(section, name), key=lambda variable: variable.offset)
+            if variables:
+                yield SectionModel(name, self.elf.sections[index].size, tuple(variables))
+
+    def variables(self, section: btf.Datasec, name: str) -> Iterator[Member]:
+        for variable in section.variables:
+            var = self.btf[variable.var]
+            if not isinstance(var, btf.Var) or var.linkage != 1:
+                continue
+            symbol = self.symbol(var.name)
+            if symbol.is_global:
+                kind = self.value(var.type, f"{name}, variable {var.name!r}")
+                yield Member(var.name, symbol.offset, kind, self.docs.variables.get(var.name, ""))
+
+    def symbol(self, name: str) -> Symbol:
+        if name not in self.symbols:
+            raise ElfError(f"read {self.elf.source}: BTF has a variable {name!r} that no symbol defines.")
+        return self.symbols[name]
+
+    def datasec(self, name: str) -> btf.Datasec | None:
+        found = self.btf.find(btf.Datasec, name)
+        item = self.btf[found] if found is not None else None
+        return item if isinstance(item, btf.Datasec) else None
+
+    # Programs
+
+    def programs(self) -> Iterator[Program]:
+        variants = self.variant_tags()
+        functions = [s for s in self.elf.symbols if s.kind == "func" and 0 < s.section < len(self.elf.sections)]
+        for symbol in sorted(functions, key=lambda s: (s.section, s.offset)):
+            section = self.elf.sections[symbol.section]
+            if not section.executable or section.name == ".text" or not symbol.is_global:
+                continue
+            name = section.name.removeprefix("?")
+            doc = self.docs.functions.get(symbol.name, "")
+            yield Program(symbol.name, name, name == section.name, variants.get(symbol.name, ()), doc)
+
+    def variant_tags(self) -> dict[str, tuple[str, ...]]:
+        """Return the variants of each program, in order of the tags in BTF sorted by name for stability."""
+        found: dict[str, list[str]] = {}
+        for item in self.btf.types:
+            if isinstance(item, btf.DeclTag) and item.component == -1 and item.text.startswith(_VARIANT_TAG):
+                function = self.btf[item.target]
+                if isinstance(function, btf.Func):
+                    found.setdefault(function.name, []).append(item.text.removeprefix(_VARIANT_TAG))
+        return {name: tuple(sorted(tags)) for name, tags in found.items()}

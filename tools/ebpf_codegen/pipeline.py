@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From one `.bpf.c` to its bindings and embedded files: what `tools/regen` and a wheel build both run."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from . import elf, model
+from .compiler import ARCHITECTURES, Compiler, compile_object
+from .errors import CodegenError, DriftError, UnsupportedError
+from .render import Origin, render
+from .source import document, flatten
+from .strip import strip
+
+__all__ = ["Built", "build_probe", "compare", "write_probe"]
+
+SUFFIX: Final = ".bpf.c"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """One probe: its bindings, its stripped objects by architecture, its flattened source, the files it came from."""
+
+    name: str
+    module: str
+    objects: dict[str, bytes]
+    flattened: str
+    dependencies: tuple[Path, ...]
+
+    def embedded(self) -> dict[str, bytes]:
+        """Return the files that a package carries beside the module, by name, the list of digests last."""
+        files = {f"{self.name}.{architecture}.bpf.o": data for architecture, data in self.objects.items()}
+        files[f"{self.name}.flat.c"] = self.flattened.encode()
+        lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()]
+        return {**files, f"{self.name}.sha256": "".join(lines).encode()}
+
+
+def build_probe(
+    source: Path,
+    compiler: Compiler,
+    include: Sequence[Path] = (),
+    architectures: Iterable[str] = tuple(ARCHITECTURES),
+) -> Built:
+    """Compile one source for each architecture and make its bindings.
+
+    Args:
+        source: `<name>.bpf.c`; the name becomes the module's.
+        compiler: From `find_compiler`.
+        include: Directories of headers, searched after the source's own.
+        architectures: Keys of `ARCHITECTURES`.
+    Raises:
+        CompilerError: clang refused the source.
+        UnsupportedError: The source uses C without a Python form, or a record with implicit padding.
+        CodegenError: A file cannot be read, or the architectures disagree about a layout.
+    """
+    if not source.name.endswith(SUFFIX):
+        raise CodegenError(f"build {source}: the name does not end in {SUFFIX}.")
+    name = source.name.removesuffix(SUFFIX)
+    include = tuple(directory for directory in include if directory.is_dir())
+    flattened = flatten(source, include)
+    documentation = document(flattened.text)
+    objects: dict[str, bytes] = {}
+    models: dict[str, model.ObjectModel] = {}
+    dependencies = set(flattened.files)
+    with tempfile.TemporaryDirectory(prefix="ebpf-codegen-") as scratch:
+        for architecture in architectures:
+            output = Path(scratch, f"{name}.o")
+            depfile = Path(scratch, f"{name}.d")
+            compile_object(compiler, source, output, architecture, include, depfile)
+            dependencies.update(_dependencies(depfile))
+            image = output.read_bytes()
+            models[architecture] = model.build(elf.parse(image, source.name), name, documentation)
+            objects[architecture] = strip(image)
+    first, *others = models.values()
+    for architecture, other in zip(list(models)[1:], others, strict=True):
+        if replace(other, doc=first.doc) != first:
+            raise UnsupportedError(
+                f"{source.name}: its types, maps or programs differ between {next(iter(models))} and {architecture}. "
+                "Make the public types independent of the architecture."
+            )
+    model.refuse_holes(first)
+    digest = hashlib.sha256(flattened.text.encode()).hexdigest()
+    origin = Origin(f"bpf/{source.name}", digest, f"tools/regen {name}")
+    return Built(name, render(first, origin), objects, flattened.text, tuple(sorted(dependencies)))
+
+
+def _dependencies(depfile: Path) -> Iterable[Path]:
+    """Return the prerequisites of a make-style dependency file."""
+    _, _, rest = depfile.read_text().replace("\\\n", " ").partition(": ")
+    return (Path(word.replace("\\ ", " ")) for word in rest.replace("\\ ", "\0").split())
+
+
+def compare(built: Built, directory: Path) -> None:
+    """Refuse bindings in *directory* that differ from the built ones.
+
+    Raises:
+        DriftError: They differ or are missing; carries a unified diff.
+    """
+    path = directory / f"{built.name}.py"
+    try:
+        present = path.read_text("utf-8")
+    except FileNotFoundError:
+        present = ""
+    except (OSError, UnicodeError) as error:
+        raise CodegenError(f"read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    if present != built.module:
+        diff = difflib.unified_diff(
+            present.splitlines(keepends=True), built.module.splitlines(keepends=True), str(path), "generated"
+        )
+        raise DriftError(
+            f"compare {path}: it is not what bpf/{built.name}{SUFFIX} generates. Run tools/regen {built.name}.",
+            "".join(diff),
+        )
+
+
+def write_probe(built: Built, directory: Path, *, embedded: bool) -> list[Path]:
+    """Write the module, and with *embedded* the files beside it, each whole or not at all.
+
+    Returns:
+        The paths whose content changed.
+    """
+    files = {f"{built.name}.py": built.module.encode(), **(built.embedded() if embedded else {})}
+    return [path for name, data in files.items() if write_file(path := directory / name, data)]
+
+
+def write_file(path: Path, data: bytes) -> bool:
+    """Replace a file atomically if its content differs; return whether it did.
+
+    Raises:
+        CodegenError: The file cannot be written.
+    """
+    try:
+        if path.is_file() and path.read_bytes() == data:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise CodegenError(f"write {path}: {error.strerror}.") from error
+    return True

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C source as text: flattened into one file, and searched for the comments that become documentation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from .errors import CodegenError
+
+__all__ = ["Documentation", "Flattened", "document", "flatten"]
+
+_INCLUDE: Final = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
+_KEPT: Final = re.compile(r"vmlinux\.h|bpf/")  # whoever compiles supplies the kernel's types and libbpf's headers
+
+
+@dataclass(frozen=True, slots=True)
+class Flattened:
+    """One source with the project's own headers inlined, and the files it was made from."""
+
+    text: str
+    files: tuple[Path, ...]
+
+
+def flatten(source: Path, include: Sequence[Path] = ()) -> Flattened:
+    """Inline every `#include "…"` that is found beside the source or in *include*, each file once.
+
+    `vmlinux.h`, `bpf/…` and includes in angle brackets stay. `#line` directives keep file names and line numbers, so
+    that compiler messages and verifier logs still name the original place.
+
+    Raises:
+        CodegenError: A file cannot be read.
+    """
+    files: list[Path] = []
+
+    def inline(path: Path, shown: str) -> Iterator[str]:
+        files.append(path)
+        try:
+            lines = path.read_text("utf-8").splitlines()
+        except (OSError, UnicodeError) as error:
+            raise CodegenError(f"read {path}: {getattr(error, 'strerror', None) or error}.") from error
+        yield f'#line 1 "{shown}"'
+        for number, line in enumerate(lines, 1):
+            match = _INCLUDE.match(line)
+            found = _locate(match[1], path.parent, include) if match and not _KEPT.match(match[1]) else None
+            if match is None or found is None:
+                yield line
+            elif found not in files:
+                yield from inline(found, match[1])
+                yield f'#line {number + 1} "{shown}"'
+            else:
+                yield ""
+
+    text = "\n".join(inline(source, source.name)) + "\n"
+    return Flattened(text, tuple(files))
+
+
+def _locate(name: str, beside: Path, include: Iterable[Path]) -> Path | None:
+    return next((d / name for d in (beside, *include) if (d / name).is_file()), None)
+
+
+@dataclass(slots=True)
+class Documentation:
+    """Comments by what they describe: the file, types, their members or enumerators, variables, functions."""
+
+    file: str = ""
+    types: dict[str, str] = field(default_factory=dict)
+    members: dict[tuple[str, str], str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
+    functions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """One token; *kind* is comment, word or mark. Strings and numbers count as marks."""
+
+    kind: str
+    text: str
+    line: int
+    end_line: int
+
+
+_TOKEN: Final = re.compile(
+    r"(?P<directive>^[ \t]*\#(?:[^\n\\]|\\[^\n]|\\\n)*)"
+    r"|(?P<comment>/\*.*?\*/|//[^\n]*)"
+    r"|(?P<string>\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')"
+    r"|(?P<word>[A-Za-z_]\w*)"
+    r"|(?P<mark>[^\s])",
+    re.DOTALL | re.MULTILINE,
+)
+_LABEL: Final = re.compile(r"[A-Z][A-Za-z-]*: ")
+_CALL_LIKE: Final = frozenset(("SEC", "VARIANT", "RINGBUF_RECORD", "__attribute__"))
+
+
+def document(text: str) -> Documentation:
+    """Attach the comments of C text to what they stand before, or behind on the same line.
+
+    A comment belongs to a declaration when nothing but the end of a line is between them. The first comment of the
+    text that is not a licence line and stands alone describes the file.
+    """
+    found = Documentation()
+    tokens = list(_tokens(text))
+    position = 0
+    pending: _Token | None = None
+    while position < len(tokens):
+        token = tokens[position]
+        if token.kind == "comment":
+            following = tokens[position + 1] if position + 1 < len(tokens) else None
+            alone = following is None or following.kind == "directive" or following.line > token.end_line + 1
+            if alone and not found.file and "SPDX-License-Identifier" not in token.text:
+                found.file = _clean(token.text)
+            pending = None if alone or "SPDX-License-Identifier" in token.text else token
+            position += 1
+            continue
+        if token.kind == "directive":
+            pending = None
+            position += 1
+            continue
+        end = _declaration_end(tokens, position)
+        _declaration(tokens[position:end], _clean(pending.text) if pending else "", found)
+        pending = None
+        position = end
+    return found
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    line = 1
+    last = 0
+    for match in _TOKEN.finditer(text):
+        line += text.count("\n", last, match.start())
+        end_line = line + match.group().count("\n")
+        kind = match.lastgroup or "mark"
+        yield _Token("mark" if kind == "string" else kind, match.group(), line, end_line)
+        last = match.end()
+        line = end_line
+
+
+def _declaration_end(tokens: list[_Token], position: int) -> int:
+    """Return the index behind one top-level declaration: behind its `;`, or behind a function's body."""
+    depth = 0
+    is_function = False
+    previous = ""
+    for index in range(position, len(tokens)):
+        text = tokens[index].text
+        if tokens[index].kind in ("comment", "directive"):
+            continue
+        if text in "({[":
+            is_function |= text == "{" and depth == 0 and previous == ")"
+            depth += 1
+        elif text in ")}]":
+            depth -= 1
+            if text == "}" and depth <= 0 and is_function:
+                return index + 1
+        elif text == ";" and depth <= 0:
+            return index + 1
+        previous = text
+    return len(tokens)
+
+
+def _declaration(tokens: list[_Token], doc: str, found: Documentation) -> None:
+    """Note the documentation of one top-level declaration and of its members."""
+    code = [token for token in tokens if token.kind not in ("comment", "directive")]
+    words = [token.text for token in code]
+    if not words:
+        return
+    keyword = words[0] if words[0] in ("struct", "union", "enum") else ""
+    if keyword and len(words) > 2 and words[2] == "{":
+        name = words[1]
+        if doc:
+            found.types.setdefault(name, doc)
+        body = _body(tokens)
+        separator = "," if keyword == "enum" else ";"
+        for member, text in _members(body, separator):
+            found.members.setdefault((name, member), text)
+        return
+    if not doc:
+        return
+    if words[-1] == "}":
+        found.functions.update({name: doc for name in _head_words(code) if name not in found.functions})
+        return
+    # A variable or map: its name stands behind the body of an anonymous struct, or before `=`, `[`, SEC or `;`.
+    tail = code[len(code) - 1 - words[::-1].index("}") :] if "}" in words and words[1:2] == ["{"] else code
+    name = ""
+    for token in tail:
+        if token.text in ("=", "[", ";") or token.text in _CALL_LIKE:
+            if name:
+                break
+        elif token.kind == "word":
+            name = token.text
+    if name:
+        found.variables.setdefault(name, doc)
+
+
+def _head_words(code: list[_Token]) -> Iterator[str]:
+    """Yield the words of a function's head that can be its name: outside calls of attribute-like macros."""
+    skip = False
+    for token in code:
+        if token.text == "{":
+            return
+        if token.text in _CALL_LIKE:
+            skip = True
+        elif skip and token.text == ")":
+            skip = False
+        elif not skip and token.kind == "word":
+            yield token.text
+
+
+def _body(tokens: list[_Token]) -> list[_Token]:
+    """Return what stands between the outermost braces."""
+    texts = [token.text if token.kind != "comment" else "" for token in tokens]
+    start = texts.index("{") + 1
+    end = len(texts) - 1 - texts[::-1].index("}") if "}" in texts[start:] else len(texts)
+    return tokens[start:end]
+
+
+def _members(body: list[_Token], separator: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, documentation) of members or enumerators, those of nested bodies included."""
+    before = ""
+    words: list[str] = []
+    depth = 0
+    index = 0
+    name = ""
+    while index < len(body):
+        token = body[index]
+        if token.kind == "comment":
+            if not words:
+                before = _clean(token.text)
+        elif token.text == separator and depth == 0:
+            after = _trailing(body, index)
+            text = after or before
+            if name and text:
+                yield name, text
+            index += 1 if after else 0
+            before, words, name = "", [], ""
+        elif separator == ";" and token.text == "{" and depth == 0:
+            end = _matching(body, index)
+            yield from _members(body[index + 1 : end], separator)
+            index = end
+            words.append("}")
+        else:
+            depth += (token.text in "([") - (token.text in ")]")
+            # The last word before `[`, `:`, `=` or the separator is the name.
+            if token.kind == "word" and depth == 0 and not ({":", "="} & set(words)):
+                name = token.text
+            words.append(token.text)
+        index += 1
+    if name and separator == ",":
+        text = before or next((_clean(t.text) for t in reversed(body) if t.kind == "comment"), "")
+        trailing = body[-1].kind == "comment" and words
+        if before or trailing:
+            yield name, (_clean(body[-1].text) if trailing else text)
+
+
+def _trailing(body: list[_Token], index: int) -> str:
+    """Return the comment that begins on the line of the token at *index*, if the next token is one."""
+    following = body[index + 1] if index + 1 < len(body) else None
+    if following is not None and following.kind == "comment" and following.line == body[index].end_line:
+        return _clean(following.text)
+    return ""
+
+
+def _matching(body: list[_Token], index: int) -> int:
+    depth = 0
+    for position in range(index, len(body)):
+        if body[position].kind == "comment":
+            continue
+        depth += (body[position].text == "{") - (body[position].text == "}")
+        if depth == 0:
+            return position
+    return len(body) - 1
+
+
+def _clean(comment: str) -> str:
+    """Return a comment's text: paragraphs set apart by blank lines, each joined to one line.
+
+    Lines that begin a label (`Kernel:`), or that are indented more than the text around them, keep their own line; the
+    indented ones keep their indentation too.
+    """
+    if comment.startswith("//"):
+        return comment[2:].strip()
+    lines = [re.sub(r"^\s*\* ?", "", line).rstrip() for line in comment[2:-2].strip("*!").split("\n")]
+    lines[0] = lines[0].strip()
+    paragraphs: list[list[str]] = [[]]
+    for line in lines:
+        text = line.strip()
+        if not text:
+            if paragraphs[-1]:
+                paragraphs.append([])
+        elif line.startswith("  ") or not paragraphs[-1] or _LABEL.match(line):
+            paragraphs[-1].append(line if line.startswith("  ") else text)
+        elif paragraphs[-1][-1].startswith("  "):
+            paragraphs[-1].append(text)
+        else:
+            paragraphs[-1][-1] += " " + text
+    return "\n\n".join("\n".join(paragraph) for paragraph in paragraphs if paragraph)
