@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The thin runtime under generated probe modules: records, and probes over libbpf.
+
+Importing it loads no library. What needs libbpf is imported when a probe is opened; names that only such a probe hands
+out (maps, programs) are resolved on first use.
+"""
+
+from __future__ import annotations
+
+from .config import ProbeConfig
+from .errors import (
+    AttachError,
+    CloseError,
+    DigestError,
+    EbpfError,
+    LibraryNotFoundError,
+    LoadError,
+    MapError,
+    MapFullError,
+    OpenError,
+    PermissionDeniedError,
+    RecordError,
+    VariableError,
+    VerifierError,
+)
+from .namespaces import Links, Maps, Programs
+from .probe import OpenProbe, Probe, RefusedVariant
+from .records import (
+    CEnum,
+    Field,
+    Record,
+    Variables,
+    array,
+    boolean,
+    enumeration,
+    f32,
+    f64,
+    fields,
+    nested,
+    padding,
+    pointer,
+    raw,
+    s8,
+    s16,
+    s32,
+    s64,
+    s128,
+    sizeof,
+    text,
+    u8,
+    u16,
+    u32,
+    u64,
+    u128,
+)
+from .specs import MapSpec, ObjectSpec, ProgramSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .arrays import dtype
+    from .cpus import possible_cpus
+    from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
+    from .programs import Link, Program
+    from .ring_buffer import RingBuffer
+
+__all__ = [
+    "ArrayMap",
+    "AttachError",
+    "CEnum",
+    "CloseError",
+    "DigestError",
+    "EbpfError",
+    "Field",
+    "HashMap",
+    "LibraryNotFoundError",
+    "Link",
+    "Links",
+    "LoadError",
+    "Map",
+    "MapError",
+    "MapFullError",
+    "MapSpec",
+    "Maps",
+    "ObjectSpec",
+    "OpenError",
+    "OpenProbe",
+    "PerCpuArrayMap",
+    "PerCpuHashMap",
+    "PermissionDeniedError",
+    "Probe",
+    "ProbeConfig",
+    "Program",
+    "ProgramSpec",
+    "Programs",
+    "Record",
+    "RecordError",
+    "RefusedVariant",
+    "RingBuffer",
+    "VariableError",
+    "Variables",
+    "VerifierError",
+    "array",
+    "boolean",
+    "dtype",
+    "enumeration",
+    "f32",
+    "f64",
+    "fields",
+    "nested",
+    "padding",
+    "pointer",
+    "possible_cpus",
+    "raw",
+    "s8",
+    "s16",
+    "s32",
+    "s64",
+    "s128",
+    "sizeof",
+    "text",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "u128",
+]
+
+# Names that need libbpf or numpy, and the modules they come from.
+_ON_USE = {
+    "ArrayMap": "maps",
+    "HashMap": "maps",
+    "Link": "programs",
+    "Map": "maps",
+    "PerCpuArrayMap": "maps",
+    "PerCpuHashMap": "maps",
+    "Program": "programs",
+    "RingBuffer": "ring_buffer",
+    "dtype": "arrays",
+    "possible_cpus": "cpus",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ON_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_ON_USE[name]}", __name__), name)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the runtime refuses, and why.
+
+EbpfError
+├── LibraryNotFoundError   no usable libbpf on this machine
+├── OpenError              the object cannot be opened
+│   └── DigestError        an embedded file is not the one that was built
+├── LoadError              the kernel or libbpf refuses maps or programs
+│   └── VerifierError      the verifier refuses a program
+├── AttachError            a loaded program cannot be attached
+├── PermissionDeniedError  the process lacks a capability
+├── MapError               an operation on a map failed
+│   └── MapFullError       there is no room for another entry
+├── VariableError          a variable cannot be read or set in this phase
+├── RecordError            a value does not fit its field (also a ValueError)
+└── CloseError             freeing failed somewhere; everything else was freed all the same
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+
+__all__ = [
+    "AttachError",
+    "CloseError",
+    "DigestError",
+    "EbpfError",
+    "LibraryNotFoundError",
+    "LoadError",
+    "MapError",
+    "MapFullError",
+    "OpenError",
+    "PermissionDeniedError",
+    "RecordError",
+    "VariableError",
+    "VerifierError",
+]
+
+
+class EbpfError(Exception):
+    """Base of every error of this package; its text is one line: action and object, reason, next step.
+
+    Attributes:
+        name: The probe, program, map or variable it is about.
+        errno: The kernel's error number, 0 where there is none.
+        feature: The kernel feature that is missing, empty where none is.
+        minimum_kernel: The first kernel that has the feature, empty where none is missing.
+    """
+
+    def __init__(
+        self, message: str, *, name: str = "", errno: int = 0, feature: str = "", minimum_kernel: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.name = name
+        self.errno = errno
+        self.feature = feature
+        self.minimum_kernel = minimum_kernel
+
+
+class LibraryNotFoundError(EbpfError):
+    """There is no libbpf, or only one that is too old."""
+
+
+class OpenError(EbpfError):
+    """The object is missing from the package, or libbpf cannot read it."""
+
+
+class DigestError(OpenError):
+    """An embedded file is not the one that was built; *expected* and *actual* are SHA-256 in hex."""
+
+    def __init__(self, message: str, *, name: str, expected: str, actual: str) -> None:
+        super().__init__(message, name=name)
+        self.expected = expected
+        self.actual = actual
+
+
+class LoadError(EbpfError):
+    """Maps or programs could not be loaded; *log* is all that libbpf and the verifier said."""
+
+    def __init__(self, message: str, *, name: str = "", errno: int = 0, log: str = "") -> None:
+        super().__init__(message, name=name, errno=errno)
+        self.log = log
+
+
+class VerifierError(LoadError):
+    """The verifier refused a program.
+
+    Attributes:
+        program: The program's name.
+        source_file: The C file of the refused instruction, empty where unknown.
+        source_line: Its line, 0 where unknown.
+        instruction: Index of the refused instruction, -1 where unknown.
+        reason: The verifier's last word.
+        log: The whole log.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        program: str,
+        errno: int,
+        log: str,
+        reason: str,
+        source_file: str = "",
+        source_line: int = 0,
+        instruction: int = -1,
+    ) -> None:
+        super().__init__(message, name=program, errno=errno, log=log)
+        self.program = program
+        self.reason = reason
+        self.source_file = source_file
+        self.source_line = source_line
+        self.instruction = instruction
+
+
+class AttachError(EbpfError):
+    """A loaded program could not be attached; *log* is what libbpf said."""
+
+    def __init__(self, message: str, *, name: str = "", errno: int = 0, log: str = "") -> None:
+        super().__init__(message, name=name, errno=errno)
+        self.log = log
+
+
+class PermissionDeniedError(EbpfError):
+    """The process lacks a capability that BPF needs."""
+
+
+class MapError(EbpfError):
+    """The kernel refused an operation on a map."""
+
+
+class MapFullError(MapError):
+    """The map has no room for another entry."""
+
+
+class VariableError(EbpfError):
+    """A global variable cannot be read or set now."""
+
+
+class RecordError(EbpfError, ValueError):
+    """A value does not fit its field, or bytes do not fit their record."""
+
+
+class CloseError(EbpfError):
+    """Some resources could not be freed; *failures* has each error, the others were freed."""
+
+    def __init__(self, message: str, *, name: str, failures: tuple[Exception, ...]) -> None:
+        super().__init__(message, name=name)
+        self.failures = failures
+
+
+def describe(number: int) -> str:
+    """Return an error number as `ENOENT, no such file or directory`."""
+    return f"{_errno.errorcode.get(number, f'error {number}')}, {os.strerror(number).lower()}"

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libbpf by ctypes: every foreign prototype of the project stands here and nowhere else.
+
+The library is looked for in this order: the file that `EBPF_LIBBPF` names, the bundled `_libbpf.so`, the system's
+`libbpf.so.1`. The floor is libbpf 1.1 (Debian 12).
+
+Source: libbpf 1.1 src/libbpf.h, src/bpf.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from contextlib import contextmanager
+from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+
+from .errors import LibraryNotFoundError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["SAMPLE_CALLBACK", "OpenOptions", "captured", "library"]
+
+SAMPLE_CALLBACK = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
+_PRINT_CALLBACK = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+_WARN = 0
+_FLOOR = (1, 1)
+
+
+class OpenOptions(ctypes.Structure):
+    """struct bpf_object_open_opts of libbpf 1.1; *sz* tells newer libraries how much of it is here."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("object_name", c_char_p),
+        ("relaxed_maps", c_bool),
+        ("pin_root_path", c_char_p),
+        ("reserved", c_uint32),
+        ("kconfig", c_char_p),
+        ("btf_custom_path", c_char_p),
+        ("kernel_log_buf", c_void_p),
+        ("kernel_log_size", c_size_t),
+        ("kernel_log_level", c_uint32),
+    )
+
+
+# name: (result, arguments)
+_PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
+    "libbpf_major_version": (c_uint32, ()),
+    "libbpf_minor_version": (c_uint32, ()),
+    "libbpf_set_print": (c_void_p, (_PRINT_CALLBACK,)),
+    "libbpf_num_possible_cpus": (c_int, ()),
+    "bpf_object__open_mem": (c_void_p, (c_char_p, c_size_t, POINTER(OpenOptions))),
+    "bpf_object__load": (c_int, (c_void_p,)),
+    "bpf_object__close": (None, (c_void_p,)),
+    "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
+    "bpf_object__find_program_by_name": (c_void_p, (c_void_p, c_char_p)),
+    "bpf_map__fd": (c_int, (c_void_p,)),
+    "bpf_map__max_entries": (c_uint32, (c_void_p,)),
+    "bpf_map__key_size": (c_uint32, (c_void_p,)),
+    "bpf_map__value_size": (c_uint32, (c_void_p,)),
+    "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
+    "bpf_map__initial_value": (c_void_p, (c_void_p, POINTER(c_size_t))),
+    "bpf_program__fd": (c_int, (c_void_p,)),
+    "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
+    "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
+    "bpf_program__attach": (c_void_p, (c_void_p,)),
+    "bpf_link__fd": (c_int, (c_void_p,)),
+    "bpf_link__destroy": (c_int, (c_void_p,)),
+    "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_map_lookup_and_delete_elem": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
+    "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
+    "bpf_map_get_next_key": (c_int, (c_int, c_void_p, c_void_p)),
+    "ring_buffer__new": (c_void_p, (c_int, SAMPLE_CALLBACK, c_void_p, c_void_p)),
+    "ring_buffer__consume": (c_int, (c_void_p,)),
+    "ring_buffer__free": (None, (c_void_p,)),
+}
+
+_loaded: ctypes.CDLL | None = None
+_lock = threading.Lock()
+_messages = threading.local()
+
+
+def library() -> ctypes.CDLL:
+    """Return libbpf, loaded on first use.
+
+    Raises:
+        LibraryNotFoundError: There is none, or it is older than the floor.
+    """
+    global _loaded
+    with _lock:
+        if _loaded is None:
+            _loaded = _load()
+        return _loaded
+
+
+def _candidates() -> list[str]:
+    chosen = os.environ.get("EBPF_LIBBPF")
+    if chosen:
+        return [chosen]
+    bundled = Path(__file__).with_name("_libbpf.so")
+    return [*([str(bundled)] if bundled.is_file() else []), "libbpf.so.1"]
+
+
+def _load() -> ctypes.CDLL:
+    reasons = []
+    for name in _candidates():
+        try:
+            found = ctypes.CDLL(name, use_errno=True)
+        except OSError as error:
+            reasons.append(str(error))
+            continue
+        try:
+            _declare(found)
+            version = (found.libbpf_major_version(), found.libbpf_minor_version())
+        except AttributeError as error:
+            reasons.append(f"{name}: {error}")
+            continue
+        if version < _FLOOR:
+            reasons.append(f"{name}: version {version[0]}.{version[1]} is older than {_FLOOR[0]}.{_FLOOR[1]}")
+            continue
+        found.libbpf_set_print(_print)
+        return found
+    raise LibraryNotFoundError(
+        f"load libbpf: {'; '.join(reasons)}. "
+        "Install libbpf (apt install libbpf1, dnf install libbpf) or set EBPF_LIBBPF to its path.",
+        name="libbpf",
+    )
+
+
+def _declare(found: ctypes.CDLL) -> None:
+    for name, (result, arguments) in _PROTOTYPES.items():
+        function = getattr(found, name)
+        function.restype = result
+        function.argtypes = arguments
+
+
+@contextmanager
+def captured() -> Iterator[list[str]]:
+    """Collect what libbpf warns of in this thread, one entry a message, verifier logs included."""
+    before = getattr(_messages, "sink", None)
+    sink: list[str] = []
+    _messages.sink = sink
+    try:
+        yield sink
+    finally:
+        _messages.sink = before
+
+
+_libc = ctypes.CDLL(None)
+_libc.vasprintf.argtypes = (POINTER(c_void_p), c_char_p, c_void_p)
+_libc.free.argtypes = (c_void_p,)
+
+
+def _on_print(level: int, template: bytes, arguments: int) -> int:
+    """Format one message of libbpf; va_list travels as a pointer on x86_64 and arm64."""
+    sink = getattr(_messages, "sink", None)
+    if level != _WARN or sink is None:
+        return 0
+    text = c_void_p()
+    length = _libc.vasprintf(ctypes.byref(text), template, arguments)
+    if length >= 0 and text.value:
+        sink.append(ctypes.string_at(text.value, length).decode("utf-8", "replace").removeprefix("libbpf: "))
+        _libc.free(text)
+    return 0
+
+
+# Lifetime: libbpf keeps the pointer for the life of the process, so does this module.
+_print = _PRINT_CALLBACK(_on_print)

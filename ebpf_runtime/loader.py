@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening, choosing a variant, loading, mapping, closing: what the phases of `probe` do, over libbpf."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+
+from .errors import (
+    AttachError,
+    CloseError,
+    EbpfError,
+    LoadError,
+    OpenError,
+    PermissionDeniedError,
+    VariableError,
+    VerifierError,
+    describe,
+)
+from .libbpf import OpenOptions, captured, library
+from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
+from .privilege import missing_capabilities
+from .probe import RefusedVariant
+from .programs import Link, Program
+from .ring_buffer import RingBuffer
+from .verifier import load_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import ProbeConfig
+    from .records import Variables
+    from .specs import MapSpec, ObjectSpec
+
+__all__ = ["Loaded", "Opened"]
+
+_MAP_CLASSES: dict[str, type[Map]] = {
+    "HASH": HashMap,
+    "LRU_HASH": HashMap,
+    "ARRAY": ArrayMap,
+    "PERCPU_HASH": PerCpuHashMap,
+    "LRU_PERCPU_HASH": PerCpuHashMap,
+    "PERCPU_ARRAY": PerCpuArrayMap,
+    "RINGBUF": RingBuffer,
+}
+_VERBOSE = 1  # bpf_program log level: the full log of every program, also of accepted ones
+
+
+class _Object:
+    """Owns one `struct bpf_object`."""
+
+    def __init__(self, spec: ObjectSpec, image: bytes, config: ProbeConfig) -> None:
+        self._library = library()
+        options = OpenOptions(
+            sz=ctypes.sizeof(OpenOptions),
+            object_name=spec.name.encode(),
+            btf_custom_path=os.fsencode(config.btf_path) if config.btf_path else None,
+            kernel_log_level=_VERBOSE if config.bpf_debug else 0,
+        )
+        with captured() as messages:
+            # Lifetime: libbpf copies the image and the strings of the options.
+            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
+            number = ctypes.get_errno()
+        if not self.pointer:
+            raise OpenError(
+                f"open object {spec.name!r}: {describe(number)}; {' '.join(''.join(messages).split())}. "
+                "Rebuild the package.",
+                name=spec.name,
+                errno=number,
+            )
+
+    def map(self, name: str) -> int:
+        """Return a map of the object by its name, or by its section for variables."""
+        pointer: int | None = self._library.bpf_object__find_map_by_name(self.pointer, name.encode())
+        if not pointer:
+            raise OpenError(f"open map {name!r}: the object has none of this name. Run tools/regen.", name=name)
+        return pointer
+
+    def program(self, name: str) -> int:
+        pointer: int | None = self._library.bpf_object__find_program_by_name(self.pointer, name.encode())
+        if not pointer:
+            raise OpenError(f"open program {name!r}: the object has none of this name. Run tools/regen.", name=name)
+        return pointer
+
+    def close(self) -> None:
+        if self.pointer:
+            pointer, self.pointer = self.pointer, None
+            self._library.bpf_object__close(pointer)
+
+
+class Opened:
+    """The opened phase: keeps what was configured, and replays it into a fresh object for each variant."""
+
+    def __init__(self, spec: ObjectSpec, config: ProbeConfig) -> None:
+        self.spec = spec
+        self.config = config
+        self.variants = spec.variants
+        self._sizes: dict[str, int] = {}
+        if not config.enable_co_re:
+            raise OpenError(
+                f"open probe {spec.name!r}: enable_co_re is false, and this version cannot compile on the host. "
+                "Set system_probe_config.enable_co_re to true.",
+                name=spec.name,
+            )
+        self._image = spec.read(f"{_architecture()}.bpf.o")
+        self._memory: dict[str, bytearray] = {}
+        self.closed = False
+        opened = _Object(spec, self._image, config)
+        try:
+            for section in spec.section_types:
+                self._memory[section.section] = bytearray(_initial_value(opened, section))
+        finally:
+            opened.close()
+
+    def memory(self, section: type[Variables]) -> bytearray:
+        """Return the initial bytes of a section, to be changed in place."""
+        return self._memory[section.section]
+
+    def select(self, variant: str) -> None:
+        if variant not in self.spec.variants:
+            raise OpenError(
+                f"select variant {variant!r} of {self.spec.name!r}: there is none; "
+                f"there are {', '.join(self.spec.variants) or 'no variants'}.",
+                name=variant,
+            )
+        self.variants = (variant,)
+
+    def resize(self, name: str, max_entries: int) -> None:
+        if name not in [item.name for item in self.spec.maps]:
+            raise OpenError(
+                f"resize map {name!r}: there is none; there are {', '.join(item.name for item in self.spec.maps)}.",
+                name=name,
+            )
+        if not 0 < max_entries < 1 << 32:
+            raise OpenError(f"resize map {name!r}: {max_entries} is not from 1 to {(1 << 32) - 1}.", name=name)
+        self._sizes[name] = max_entries
+
+    def load(self) -> Loaded:
+        """Load the first variant that loads and attaches.
+
+        Whether a hook accepts its program shows only when it attaches, so while there are other variants left each is
+        attached once and detached again before it is chosen. The object is opened afresh for each.
+        """
+        refused: list[RefusedVariant] = []
+        variants: tuple[str | None, ...] = self.variants or (None,)
+        for number, variant in enumerate(variants):
+            last = number + 1 == len(variants)
+            try:
+                loaded = self._try(variant, tuple(refused))
+            except (LoadError, PermissionDeniedError) as error:
+                if last and not refused:
+                    raise
+                refused.append(_refusal(variant, "load", error))
+                continue
+            if last:
+                return loaded
+            try:
+                loaded.try_attaching()
+            except AttachError as error:
+                loaded.close()
+                refused.append(_refusal(variant, "attach", error))
+                continue
+            except BaseException:
+                loaded.close()
+                raise
+            return loaded
+        raise self._no_variant(refused)
+
+    def _no_variant(self, refused: list[RefusedVariant]) -> EbpfError:
+        missing = missing_capabilities()
+        if missing and any(item.errno == errno.EPERM for item in refused):
+            return _not_permitted(self.spec.name, missing)
+        reasons = "; ".join(f"{item.variant}: {item.phase}, {item.reason}" for item in refused)
+        return LoadError(
+            f"load probe {self.spec.name!r}: no variant works here. {reasons}",
+            name=self.spec.name,
+            errno=refused[-1].errno,
+            log="\n".join(item.log for item in refused),
+        )
+
+    def _try(self, variant: str | None, refused: tuple[RefusedVariant, ...]) -> Loaded:
+        """Load one variant from a fresh object."""
+        lib = library()
+        opened = _Object(self.spec, self._image, self.config)
+        try:
+            for item in self.spec.maps:
+                if item.name in self._sizes:
+                    pointer = opened.map(item.c_name)
+                    result = lib.bpf_map__set_max_entries(pointer, self._sizes[item.name])
+                    if result:
+                        raise OpenError(f"resize map {item.name!r}: {describe(-result)}.", name=item.name)
+            for section in self.spec.section_types:
+                pointer, size = _initial_memory(opened, section)
+                ctypes.memmove(pointer, bytes(self._memory[section.section]), size)
+            for program in self.spec.programs:
+                lib.bpf_program__set_autoload(opened.program(program.c_name), program.loads_in(variant))
+            with captured() as messages:
+                result = lib.bpf_object__load(opened.pointer)
+            if result:
+                missing = missing_capabilities()
+                if -result == errno.EPERM and missing:
+                    raise _not_permitted(self.spec.name, missing)
+                raise load_error(self.spec.name, -result, messages, self._image)
+            return Loaded(self.spec, opened, variant, refused)
+        except BaseException:
+            opened.close()
+            raise
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Loaded:
+    """The loaded phase: owns maps, programs, links and mappings of one object, and frees them in reverse order."""
+
+    def __init__(
+        self, spec: ObjectSpec, opened: _Object, variant: str | None, refused: tuple[RefusedVariant, ...]
+    ) -> None:
+        self.spec = spec
+        self.variant = variant
+        self.refused = refused
+        self.closed = False
+        self._object = opened
+        self._maps: dict[str, Map] = {}
+        self._mappings: list[mmap.mmap] = []
+        self._order: list[Link] = []
+        try:
+            for item in spec.maps:
+                self._maps[item.name] = _open_map(opened, item)
+            self._programs = {
+                item.name: Program(item.c_name, item.section, opened.program(item.c_name))
+                for item in spec.programs
+                if item.loads_in(variant)
+            }
+            self.sections = tuple(self._map_section(section) for section in spec.section_types)
+        except BaseException:
+            self._release([])
+            raise
+        self.maps = spec.maps_type(dict(self._maps))
+        self.programs = spec.programs_type(dict(self._programs))
+        self.links = spec.links_type(dict.fromkeys(item.name for item in spec.programs))
+
+    def _map_section(self, section: type[Variables]) -> Variables:
+        """Map a section's memory: the programs' own, read-only for `.rodata`."""
+        constant = section.section.startswith(".rodata")
+        fd = library().bpf_map__fd(self._object.map(section.section))
+        length = -(-section._size_ // mmap.PAGESIZE) * mmap.PAGESIZE
+        protection = mmap.PROT_READ if constant else mmap.PROT_READ | mmap.PROT_WRITE
+        try:
+            mapping = mmap.mmap(fd, length, mmap.MAP_SHARED, protection)
+        except OSError as error:
+            raise VariableError(
+                f"map the {section.section} variables of {self.spec.name!r}: {describe(error.errno or 0)}.",
+                name=section.section,
+                errno=error.errno or 0,
+            ) from error
+        self._mappings.append(mapping)
+        locked = (
+            f"{section.section} is read-only once loaded. Set it on the opened probe, before load." if constant else ""
+        )
+        return section(mapping, locked)
+
+    def try_attaching(self) -> None:
+        """Attach every program and detach again.
+
+        Raises:
+            AttachError: A hook refuses.
+        """
+        links: list[Link] = []
+        try:
+            for program in self._programs.values():
+                links.append(program.attach())
+        finally:
+            for link in reversed(links):
+                link.detach()
+
+    def detach(self) -> None:
+        self._raise(self._detach(), "detach")
+
+    def _detach(self) -> list[Exception]:
+        failures: list[Exception] = []
+        for name, link in reversed(self.links._items.items()):
+            if link is not None:
+                self.links._items[name] = None
+                try:
+                    link.detach()
+                except CloseError as error:
+                    failures.append(error)
+        return failures
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        failures = self._detach()
+        for section in self.sections:
+            section._close()
+        self._release(failures)
+        self._raise(failures, "close")
+
+    def _release(self, failures: list[Exception]) -> None:
+        """Free mappings, maps and the object, whatever fails on the way."""
+        closers = [mapping.close for mapping in self._mappings] + [item._close for item in self._maps.values()]
+        for close in reversed(closers):
+            try:
+                close()
+            except (OSError, ValueError, BufferError) as error:
+                failures.append(error)
+        for program in getattr(self, "_programs", {}).values():
+            program._close()
+        self._object.close()
+
+    def _raise(self, failures: list[Exception], action: str) -> None:
+        if failures:
+            raise CloseError(
+                f"{action} probe {self.spec.name!r}: {'; '.join(map(str, failures))}",
+                name=self.spec.name,
+                failures=tuple(failures),
+            )
+
+
+def _open_map(opened: _Object, item: MapSpec) -> Map:
+    lib = library()
+    pointer = opened.map(item.c_name)
+    sizes = (lib.bpf_map__key_size(pointer), lib.bpf_map__value_size(pointer), lib.bpf_map__max_entries(pointer))
+    for what, field, size in (("key", item.key, sizes[0]), ("value", item.value, sizes[1])):
+        if field is not None and size and field.size != size:
+            raise OpenError(
+                f"open map {item.name!r}: its {what} has {size} bytes, the module says {field.size}. Run tools/regen.",
+                name=item.name,
+            )
+    cls = _MAP_CLASSES.get(item.type, Map)
+    return cls(item.c_name, item.type, lib.bpf_map__fd(pointer), sizes, item.key, item.value)
+
+
+def _initial_memory(opened: _Object, section: type[Variables]) -> tuple[int, int]:
+    """Return address and size of a section's initial value; libbpf owns the memory until the object closes."""
+    size = ctypes.c_size_t()
+    pointer = library().bpf_map__initial_value(opened.map(section.section), ctypes.byref(size))
+    if not pointer or size.value != section._size_:
+        raise OpenError(
+            f"open the {section.section} variables: the object has {size.value} bytes, "
+            f"the module says {section._size_}. Run tools/regen.",
+            name=section.section,
+        )
+    return pointer, size.value
+
+
+def _initial_value(opened: _Object, section: type[Variables]) -> bytes:
+    return ctypes.string_at(*_initial_memory(opened, section))
+
+
+def _architecture() -> str:
+    """Return the machine by the name that embedded objects carry."""
+    machine = os.uname().machine
+    return {"aarch64": "arm64"}.get(machine, machine)
+
+
+def _refusal(variant: str | None, phase: str, error: EbpfError) -> RefusedVariant:
+    reason = error.reason if isinstance(error, VerifierError) else str(error)
+    return RefusedVariant(variant or "", phase, error.errno, reason, getattr(error, "log", ""))
+
+
+def _not_permitted(name: str, missing: tuple[str, ...]) -> PermissionDeniedError:
+    return PermissionDeniedError(
+        f"load probe {name!r}: EPERM, this process lacks {' and '.join(missing)}. "
+        "Run as root, or grant the capabilities (setcap, AmbientCapabilities=).",
+        name=name,
+        errno=errno.EPERM,
+    )

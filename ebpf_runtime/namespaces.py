@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The attributes `maps`, `programs` and `links` of a probe: typed by the generated module, iterable by name."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+__all__ = ["Links", "Maps", "Programs"]
+
+
+class _Namespace:
+    """Objects as attributes; iterating gives (name, object)."""
+
+    def __init__(self, items: dict[str, Any]) -> None:
+        self._items = items
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_items"][name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(self._items)}") from None
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return iter(self._items.items())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._items]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {', '.join(self._items)}>"
+
+
+class Maps(_Namespace):
+    """The maps of a loaded probe."""
+
+
+class Programs(_Namespace):
+    """The programs of a loaded probe that its variant has."""
+
+
+class Links(_Namespace):
+    """The attachments of a probe; None for programs that are not attached."""

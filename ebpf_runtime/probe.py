@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two phases of a probe: opened, then loaded. Generated modules derive their typed classes from these."""
+
+from __future__ import annotations
+
+from .errors import AttachError, CloseError, OpenError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Self, TypeVar
+
+    from .config import ProbeConfig
+    from .loader import Loaded
+    from .namespaces import Links, Maps, Programs
+    from .specs import ObjectSpec
+
+    P = TypeVar("P", bound="Probe")
+
+__all__ = ["OpenProbe", "Probe", "RefusedVariant"]
+
+
+class RefusedVariant:
+    """Why a variant is not in use.
+
+    Attributes:
+        variant: Its name.
+        phase: "load" or "attach".
+        errno: The kernel's error number.
+        reason: One line.
+        log: All that libbpf and the verifier said.
+    """
+
+    __slots__ = ("errno", "log", "phase", "reason", "variant")
+
+    def __init__(self, variant: str, phase: str, errno: int, reason: str, log: str = "") -> None:
+        self.variant = variant
+        self.phase = phase
+        self.errno = errno
+        self.reason = reason
+        self.log = log
+
+    def __repr__(self) -> str:
+        return f"RefusedVariant({self.variant!r}, {self.phase!r}, errno={self.errno}, reason={self.reason!r})"
+
+
+class OpenProbe:
+    """An opened object: no file descriptors yet, everything can still be configured. `load` ends this phase."""
+
+    def __init__(self, spec: ObjectSpec, config: ProbeConfig | None) -> None:
+        from .config import ProbeConfig
+        from .loader import Opened
+
+        self._opened = Opened(spec, config or ProbeConfig())
+        for section in spec.section_types:
+            setattr(self, section.section.lstrip("."), section(self._opened.memory(section)))
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self._opened.spec.name
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants `load` will try, best first."""
+        return self._opened.variants
+
+    def select_variant(self, variant: str) -> None:
+        """Let `load` try this variant alone.
+
+        Raises:
+            OpenError: There is no such variant; the text lists those there are.
+        """
+        self._opened.select(variant)
+
+    def resize(self, map_name: str, max_entries: int) -> None:
+        """Set the number of entries of a map; bytes for a ring buffer, rounded up to a power of two of pages.
+
+        Raises:
+            OpenError: There is no such map, or the size is not allowed.
+        """
+        self._opened.resize(map_name, max_entries)
+
+    def close(self) -> None:
+        """Free the object without loading it; after `load` this does nothing."""
+        for section in self._opened.spec.section_types:
+            getattr(self, section.section.lstrip("."))._close()
+        self._opened.close()
+
+    def _load(self, cls: type[P]) -> P:
+        if self._opened.closed:
+            raise OpenError(
+                f"load probe {self.name!r}: it is closed, or was loaded before. Open it again.", name=self.name
+            )
+        loaded = self._opened.load()
+        self.close()
+        return cls(loaded)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Probe:
+    """A loaded object: its maps and programs are in the kernel until `close`.
+
+    Made by `open_and_load()` or `open().load()`, not by calling the class.
+    """
+
+    maps: Maps
+    programs: Programs
+    links: Links
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self.maps = loaded.maps
+        self.programs = loaded.programs
+        self.links = loaded.links
+        for section in loaded.sections:
+            setattr(self, section.section.lstrip("."), section)
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self._loaded.spec.name
+
+    @property
+    def variant(self) -> str | None:
+        """The variant in use; None for an object without variants."""
+        return self._loaded.variant
+
+    @property
+    def refused(self) -> tuple[RefusedVariant, ...]:
+        """The better variants and why they are not in use."""
+        return self._loaded.refused
+
+    def attach(self) -> Self:
+        """Attach every program; all or none.
+
+        Returns:
+            The probe itself.
+        Raises:
+            AttachError: A hook refused its program; what was attached before is detached again.
+        """
+        try:
+            for name, program in self.programs:
+                if self.links._items[name] is None:
+                    self.links._items[name] = program.attach()
+        except AttachError:
+            self.detach()
+            raise
+        return self
+
+    def detach(self) -> None:
+        """Unhook every program, the last attached first; maps stay.
+
+        Raises:
+            CloseError: Some refused; all others are detached.
+        """
+        self._loaded.detach()
+
+    def close(self) -> None:
+        """Detach and free everything, in reverse order, all of it even after a failure. A second call does nothing.
+
+        Raises:
+            CloseError: Something could not be freed; `failures` has each reason.
+        """
+        self._loaded.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        loaded: Any = self.__dict__.get("_loaded")
+        if loaded is not None and not loaded.closed:
+            import warnings
+
+            warnings.warn(f"probe {loaded.spec.name!r} was never closed", ResourceWarning, source=self, stacklevel=1)
+            try:
+                loaded.close()
+            except CloseError as error:
+                warnings.warn(str(error), ResourceWarning, source=self, stacklevel=1)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._loaded.closed else "loaded"
+        return f"<{type(self).__name__} {state}{f' variant={self.variant}' if self.variant else ''}>"

@@ -1,0 +1,540 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records: C structs as immutable Python objects over bytes, with every offset taken from BTF.
+
+A record is a view: a block of bytes and a position in it. Reading an attribute decodes just that field, so taking
+ten thousand events and looking at one field of each costs ten thousand small reads, not ten thousand full decodes.
+
+Generated modules describe fields by the specifiers of this module (`u32(40)`, `text(68, 16)`, …), which type checkers
+read like those of a dataclass.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+from .errors import RecordError, VariableError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+
+    Buffer = Any  # bytes, bytearray, memoryview, mmap: what struct.unpack_from takes
+    _T = TypeVar("_T")
+else:
+
+    def dataclass_transform(**_options):
+        """Do nothing: it only speaks to type checkers, and importing typing costs milliseconds."""
+        return lambda cls: cls
+
+
+__all__ = [
+    "CEnum",
+    "Field",
+    "Record",
+    "Variables",
+    "array",
+    "boolean",
+    "enumeration",
+    "f32",
+    "f64",
+    "fields",
+    "nested",
+    "padding",
+    "pointer",
+    "raw",
+    "s8",
+    "s16",
+    "s32",
+    "s64",
+    "s128",
+    "sizeof",
+    "text",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "u128",
+]
+
+
+class CEnum(IntEnum):
+    """An enum of C. A value without an enumerator becomes a member named `UNKNOWN_<value>`, never an error."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, int):
+            return None
+        member = int.__new__(cls, value)
+        member._name_ = f"UNKNOWN_{value}"
+        member._value_ = value
+        return member
+
+
+class Field:
+    """One field of a record: where it is and how its bytes become a value.
+
+    Attributes:
+        name: The Python attribute.
+        offset: Bytes from the start of the record.
+        size: Bytes.
+        kind: What it holds: u32, text, nested, … .
+    """
+
+    __slots__ = ("kind", "name", "offset", "size")
+
+    def __init__(self, kind: str, offset: int, size: int) -> None:
+        self.name = ""
+        self.kind = kind
+        self.offset = offset
+        self.size = size
+
+    def __repr__(self) -> str:
+        return f"Field({self.name!r}, {self.kind}, offset={self.offset}, size={self.size})"
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return f"{self.kind} at offset {self.offset}, {self.size} bytes"
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: _Struct | None, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        return self.unpack(instance._block, instance._base)
+
+    def __set__(self, instance: _Struct, value: object) -> None:
+        instance._assign(self, value)
+
+    def unpack(self, block: Buffer, base: int) -> Any:
+        """Return the value of the record that starts at *base* of *block*."""
+        raise NotImplementedError  # every kind below has its own
+
+    def pack(self, block: Buffer, base: int, value: object) -> None:
+        """Write *value* into the record that starts at *base* of *block*.
+
+        Raises:
+            RecordError: It does not fit; names field, value and kind.
+        """
+        raise NotImplementedError  # every kind below has its own
+
+    def refuse(self, value: object, reason: str = "") -> RecordError:
+        return RecordError(
+            f"set field {self.name or self.kind!r}: {value!r} does not fit {self.kind}{reason}.", name=self.name
+        )
+
+
+class _Number(Field):
+    """A number that the struct module knows."""
+
+    __slots__ = ("_pack_into", "_unpack_from")
+
+    def __init__(self, kind: str, offset: int, code: struct.Struct) -> None:
+        super().__init__(kind, offset, code.size)
+        self._unpack_from = code.unpack_from
+        self._pack_into = code.pack_into
+
+    def unpack(self, block: Buffer, base: int) -> Any:
+        return self._unpack_from(block, base + self.offset)[0]
+
+    def pack(self, block: Buffer, base: int, value: object) -> None:
+        try:
+            self._pack_into(block, base + self.offset, value)
+        except (struct.error, TypeError, OverflowError) as error:
+            raise self.refuse(value) from error
+
+
+class _Enumeration(_Number):
+    """An integer that is a member of an enum."""
+
+    __slots__ = ("_type",)
+
+    def __init__(self, offset: int, code: struct.Struct, enum: type[CEnum]) -> None:
+        super().__init__(enum.__name__, offset, code)
+        self._type = enum
+
+    def unpack(self, block: Buffer, base: int) -> Any:
+        return self._type(self._unpack_from(block, base + self.offset)[0])
+
+
+class _WideInteger(Field):
+    """A 128-bit integer."""
+
+    __slots__ = ("_signed",)
+
+    def __init__(self, kind: str, offset: int, signed: bool) -> None:
+        super().__init__(kind, offset, 16)
+        self._signed = signed
+
+    def unpack(self, block: Buffer, base: int) -> Any:
+        start = base + self.offset
+        return int.from_bytes(block[start : start + 16], "little", signed=self._signed)
+
+    def pack(self, block: Buffer, base: int, value: object) -> None:
+        start = base + self.offset
+        if not isinstance(value, int):
+            raise self.refuse(value)
+        try:
+            block[start : start + 16] = value.to_bytes(16, "little", signed=self._signed)
+        except OverflowError as error:
+            raise self.refuse(value) from error
+
+
+class _Bytes(Field):
+    """A fixed number of bytes, kept as they are."""
+
+    __slots__ = ()
+
+    def unpack(self, block: Buffer, base: int) -> Any:
+        start = base + self.offset
+        return bytes(block[start : start + self.size])
+
+    def pack(self, block: Buffer, base: int, value: object) -> None:
+        if not isinstance(value, bytes | bytearray | memoryview) or len(value) > self.size:
+            raise self.refuse(value, f" of {self.size} bytes")
+        start = base + self.offset
+        block[start : start + self.size] = bytes(value).ljust(self.size, b"\0")
+
+
+class _Padding(_Bytes):
+    """Bytes that mean nothing; always zero in records made here."""
+
+    __slots__ = ()
+
+
+class _Text(Field):
+    """A char array: text up to the first NUL. Bytes that are not UTF-8 show as backslash escapes."""
+
+    __slots__ = ()
+
+    def unpack(self, block: Buffer, base: int) -> Any:
+        start = base + self.offset
+        return bytes(block[start : start + self.size]).partition(b"\0")[0].decode("utf-8", "backslashreplace")
+
+    def pack(self, block: Buffer, base: int, value: object) -> None:
+        data = value.encode() if isinstance(value, str) else value
+        if not isinstance(data, bytes) or len(data) > self.size:
+            raise self.refuse(value, f" of {self.size} bytes")
+        start = base + self.offset
+        block[start : start + self.size] = data.ljust(self.size, b"\0")
+
+
+class _Nested(Field):
+    """A record inside the record."""
+
+    __slots__ = ("type",)
+
+    def __init__(self, offset: int, record: type[Record]) -> None:
+        super().__init__(record.__name__, offset, record._size_)
+        self.type = record
+
+    def unpack(self, block: Buffer, base: int) -> Any:
+        return self.type._at(block, base + self.offset)
+
+    def pack(self, block: Buffer, base: int, value: object) -> None:
+        if not isinstance(value, self.type):
+            raise self.refuse(value)
+        start = base + self.offset
+        block[start : start + self.size] = bytes(value)
+
+
+class _Array(Field):
+    """Elements in a row, as a tuple."""
+
+    __slots__ = ("count", "element")
+
+    def __init__(self, offset: int, element: Field, count: int) -> None:
+        super().__init__(f"{element.kind}[{count}]", offset, element.size * count)
+        self.element = element
+        self.count = count
+
+    def unpack(self, block: Buffer, base: int) -> Any:
+        start = base + self.offset
+        step = self.element.size
+        return tuple(self.element.unpack(block, start + i * step) for i in range(self.count))
+
+    def pack(self, block: Buffer, base: int, value: object) -> None:
+        values = list(value) if isinstance(value, tuple | list) else None
+        if values is None or len(values) != self.count:
+            raise self.refuse(value, f" with its {self.count} elements")
+        start = base + self.offset
+        for i, item in enumerate(values):
+            self.element.pack(block, start + i * self.element.size, item)
+
+
+def _numbers(kind: str, code: str) -> Callable[[int], Any]:
+    """Return the specifier of one kind of number."""
+    compiled = struct.Struct("<" + code)
+
+    def specifier(offset: int) -> Any:
+        return _Number(kind, offset, compiled)
+
+    specifier.__name__ = specifier.__qualname__ = kind
+    specifier.__doc__ = f"A field of kind {kind}, {compiled.size} bytes, at *offset*."
+    return specifier
+
+
+u8 = _numbers("u8", "B")
+u16 = _numbers("u16", "H")
+u32 = _numbers("u32", "I")
+u64 = _numbers("u64", "Q")
+s8 = _numbers("s8", "b")
+s16 = _numbers("s16", "h")
+s32 = _numbers("s32", "i")
+s64 = _numbers("s64", "q")
+f32 = _numbers("f32", "f")
+f64 = _numbers("f64", "d")
+boolean = _numbers("boolean", "?")
+pointer = _numbers("pointer", "Q")
+
+_UNSIGNED = {size: struct.Struct("<" + code) for size, code in ((1, "B"), (2, "H"), (4, "I"), (8, "Q"))}
+_SIGNED = {size: struct.Struct("<" + code) for size, code in ((1, "b"), (2, "h"), (4, "i"), (8, "q"))}
+
+
+def u128(offset: int) -> Any:
+    """An unsigned 128-bit integer at *offset*."""
+    return _WideInteger("u128", offset, False)
+
+
+def s128(offset: int) -> Any:
+    """A signed 128-bit integer at *offset*."""
+    return _WideInteger("s128", offset, True)
+
+
+def enumeration(offset: int, size: int, enum: type[CEnum]) -> Any:
+    """A member of *enum*, *size* bytes, at *offset*; signed if an enumerator is negative."""
+    codes = _SIGNED if any(member < 0 for member in enum) else _UNSIGNED
+    return _Enumeration(offset, codes[size], enum)
+
+
+def text(offset: int, size: int) -> Any:
+    """A char array of *size* bytes at *offset*, as `str` up to the first NUL; `Record.raw` has the bytes."""
+    return _Text("text", offset, size)
+
+
+def raw(offset: int, size: int) -> Any:
+    """*size* bytes at *offset*, as `bytes`."""
+    return _Bytes("raw", offset, size)
+
+
+def padding(offset: int, size: int, *, init: bool = False) -> Any:
+    """*size* meaningless bytes at *offset*; zero in records made in Python, and no part of their value."""
+    return _Padding("padding", offset, size)
+
+
+def nested(offset: int, record: type[Record]) -> Any:
+    """A record of another type at *offset*."""
+    return _Nested(offset, record)
+
+
+def array(offset: int, element: Any, count: int) -> Any:
+    """*count* values of the kind of *element* in a row at *offset*, as a tuple."""
+    return _Array(offset, element, count)
+
+
+class _Struct:
+    """What records and variables share: fields at offsets of a block of bytes."""
+
+    __slots__ = ()
+
+    _fields_: ClassVar[tuple[Field, ...]] = ()
+    _size_: ClassVar[int] = 0
+    _block: Buffer
+    _base: int
+
+    def __init_subclass__(cls, *, size: int = 0) -> None:
+        super().__init_subclass__()
+        cls._fields_ = tuple(value for value in vars(cls).values() if isinstance(value, Field))
+        cls._size_ = size
+        end = 0
+        for field in cls._fields_:
+            if field.offset < end or field.offset + field.size > size:
+                raise RecordError(
+                    f"define {cls.__name__}: field {field.name!r} at bytes {field.offset} to "
+                    f"{field.offset + field.size} overlaps its neighbour or the end at {size}. Run tools/regen.",
+                    name=cls.__name__,
+                )
+            end = field.offset + field.size
+
+    def _assign(self, field: Field, value: object) -> None:
+        raise NotImplementedError  # records refuse, variables write
+
+
+@dataclass_transform(
+    kw_only_default=True,
+    frozen_default=True,
+    field_specifiers=(
+        array, boolean, enumeration, f32, f64, nested, padding, pointer, raw, s8, s16, s32, s64, s128, text, u8, u16,
+        u32, u64, u128,
+    ),
+)  # fmt: skip
+class Record(_Struct):
+    """A C struct: immutable, comparable, hashable, made by keyword or from bytes.
+
+    Every field must be given to the constructor; `zeroed` takes just some, `replace` changes some. Padding is zero.
+
+    Raises:
+        RecordError: A value does not fit its field.
+        TypeError: A field is missing or unknown.
+    """
+
+    __slots__ = ("_base", "_block")
+
+    c_name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, c_name: str = "", size: int = 0) -> None:
+        super().__init_subclass__(size=size)
+        cls.c_name = c_name
+        type.__setattr__(cls, "__match_args__", cls._names())  # mypy refuses the plain assignment
+
+    if not TYPE_CHECKING:  # type checkers make the signature from the fields
+
+        def __init__(self, **values):
+            missing = [name for name in self._names() if name not in values]
+            if missing:
+                raise TypeError(f"{type(self).__name__}() lacks {', '.join(missing)}; see zeroed()")
+            self._fill(b"", values)
+
+    @classmethod
+    def _names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in cls._fields_ if not isinstance(field, _Padding))
+
+    def _fill(self, initial: bytes, values: Mapping[str, object]) -> None:
+        block = bytearray(initial) or bytearray(self._size_)
+        by_name = {field.name: field for field in self._fields_ if not isinstance(field, _Padding)}
+        for name, value in values.items():
+            if name not in by_name:
+                raise TypeError(f"{type(self).__name__} has no field {name!r}; it has {', '.join(by_name)}")
+            by_name[name].pack(block, 0, value)
+        self._block = bytes(block)
+        self._base = 0
+
+    @classmethod
+    def _at(cls, block: Buffer, base: int) -> Self:
+        """Return a view of immutable bytes, or a copy from a block that may change."""
+        self = cls.__new__(cls)
+        if type(block) is not bytes:
+            block, base = bytes(block[base : base + cls._size_]), 0
+        self._block = block
+        self._base = base
+        return self
+
+    @classmethod
+    def from_bytes(cls, data: bytes | bytearray | memoryview) -> Self:
+        """Return the record that *data* holds; it must be exactly as long as the record.
+
+        Raises:
+            RecordError: The length differs.
+        """
+        if len(data) != cls._size_:
+            raise RecordError(
+                f"read {cls.__name__}: {len(data)} bytes are not the {cls._size_} of {cls.c_name}.", name=cls.__name__
+            )
+        return cls._at(bytes(data), 0)
+
+    @classmethod
+    def zeroed(cls, **values: object) -> Self:
+        """Return a record with the given fields, all others zero."""
+        self = cls.__new__(cls)
+        self._fill(b"", values)
+        return self
+
+    def replace(self, **values: object) -> Self:
+        """Return a copy with some fields changed."""
+        other = type(self).__new__(type(self))
+        other._fill(bytes(self), values)
+        return other
+
+    def raw(self, name: str) -> bytes:
+        """Return the bytes of one field.
+
+        Raises:
+            RecordError: There is no field of this name.
+        """
+        for field in self._fields_:
+            if field.name == name:
+                start = self._base + field.offset
+                return bytes(self._block[start : start + field.size])
+        raise RecordError(f"read {type(self).__name__}: there is no field {name!r}. See fields().", name=name)
+
+    def asdict(self) -> dict[str, Any]:
+        """Return the fields by name, nested records as dictionaries too; padding is left out."""
+        return {name: _plain(getattr(self, name)) for name in self._names()}
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._block[self._base : self._base + self._size_])
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return bytes(self) == bytes(other)
+
+    def __hash__(self) -> int:
+        return hash(bytes(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._names())})"
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Self], tuple[bytes]]:
+        return (type(self).from_bytes, (bytes(self),))
+
+    def _assign(self, field: Field, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__}.{field.name} cannot be set: records are immutable; use replace()")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.asdict()
+    return tuple(_plain(item) for item in value) if isinstance(value, tuple) else value
+
+
+class Variables(_Struct):
+    """The global variables of one ELF section, as attributes.
+
+    Before load all can be set. After load `.data` and `.bss` are the running programs' memory: each read is theirs of
+    this moment, each write is seen by them. `.rodata` is then read-only.
+    """
+
+    __slots__ = ("_base", "_locked", "_memory")
+
+    section: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, section: str = "", size: int = 0) -> None:
+        super().__init_subclass__(size=size)
+        cls.section = section
+
+    def __init__(self, memory: Buffer, locked: str = "") -> None:
+        self._memory = memory
+        self._base = 0
+        self._locked = locked
+
+    @property
+    def _block(self) -> Buffer:
+        if self._memory is None:
+            raise VariableError(f"use the {self.section} variables: the probe is closed.", name=self.section)
+        return self._memory
+
+    def _assign(self, field: Field, value: object) -> None:
+        if self._locked:
+            raise VariableError(f"set variable {field.name!r}: {self._locked}", name=field.name)
+        field.pack(self._block, self._base, value)
+
+    def _close(self) -> None:
+        self._memory = None
+
+    def __repr__(self) -> str:
+        if self._memory is None:
+            return f"<{type(self).__name__} closed>"
+        return f"<{type(self).__name__} {', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in self._fields_)}>"
+
+
+def fields(record: type[_Struct] | _Struct) -> tuple[Field, ...]:
+    """Return the fields of a record or section in layout order, padding included."""
+    return record._fields_
+
+
+def sizeof(record: type[_Struct] | _Struct) -> int:
+    """Return the size of a record or section in bytes, as BTF has it."""
+    return record._size_

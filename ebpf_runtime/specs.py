@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a generated module says of its object, as data: maps, programs, variants, sections."""
+
+from __future__ import annotations
+
+import sys
+
+from .errors import DigestError, OpenError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .namespaces import Links, Maps, Programs
+    from .records import Field, Variables
+
+__all__ = ["MapSpec", "ObjectSpec", "ProgramSpec"]
+
+
+class MapSpec:
+    """One map: its attribute, type (an enumerator of bpf_map_type without its prefix), key and value fields."""
+
+    __slots__ = ("c_name", "key", "name", "type", "value")
+
+    def __init__(
+        self, name: str, type: str, *, c_name: str = "", key: Field | None = None, value: Field | None = None
+    ) -> None:
+        self.name = name
+        self.type = type
+        self.c_name = c_name or name
+        self.key = key
+        self.value = value
+
+
+class ProgramSpec:
+    """One program: its attribute, ELF section, the variants it belongs to (none: all), whether it loads by default."""
+
+    __slots__ = ("autoload", "c_name", "name", "section", "variants")
+
+    def __init__(
+        self, name: str, section: str, *, c_name: str = "", variants: tuple[str, ...] = (), autoload: bool = True
+    ) -> None:
+        self.name = name
+        self.section = section
+        self.c_name = c_name or name
+        self.variants = variants
+        self.autoload = autoload
+
+    def loads_in(self, variant: str | None) -> bool:
+        """Return whether the program is loaded when *variant* is."""
+        return variant in self.variants if self.variants else self.autoload
+
+
+class ObjectSpec:
+    """One object, as its generated module describes it.
+
+    Attributes:
+        name: The object's name, its file stem.
+        module: The generated module; the object's files stand beside it.
+        variants: Names of the variants, best first; empty where there is no choice.
+    """
+
+    __slots__ = (
+        "links_type", "maps", "maps_type", "module", "name", "programs", "programs_type", "section_types", "variants",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        module: str,
+        maps: tuple[MapSpec, ...],
+        programs: tuple[ProgramSpec, ...],
+        maps_type: type[Maps],
+        programs_type: type[Programs],
+        links_type: type[Links],
+        variants: tuple[str, ...] = (),
+        section_types: tuple[type[Variables], ...] = (),
+    ) -> None:
+        self.name = name
+        self.module = module
+        self.maps = maps
+        self.programs = programs
+        self.maps_type = maps_type
+        self.programs_type = programs_type
+        self.links_type = links_type
+        self.variants = variants
+        self.section_types = section_types
+
+    def read(self, suffix: str) -> bytes:
+        """Return an embedded file `<name>.<suffix>` after checking it against the digest taken when it was built.
+
+        Raises:
+            OpenError: It is not in the package.
+            DigestError: It is not what was built.
+        """
+        from hashlib import sha256
+
+        name = f"{self.name}.{suffix}"
+        data = self._bytes(name)
+        expected = ""
+        for line in self._bytes(f"{self.name}.sha256").decode("ascii", "replace").splitlines():
+            digest, _, listed = line.partition("  ")
+            if listed == name:
+                expected = digest
+        actual = sha256(data).hexdigest()
+        if actual != expected:
+            raise DigestError(
+                f"open {name}: its SHA-256 is {actual}, not {expected or 'listed'}. Reinstall the package.",
+                name=name,
+                expected=expected,
+                actual=actual,
+            )
+        return data
+
+    def _bytes(self, name: str) -> bytes:
+        """Read through the package's loader, wherever the package keeps its files (also two places, if editable)."""
+        module = sys.modules[self.module]
+        package = sys.modules.get(module.__package__ or "")
+        loader = module.__spec__.loader if module.__spec__ else None
+        directories = list(getattr(package, "__path__", ())) or [(module.__file__ or "").rpartition("/")[0]]
+        for directory in directories:
+            try:
+                return loader.get_data(f"{directory}/{name}")  # type: ignore[union-attr,no-any-return]
+            except OSError:
+                continue
+        raise OpenError(
+            f"open {name}: it is not beside module {self.module} (looked in {', '.join(directories)}). "
+            "Install the package, a checkout alone holds no objects.",
+            name=name,
+        )

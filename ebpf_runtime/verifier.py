@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the verifier said: which program it refused, at which line of C, and why."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from .errors import LoadError, VerifierError, describe
+
+__all__ = ["load_error"]
+
+_REFUSED = re.compile(r"^prog '(?P<program>[^']*)': BPF program load failed", re.MULTILINE)
+_LOG = re.compile(r"-- BEGIN PROG LOAD LOG --\n(?P<log>.*?)-- END PROG LOAD LOG --", re.DOTALL)
+_SOURCE = re.compile(r"^; (?P<text>.*) @ (?P<file>[^:\n]+):(?P<line>\d+)$", re.MULTILINE)
+_INSTRUCTION = re.compile(r"^(?P<index>\d+): \([0-9a-f]{2}\)", re.MULTILINE)
+_NOISE = re.compile(r"^(processed \d+ insns|verification time|stack depth|func#|arg#|\d+: |; |R\d+\w*=|from \d+|$)")
+_SHOWN = 3
+
+
+def load_error(probe: str, number: int, messages: list[str], image: bytes) -> LoadError:
+    """Return the error for a refused load, made from libbpf's messages.
+
+    Args:
+        probe: The object's name.
+        number: The error number of bpf_object__load.
+        messages: What libbpf said, in order.
+        image: The object, whose line information maps instructions to C.
+    """
+    said = "".join(messages)
+    refused = _REFUSED.search(said)
+    log = _LOG.search(said)
+    if refused is None or log is None or not log["log"].strip():
+        reason = _first_reason(messages)
+        return LoadError(
+            f"load probe {probe!r}: {describe(number)}{'; ' + reason if reason else ''}.",
+            name=probe,
+            errno=number,
+            log=said,
+        )
+    text = log["log"]
+    program = refused["program"]
+    indices = [int(match["index"]) for match in _INSTRUCTION.finditer(text)]
+    instruction = indices[-1] if indices else -1
+    sources = list(_SOURCE.finditer(text))
+    if sources:
+        file, line = sources[-1]["file"], int(sources[-1]["line"])
+    else:
+        file, line = line_of(image, program, instruction)
+    words = [word.strip() for word in text.splitlines() if not _NOISE.match(word)]
+    reason = "; ".join(words[-_SHOWN:]) or describe(number)
+    omitted = len(text.splitlines()) - min(_SHOWN, len(words))
+    place = f" at {file}:{line}" if file else ""
+    at = f", instruction {instruction}" if instruction >= 0 else ""
+    return VerifierError(
+        f"load program {program!r}{place}{at}: {describe(number)}, the verifier says: {reason}. "
+        f"{omitted} more lines are in the error's log.",
+        program=program,
+        errno=number,
+        log=said,
+        reason=reason,
+        source_file=file,
+        source_line=line,
+        instruction=instruction,
+    )
+
+
+def _first_reason(messages: list[str]) -> str:
+    """Return libbpf's first complaint, which is nearest to the cause, on one line."""
+    for message in messages:
+        text = message.strip()
+        if text and "skipping unrecognized data section" not in text:
+            return " ".join(text.split()).rstrip(".")
+    return ""
+
+
+def line_of(image: bytes, program: str, instruction: int) -> tuple[str, int]:
+    """Return file and line of one instruction of a program by the object's own line information.
+
+    Older kernels print the C text but not its place. ("", 0) where the object does not say.
+
+    Source: Linux include/uapi/linux/btf.h, libbpf struct btf_ext_header and bpf_line_info.
+    """
+    try:
+        return _line_of(image, program, instruction)
+    except (struct.error, IndexError, KeyError, ValueError):
+        return "", 0
+
+
+def _line_of(image: bytes, program: str, instruction: int) -> tuple[str, int]:
+    order = "<" if image[5] == 1 else ">"
+    (table,) = struct.unpack_from(order + "Q", image, 0x28)
+    count, names = struct.unpack_from(order + "HH", image, 0x3C)
+    headers = [struct.unpack_from(order + "IIQQQQIIQQ", image, table + 64 * i) for i in range(count)]
+
+    def data(index: int) -> bytes:
+        return image[headers[index][4] : headers[index][4] + headers[index][5]]
+
+    def string(block: bytes, offset: int) -> str:
+        return block[offset : block.index(b"\0", offset)].decode("utf-8", "replace")
+
+    by_name = {string(data(names), header[0]): i for i, header in enumerate(headers)}
+    types = data(by_name[".BTF"])
+    (header_size,) = struct.unpack_from(order + "I", types, 4)
+    (strings_offset,) = struct.unpack_from(order + "I", types, 16)
+    strings = types[header_size + strings_offset :]
+    symbols = data(by_name[".symtab"])
+    symbol_names = data(by_name[".strtab"])
+    start = section = -1
+    for name, info, _, index, value, _ in struct.iter_unpack(order + "IBBHQQ", symbols):
+        if info & 0xF == 2 and string(symbol_names, name) == program:
+            start, section = value, index
+    section_name = string(data(names), headers[section][0])
+
+    extra = data(by_name[".BTF.ext"])
+    (header_size,) = struct.unpack_from(order + "I", extra, 4)
+    offset, length = struct.unpack_from(order + "II", extra, 16)
+    position = header_size + offset
+    end = position + length
+    (record_size,) = struct.unpack_from(order + "I", extra, position)
+    position += 4
+    wanted = start + 8 * instruction
+    best = ("", 0)
+    while position < end:
+        name, records = struct.unpack_from(order + "II", extra, position)
+        position += 8
+        for _ in range(records):
+            at, file, _, line = struct.unpack_from(order + "IIII", extra, position)
+            position += record_size
+            if string(strings, name) == section_name and start <= at <= wanted:
+                best = (string(strings, file), line >> 10)
+    return best
