@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `ebpf-collector`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from errno import EPIPE
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+from ebpf_collector.checks import CHECK_NAMES, Check, check_factory
+from ebpf_collector.configuration import Configuration, load_configuration
+from ebpf_collector.demo import run_demo
+from ebpf_collector.errors import ConfigError, OutputError, near_match
+from ebpf_collector.runner import Failures, run_checks
+from ebpf_collector.senders import ConsoleSender, JsonLinesSender, Sender
+from ebpf_collector.senders.base import deliver
+from ebpf_collector.stop import StopSignals
+
+__all__ = ["main"]
+
+_ALL = "all"
+_EXIT_USAGE = 2
+_EXIT_SIGNAL = 128
+
+_EPILOG = """\
+exit codes:
+  0  done
+  1  a check failed
+  2  usage or configuration
+  3  not permitted (no privilege, kernel lockdown)
+"""
+_CHECK_EXAMPLES = """\
+examples:
+  ebpf-collector check oom_kill                        what happens in the next 10 seconds
+  ebpf-collector check oom_kill --interval 60 --count 0
+                                                       every minute, until Ctrl-C
+  ebpf-collector check all --json --config collector.yaml | jq .
+
+checks:
+"""
+_DEMO_EXAMPLES = """\
+Makes a memory cgroup, has the kernel kill a child process in it, and shows what the check
+oom_kill reports. Cgroup and child are gone afterwards. Needs root.
+
+examples:
+  ebpf-collector demo
+  ebpf-collector demo --json
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code; *argv* is without the program's name.
+
+    Every failure is one line on the standard error stream.
+    """
+    failures = Failures(_report)
+    try:
+        with failures.caught("internal"):
+            return _run(argv, failures)
+    except KeyboardInterrupt:
+        return _EXIT_SIGNAL + signal.SIGINT
+    except SystemExit as end:  # --help, --version, SIGTERM
+        return end.code if isinstance(end.code, int) else 0
+    return failures.exit_code
+
+
+def _run(argv: Sequence[str] | None, failures: Failures) -> int:
+    try:
+        arguments = _parser().parse_args(argv)
+        command: Callable[[argparse.Namespace, Failures], int] = arguments.command
+        return command(arguments, failures)
+    except ConfigError as error:
+        _report(str(error))
+        return _EXIT_USAGE
+    except OutputError as error:
+        # Python flushes the stream once more on its way out, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == EPIPE:
+            return failures.exit_code  # the reader has what it wanted
+        _report(str(error))
+        return 1
+
+
+def _check(arguments: argparse.Namespace, failures: Failures) -> int:
+    names = _check_names(arguments.names)
+    configuration = load_configuration(arguments.config, os.environ)
+    checks = [_configured(name, configuration, arguments.config) for name in names]
+    with StopSignals() as stop:
+        run_checks(
+            checks,
+            _sender(arguments.json),
+            _Waiting(stop, names, sys.stderr),
+            failures,
+            interval_s=arguments.interval,
+            count=arguments.count,
+        )
+    if stop.received is not None and arguments.count:
+        return _EXIT_SIGNAL + stop.received
+    return failures.exit_code
+
+
+def _demo(arguments: argparse.Namespace, failures: Failures) -> int:
+    configuration = load_configuration(None, os.environ)
+    check = _configured("oom_kill", configuration, None)
+    # With --json the standard output holds JSON lines only.
+    stream = sys.stderr if arguments.json else sys.stdout
+
+    def say(line: str) -> None:
+        deliver(stream, f"{line}\n")
+
+    with failures.caught("demo"):
+        run_demo(check, _sender(arguments.json), say)
+    return failures.exit_code
+
+
+def _check_names(words: Sequence[str]) -> list[str]:
+    names: dict[str, None] = {}  # in the order given, each once
+    for word in words:
+        if word == _ALL:
+            names.update(dict.fromkeys(CHECK_NAMES))
+        elif word in CHECK_NAMES:
+            names[word] = None
+        else:
+            known = (*CHECK_NAMES, _ALL)
+            raise ConfigError(
+                f"run check {word!r}",
+                "unknown check",
+                f"{near_match(word, known)}Known checks: {', '.join(known)}.",
+            )
+    return list(names)
+
+
+def _configured(name: str, configuration: Configuration, path: Path | None) -> Check:
+    check = check_factory(name, configuration.probe, configuration.metric_scheme)()
+    try:
+        check.configure(configuration.checks.get(name, b""))
+    except ConfigError as error:
+        raise error.within(str(path)) from None
+    return check
+
+
+def _sender(json: bool) -> Sender:
+    if json:
+        return JsonLinesSender(sys.stdout)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name need not exist in the terminal's character set.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return ConsoleSender(sys.stdout)
+
+
+def _report(message: str) -> None:
+    print(f"ebpf-collector: {message}", file=sys.stderr)
+
+
+class _Waiting:
+    """Waits for the next run, with a line that says so where *stream* is a terminal."""
+
+    def __init__(self, stop: StopSignals, names: Sequence[str], stream: TextIO) -> None:
+        self._stop = stop
+        self._names = ", ".join(names)
+        self._stream = stream
+        self._visible = stream.isatty()
+
+    def wait(self, seconds: float) -> bool:
+        try:
+            return self._stop.wait(seconds, self._show)
+        finally:
+            self._write("")
+
+    def _show(self, left_s: float) -> None:
+        self._write(f"{self._names}: {math.ceil(left_s)} s to go, Ctrl-C ends")
+
+    def _write(self, line: str) -> None:
+        if self._visible:
+            print(f"\r\x1b[K{line}", end="", file=self._stream, flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as one line, like every other failure."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError("read command line", message, f"See '{self.prog} --help'.")
+
+
+class _Version(argparse.Action):
+    """Prints the version; finding it out is slow, so only when asked."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: Any) -> NoReturn:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("ebpf-runtime")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        print(f"{parser.prog} {number}")
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="ebpf-collector",
+        description="Run checks that read the kernel through eBPF, and print what they find.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    check = commands.add_parser(
+        "check",
+        help="run checks and print metrics and events",
+        description="Run checks and print the metrics and events they send.",
+        epilog=_CHECK_EXAMPLES + "".join(f"  {name}\n" for name in CHECK_NAMES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    check.add_argument("names", nargs="+", metavar="NAME", help="names of checks, or 'all' for all of them")
+    check.add_argument("--json", action="store_true", help="print JSON lines, not a table")
+    check.add_argument(
+        "--interval",
+        type=_seconds,
+        default=10.0,
+        metavar="S",
+        help="seconds between two runs, and of the first one's window (default: 10)",
+    )
+    check.add_argument(
+        "--count",
+        type=_run_count,
+        default=1,
+        metavar="N",
+        help="how often to run; 0 means until Ctrl-C (default: 1)",
+    )
+    check.add_argument("--config", type=Path, metavar="FILE", help="read this YAML file")
+    check.set_defaults(command=_check)
+
+    demo = commands.add_parser(
+        "demo",
+        help="show the checks at work on a process killed on purpose",
+        description=_DEMO_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    demo.add_argument("--json", action="store_true", help="print JSON lines, not a table")
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _run_count(word: str) -> int:
+    if not (word.isascii() and word.isdigit()):
+        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number, 0 or above")
+    return int(word)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGINT and SIGTERM as a wish to end, heard where it does no harm."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Self
+
+__all__ = ["STOP_SIGNALS", "StopSignals", "signals_held"]
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait until the block ends.
+
+    For work that must be done as a whole, and for libraries that call back into Python: an
+    exception raised in a callback of ctypes is printed and lost.
+    """
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+class StopSignals:
+    """Inside its `with` block the first SIGINT or SIGTERM only ends `wait()`.
+
+    The second one raises KeyboardInterrupt, in case the work between two waits does not end.
+    Only for the main thread: the interpreter delivers signals there.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        """The first signal that came, None while none did."""
+
+    def __enter__(self) -> Self:
+        # A signal that comes between a look at `received` and the wait for it must end the wait
+        # all the same, so the interpreter's own handler writes to this pipe at once.
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._previous_fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._previous = [(number, signal.signal(number, self._handle)) for number in STOP_SIGNALS]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous:
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._previous_fd)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def wait(self, seconds: float, tick: Callable[[float], None]) -> bool:
+        """Return False when *seconds* have passed, True as soon as a signal has come.
+
+        Args:
+            tick: Called with the seconds that are left, about once a second.
+        """
+        end = time.monotonic() + seconds
+        while self.received is None:
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            tick(left)
+            select.select([self._reader], [], [], min(left, 1.0))
+            self._empty_pipe()
+        return True
+
+    def _empty_pipe(self) -> None:
+        # Other signals with handlers write to it too.
+        try:
+            while os.read(self._reader, 64):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)

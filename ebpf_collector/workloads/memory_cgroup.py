@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A memory cgroup of one's own, cgroup version 1 or 2, and gone afterwards."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import EBUSY
+from pathlib import Path
+
+from ebpf_collector.errors import WorkloadError, describe_errno
+from ebpf_collector.stop import signals_held
+
+__all__ = ["Hierarchy", "MemoryCgroup", "find_hierarchy", "memory_cgroup"]
+
+_REMOVE_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """The cgroup hierarchy that has the memory controller."""
+
+    version: int
+    """1 or 2."""
+    mount: Path
+    """Where it is mounted."""
+    own: Path
+    """This process's directory in it; `mount` where that lies outside of what is mounted."""
+
+
+def find_hierarchy(mountinfo: str, cgroup: str) -> Hierarchy | None:
+    """Return the hierarchy for memory cgroups, None if there is none.
+
+    A controller is in one hierarchy only: a version 1 mount that names `memory` has it, and only
+    without one can version 2 have it.
+
+    Args:
+        mountinfo: Contents of /proc/self/mountinfo.
+        cgroup: Contents of /proc/self/cgroup.
+    Source: cgroups(7), proc_pid_mountinfo(5).
+    """
+    version_2 = None
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        root, point = map(_unescape, before.split()[3:5])
+        kind, _, options = after.split(" ", 2)
+        if kind == "cgroup" and "memory" in options.split(","):
+            return _hierarchy(1, root, point, _own_path(cgroup, "memory"))
+        if kind == "cgroup2" and version_2 is None:
+            version_2 = _hierarchy(2, root, point, _own_path(cgroup, ""))
+    return version_2
+
+
+class MemoryCgroup:
+    """A memory cgroup with a limit and without swap; made by `memory_cgroup()`."""
+
+    def __init__(self, path: Path, version: int) -> None:
+        """Stand for the existing directory *path* of a hierarchy of that version."""
+        self.path = path
+        self.version = version
+
+    @property
+    def name(self) -> str:
+        """Name of its directory."""
+        return self.path.name
+
+    def add_self(self) -> None:
+        """Move the calling process in.
+
+        Raises:
+            OSError: The kernel refused.
+        """
+        (self.path / "cgroup.procs").write_text("0")
+
+    def oom_kills(self) -> int | None:
+        """Return how many processes the kernel says it killed in it, None if it does not count.
+
+        Kernel: 4.13.
+        """
+        counters = "memory.oom_control" if self.version == 1 else "memory.events"
+        for line in (self.path / counters).read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == "oom_kill":
+                return int(value)
+        return None
+
+
+@contextmanager
+def memory_cgroup(name: str, limit_bytes: int) -> Iterator[MemoryCgroup]:
+    """Make a memory cgroup below this process's own; it must be empty when the block ends.
+
+    Version 2 forbids controllers below a cgroup that holds processes, so there the nearest
+    ancestor that can have children with the memory controller is the parent.
+
+    Args:
+        name: Name of its directory, which must not exist.
+        limit_bytes: Memory limit; swap is off.
+    Raises:
+        WorkloadError: There is no memory controller, or the kernel refused.
+    """
+    proc = Path("/proc/self")
+    hierarchy = find_hierarchy((proc / "mountinfo").read_text(), (proc / "cgroup").read_text())
+    if hierarchy is None:
+        raise WorkloadError(
+            f"make memory cgroup {name}",
+            "no cgroup hierarchy is mounted",
+            "Mount one at /sys/fs/cgroup.",
+        )
+    with _parent(name, hierarchy) as parent:
+        group = MemoryCgroup(parent / name, hierarchy.version)
+        if group.path.exists():
+            raise WorkloadError(f"make memory cgroup {group.path}", "it exists", "Remove it, or take another name.")
+        # An interrupt may come right after the directory was made.
+        try:
+            _make(group, limit_bytes)
+            yield group
+        finally:
+            with signals_held():
+                _remove(group.path)
+
+
+def _own_path(cgroup: str, controller: str) -> str:
+    for line in cgroup.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            return path
+    return "/"
+
+
+def _hierarchy(version: int, root: str, point: str, own: str) -> Hierarchy:
+    # *root* is what of the hierarchy is mounted; in a container the own path may lie outside.
+    mount = Path(point)
+    if ".." not in Path(own).parts and Path(own).is_relative_to(root):
+        return Hierarchy(version, mount, mount / Path(own).relative_to(root))
+    return Hierarchy(version, mount, mount)
+
+
+def _unescape(field: str) -> str:
+    # Blanks and backslashes stand as three octal digits.
+    return re.sub(r"\\([0-7]{3})", lambda digits: chr(int(digits[1], 8)), field)
+
+
+@contextmanager
+def _parent(name: str, hierarchy: Hierarchy) -> Iterator[Path]:
+    if hierarchy.version == 1:
+        yield hierarchy.own
+        return
+    parent, enabled_here = _version_2_parent(name, hierarchy)
+    try:
+        yield parent
+    finally:
+        if enabled_here:
+            (parent / "cgroup.subtree_control").write_text("-memory")
+
+
+def _version_2_parent(name: str, hierarchy: Hierarchy) -> tuple[Path, bool]:
+    """Return where a memory cgroup can be made, and whether the controller was enabled for that."""
+    busy = None
+    for directory in (hierarchy.own, *hierarchy.own.parents):
+        control = directory / "cgroup.subtree_control"
+        try:
+            if "memory" in control.read_text().split():
+                return directory, False
+            if "memory" in (directory / "cgroup.controllers").read_text().split():
+                control.write_text("+memory")
+                return directory, True
+        except OSError as error:
+            if error.errno != EBUSY:
+                raise _refused(f"enable the memory controller in {directory}", error) from None
+            busy = error
+        if directory == hierarchy.mount:
+            break
+    if busy is not None:
+        raise _refused(f"enable the memory controller in {hierarchy.mount}", busy)
+    raise WorkloadError(
+        f"make memory cgroup {name}",
+        f"there is no controller 'memory' in {hierarchy.mount}",
+        "Boot without cgroup_disable=memory, or run outside the container.",
+    )
+
+
+def _make(group: MemoryCgroup, limit_bytes: int) -> None:
+    try:
+        group.path.mkdir()
+        _limit(group, limit_bytes)
+    except OSError as error:
+        raise _refused(f"make memory cgroup {group.path}", error) from None
+
+
+def _limit(group: MemoryCgroup, limit_bytes: int) -> None:
+    if group.version == 1:
+        (group.path / "memory.limit_in_bytes").write_text(str(limit_bytes))
+        (group.path / "memory.swappiness").write_text("0")
+        # Present where swap is accounted for; a hard limit, unlike swappiness.
+        memory_and_swap = group.path / "memory.memsw.limit_in_bytes"
+        if memory_and_swap.exists():
+            memory_and_swap.write_text(str(limit_bytes))
+    else:
+        (group.path / "memory.max").write_text(str(limit_bytes))
+        swap = group.path / "memory.swap.max"
+        if swap.exists():
+            swap.write_text("0")
+
+
+def _remove(path: Path) -> None:
+    deadline = time.monotonic() + _REMOVE_TIMEOUT_S
+    while path.exists():
+        try:
+            path.rmdir()
+        except OSError as error:
+            # A process that has just ended is still in it for a moment.
+            if error.errno != EBUSY or time.monotonic() > deadline:
+                raise _refused(f"remove memory cgroup {path}", error) from None
+            time.sleep(0.01)
+
+
+def _refused(action: str, error: OSError) -> WorkloadError:
+    remedy = "Run as root, where cgroups can be written to."
+    if error.errno == EBUSY:
+        remedy = "Start the command from another cgroup, such as a login session's."
+    return WorkloadError(action, describe_errno(error.errno), remedy, error.errno)
