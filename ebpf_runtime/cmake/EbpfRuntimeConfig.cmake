@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# find_package(EbpfRuntime) gives any package
+#
+#   ebpf_add_probes(PACKAGE <folder> SOURCES <x.bpf.c>... [GENERATED <folder>] [INCLUDE <folder>...])
+#
+# which compiles each source for every supported architecture, generates its bindings module, and
+# installs both, with the flattened source and the digests, into <folder> of the wheel.
+#
+#   PACKAGE    the import package that gets them, as a path: acme_probes or acme/probes
+#   GENERATED  checked-in bindings; the build fails, with a diff, where the new ones differ
+#   INCLUDE    further folders of headers
+#
+# Variables it reads:
+#   EBPF_LIBBPF_HEADERS  folder that holds bpf/bpf_helpers.h, instead of the one that would be found
+#
+# Environment: EBPF_CLANG, the compiler to use.
+
+include_guard()
+cmake_policy(PUSH)
+cmake_policy(VERSION 3.20...4.0)
+
+find_package(Python 3.11 REQUIRED COMPONENTS Interpreter)
+
+# An installed wheel has everything beside the package; a checkout, and an editable install of it,
+# keep the generator in tools/ and the headers in bpf/include/.
+get_filename_component(_ebpf_package "${CMAKE_CURRENT_LIST_DIR}" DIRECTORY)
+get_filename_component(_ebpf_parent "${_ebpf_package}" DIRECTORY)
+
+find_path(EBPF_CODEGEN_DIR ebpf_codegen/__main__.py REQUIRED NO_DEFAULT_PATH NO_CACHE
+          PATHS "${_ebpf_parent}" "${_ebpf_parent}/tools")
+find_path(EBPF_INCLUDE_DIR probe.bpf.h REQUIRED NO_DEFAULT_PATH NO_CACHE
+          PATHS "${_ebpf_package}/include" "${_ebpf_parent}/bpf/include")
+
+# libbpf's headers: those asked for, else those that came with the wheel, else the system's.
+if(EBPF_LIBBPF_HEADERS)
+  set(_ebpf_headers "${EBPF_LIBBPF_HEADERS}")
+else()
+  set(_ebpf_headers "${_ebpf_package}/include" /usr/include /usr/local/include)
+endif()
+find_path(EBPF_LIBBPF_INCLUDE_DIR bpf/bpf_helpers.h NO_DEFAULT_PATH NO_CACHE
+          PATHS ${_ebpf_headers})
+if(NOT EBPF_LIBBPF_INCLUDE_DIR)
+  list(JOIN _ebpf_headers ", " _ebpf_headers)
+  message(FATAL_ERROR
+    "find libbpf's header bpf/bpf_helpers.h: it is in none of ${_ebpf_headers}. "
+    "Install libbpf's headers (apt install libbpf-dev, dnf install libbpf-devel) "
+    "or set EBPF_LIBBPF_HEADERS to a folder that holds bpf/bpf_helpers.h.")
+endif()
+
+# Asked once here, so that a missing compiler is one message and not one for each probe.
+execute_process(
+  COMMAND "${Python_EXECUTABLE}" -c [[
+import sys
+sys.path.insert(0, sys.argv[1])
+from ebpf_codegen.compiler import find_compiler
+from ebpf_codegen.errors import CodegenError
+try:
+    print(find_compiler())
+except CodegenError as error:
+    sys.exit(str(error))
+]] "${EBPF_CODEGEN_DIR}"
+  RESULT_VARIABLE _ebpf_result
+  OUTPUT_VARIABLE _ebpf_compiler OUTPUT_STRIP_TRAILING_WHITESPACE
+  ERROR_VARIABLE _ebpf_error ERROR_STRIP_TRAILING_WHITESPACE)
+if(NOT _ebpf_result EQUAL 0)
+  message(FATAL_ERROR "${_ebpf_error}")
+endif()
+message(STATUS "BPF compiler: ${_ebpf_compiler}")
+message(STATUS "libbpf headers: ${EBPF_LIBBPF_INCLUDE_DIR}")
+
+cmake_policy(POP)
+
+function(ebpf_add_probes)
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "PACKAGE;GENERATED" "SOURCES;INCLUDE")
+  if(NOT arg_PACKAGE OR NOT arg_SOURCES OR arg_UNPARSED_ARGUMENTS OR arg_KEYWORDS_MISSING_VALUES)
+    message(FATAL_ERROR
+      "ebpf_add_probes: wants PACKAGE <folder> SOURCES <x.bpf.c>... "
+      "[GENERATED <folder>] [INCLUDE <folder>...].")
+  endif()
+
+  set(options "")
+  if(arg_GENERATED)
+    get_filename_component(generated "${arg_GENERATED}" ABSOLUTE)
+    list(APPEND options --generated "${generated}")
+  endif()
+  foreach(folder IN LISTS arg_INCLUDE ITEMS "${EBPF_INCLUDE_DIR}" "${EBPF_LIBBPF_INCLUDE_DIR}")
+    get_filename_component(folder "${folder}" ABSOLUTE)
+    list(APPEND options --include "${folder}")
+  endforeach()
+
+  # The generator and its templates are inputs of every probe.
+  file(GLOB_RECURSE generator CONFIGURE_DEPENDS
+       "${EBPF_CODEGEN_DIR}/ebpf_codegen/*.py"
+       "${EBPF_CODEGEN_DIR}/ebpf_codegen/templates/*"
+       "${EBPF_CODEGEN_DIR}/../templates/*")
+
+  set(output "${CMAKE_CURRENT_BINARY_DIR}/ebpf/${arg_PACKAGE}")
+  file(MAKE_DIRECTORY "${output}")
+  set(products "")
+  foreach(source IN LISTS arg_SOURCES)
+    get_filename_component(source "${source}" ABSOLUTE)
+    get_filename_component(name "${source}" NAME)
+    if(NOT name MATCHES "^(.+)\\.bpf\\.c$")
+      message(FATAL_ERROR "build probe ${source}: its name does not end in .bpf.c. Rename it.")
+    endif()
+    set(stem "${output}/${CMAKE_MATCH_1}")
+    # The first is the one that the depfile speaks of.
+    set(files "${stem}.py" "${stem}.x86_64.bpf.o" "${stem}.arm64.bpf.o" "${stem}.flat.c"
+              "${stem}.sha256")
+    # One that is not there yet is the generator's to report: it names the command that makes it.
+    set(checked_in "")
+    if(arg_GENERATED AND EXISTS "${generated}/${CMAKE_MATCH_1}.py")
+      set(checked_in "${generated}/${CMAKE_MATCH_1}.py")
+    endif()
+    # By path and without PYTHONPATH: pip's build isolation lives in PYTHONPATH.
+    add_custom_command(
+      OUTPUT ${files}
+      COMMAND "${Python_EXECUTABLE}" "${EBPF_CODEGEN_DIR}/ebpf_codegen/__main__.py"
+              build "${source}" --output "${output}" --depfile "${stem}.d" ${options}
+      DEPENDS "${source}" ${checked_in} ${generator}
+      DEPFILE "${stem}.d"
+      COMMENT "Building probe ${CMAKE_MATCH_1}"
+      VERBATIM)
+    list(APPEND products ${files})
+  endforeach()
+
+  string(MAKE_C_IDENTIFIER "${arg_PACKAGE}" target)
+  add_custom_target("${target}_probes" ALL DEPENDS ${products})
+  install(FILES ${products} DESTINATION "${arg_PACKAGE}")
+endfunction()

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where CMake finds `EbpfRuntimeConfig.cmake`; named by the entry point `cmake.root`."""
