@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the whole suite needs: whether the kernel tests can run, and proof that they did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.kernel import refusal
+
+_KERNEL_MARKS = ("kernel", "acceptance")
+_ran = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-kernel",
+        action="store_true",
+        help="fail if this machine could have run the kernel tests and did not",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_ran] = 0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip kernel tests by the kernel's own answer, and VM tests unless they are asked for."""
+    reason = refusal()
+    for item in items:
+        if reason and any(item.get_closest_marker(mark) for mark in _KERNEL_MARKS):
+            item.add_marker(pytest.mark.skip(reason=f"this machine runs no BPF for us: {reason}"))
+        if item.get_closest_marker("vm") and "vm" not in config.option.markexpr:
+            item.add_marker(pytest.mark.skip(reason="boots other kernels; run by make vm"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: pytest.TestReport = yield
+    if report.when == "call" and not report.skipped and any(item.get_closest_marker(mark) for mark in _KERNEL_MARKS):
+        item.config.stash[_ran] += 1
+    return report  # type: ignore[return-value]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.getoption("--require-kernel") and not refusal() and not session.config.stash[_ran]:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    ran, reason = config.stash[_ran], refusal()
+    if ran:
+        terminalreporter.write_line(f"kernel: {ran} tests ran in the running kernel")
+    elif reason:
+        terminalreporter.write_line(f"kernel: no test ran in the running kernel: {reason}")
+    else:
+        terminalreporter.write_line(
+            "kernel: no test ran in the running kernel, although it takes BPF from us", red=True
+        )

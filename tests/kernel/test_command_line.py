@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands as a user runs them, on the running kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.support.kernel import assert_nothing_new, identifiers
+from tests.support.kills import kill_one, victims_cgroup
+
+pytestmark = pytest.mark.kernel
+
+COMMAND = (sys.executable, "-m", "ebpf_collector")
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all")
+
+
+def run(*arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run((*before, *COMMAND, *arguments), capture_output=True, text=True, timeout=120, check=False)
+
+
+def lines(text: str) -> list[dict[str, object]]:
+    """Return JSON lines after checking each against the schema in the package."""
+    schema = json.loads(resources.files("ebpf_collector").joinpath("schema/check-lines.schema.json").read_text())
+    found = [json.loads(line) for line in text.splitlines()]
+    for line in found:
+        jsonschema.validate(line, schema)
+    return found
+
+
+def test_check_prints_valid_lines_of_a_kill() -> None:
+    with victims_cgroup() as group:
+        process = subprocess.Popen(
+            (*COMMAND, "check", "oom_kill", "--json", "--interval", "4"), stdout=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + 30
+        while not is_attached(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        kill = kill_one(group, score_adj=77)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    events = [line for line in lines(output) if line["kind"] == "event"]
+    fields = [event["fields"] for event in events]
+    assert [item["score_adj"] for item in fields if item["victim_tgid"] == kill.pid] == [77]  # type: ignore[index,call-overload]
+
+
+def is_attached(pid: int) -> bool:
+    """Return whether a process holds a BPF link, as its file descriptors say."""
+    return any("link_type:" in path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir())
+
+
+def test_demo_shows_the_forked_childs_kill_and_leaves_nothing() -> None:
+    before = identifiers()
+    done = run("demo")
+    assert done.returncode == 0, done.stderr
+    assert "child" in done.stdout
+    assert_nothing_new(before)
+    assert not list(Path("/sys/fs/cgroup").glob("**/ebpf-collector-demo*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing(number: signal.Signals) -> None:
+    before = identifiers()
+    for delay_s in (0.2, 0.4, 0.7):
+        process = subprocess.Popen((*COMMAND, "demo"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(delay_s)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert "Traceback" not in errors
+        assert process.returncode in (0, -number, 128 + number), errors
+    assert_nothing_new(before)
+    assert not list(Path("/sys/fs/cgroup").glob("**/ebpf-collector-demo*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="drops the capabilities of root")
+def test_without_capabilities_one_line_and_exit_code_3() -> None:
+    done = run("check", "oom_kill", "--interval", "1", before=NOBODY)
+    assert done.returncode == 3
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert "EPERM" in line
+    assert "CAP_BPF" in line
+
+
+def test_an_unknown_check_is_a_usage_error() -> None:
+    done = run("check", "nosuch")
+    assert done.returncode == 2
+    assert "nosuch" in done.stderr
+    assert "oom_kill" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the running kernel says of itself, asked by bpf(2) and libbpf directly, not by the code under test."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import time
+from functools import cache
+from pathlib import Path
+from struct import pack
+
+__all__ = ["assert_nothing_new", "identifiers", "kprobe_refusal", "refusal", "tracing_refusal"]
+
+_NR_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+_MAP_CREATE, _PROG_GET_NEXT_ID, _MAP_GET_NEXT_ID, _LINK_GET_NEXT_ID = 0, 11, 12, 31
+_ARRAY = 2
+_PROG_TYPE_TRACING = 26
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
+    """Make the system call; return its result (or a negative error number) and the attributes after it."""
+    buffer = ctypes.create_string_buffer(attributes.ljust(128, b"\0"), 128)
+    result = _libc.syscall(_NR_BPF, command, buffer, 128)
+    return (result if result >= 0 else -ctypes.get_errno()), buffer.raw
+
+
+@cache
+def refusal() -> str:
+    """Return why this process cannot use BPF; empty if it can make a map."""
+    result, _ = _bpf(_MAP_CREATE, pack("=IIII", _ARRAY, 4, 8, 1))
+    if result < 0:
+        return f"bpf(BPF_MAP_CREATE) answers {errno.errorcode.get(-result, -result)}"
+    os.close(result)
+    return ""
+
+
+@cache
+def kprobe_refusal() -> str:
+    """Return why the kernel takes no kprobes; empty if it does."""
+    pmu = Path("/sys/bus/event_source/devices/kprobe")
+    return "" if pmu.exists() else f"the kernel has no kprobes ({pmu} is missing)"
+
+
+@cache
+def tracing_refusal() -> str:
+    """Return why the kernel takes no fentry programs; empty if libbpf's trial program loads."""
+    answer = ctypes.CDLL("libbpf.so.1").libbpf_probe_bpf_prog_type(_PROG_TYPE_TRACING, None)
+    return "" if answer == 1 else f"the kernel takes no fentry programs (libbpf's trial program: {answer})"
+
+
+def identifiers() -> dict[str, set[int]]:
+    """Return the ids of all maps, programs and links of the system."""
+    found = {}
+    commands = {"maps": _MAP_GET_NEXT_ID, "programs": _PROG_GET_NEXT_ID, "links": _LINK_GET_NEXT_ID}
+    for name, command in commands.items():
+        ids: set[int] = set()
+        current = 0
+        while True:
+            result, after = _bpf(command, pack("=III", current, 0, 0))
+            if result < 0:
+                break
+            current = int.from_bytes(after[4:8], "little")
+            ids.add(current)
+        found[name] = ids
+    return found
+
+
+def assert_nothing_new(before: dict[str, set[int]]) -> None:
+    """Fail if maps, programs or links are there that were not; the kernel may take a grace period to free them."""
+    deadline = time.monotonic() + 10
+    while True:
+        new = {name: ids - before[name] for name, ids in identifiers().items()}
+        if not any(new.values()):
+            return
+        assert time.monotonic() < deadline, f"left in the kernel: {new}"
+        time.sleep(0.05)

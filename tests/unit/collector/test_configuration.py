@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The collector's file and environment."""
+
+from pathlib import Path
+
+import pytest
+
+from ebpf_collector.checks import MetricScheme
+from ebpf_collector.checks.oom_kill import OomKillCheckConfig
+from ebpf_collector.configuration import Configuration, load_configuration
+from ebpf_collector.errors import ConfigError
+from ebpf_runtime import ProbeConfig
+
+FULL = """\
+metric_scheme: datadog
+system_probe_config:
+  enable_co_re: false
+  allow_runtime_compiled_fallback: false
+  btf_path: /var/lib/btf/vmlinux.btf
+  kernel_header_dirs:
+    - /usr/src/linux-headers
+    - /lib/modules/build
+  runtime_compiler_output_dir: /var/tmp/ebpf
+  bpf_debug: true
+checks:
+  oom_kill:
+    collect_oom_kill: false
+    metric_scheme: native
+"""
+
+
+def load(directory: Path, text: str, **environment: str) -> Configuration:
+    path = directory / "collector.yaml"
+    path.write_text(text)
+    return load_configuration(path, environment)
+
+
+def test_defaults_without_a_file() -> None:
+    configuration = load_configuration(None, {})
+    assert configuration.probe == ProbeConfig()
+    assert configuration.metric_scheme is MetricScheme.NATIVE
+    assert configuration.checks == {}
+
+
+@pytest.mark.parametrize("text", ["", "system_probe_config:\nchecks:\n", "checks: {}\n"])
+def test_defaults_of_a_file_that_says_nothing(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, text) == load_configuration(None, {})
+
+
+def test_all_keys(tmp_path: Path) -> None:
+    configuration = load(tmp_path, FULL)
+    assert configuration.probe == ProbeConfig(
+        enable_co_re=False,
+        allow_runtime_compiled_fallback=False,
+        btf_path="/var/lib/btf/vmlinux.btf",
+        kernel_header_dirs=("/usr/src/linux-headers", "/lib/modules/build"),
+        runtime_compiler_output_dir="/var/tmp/ebpf",
+        bpf_debug=True,
+    )
+    assert configuration.metric_scheme is MetricScheme.DATADOG
+    assert OomKillCheckConfig.parse(configuration.checks["oom_kill"]) == OomKillCheckConfig(
+        collect_oom_kill=False, metric_scheme=MetricScheme.NATIVE
+    )
+
+
+def test_environment_is_above_the_file(tmp_path: Path) -> None:
+    configuration = load(
+        tmp_path,
+        FULL,
+        DD_ENABLE_CO_RE="true",
+        DD_ALLOW_RUNTIME_COMPILED_FALLBACK="1",
+        DD_SYSTEM_PROBE_BTF_PATH="/other.btf",
+        DD_SYSTEM_PROBE_CONFIG_KERNEL_HEADER_DIRS="/a /b",
+        DD_SYSTEM_PROBE_CONFIG_RUNTIME_COMPILER_OUTPUT_DIR="/c",
+        DD_SYSTEM_PROBE_CONFIG_BPF_DEBUG="F",
+        DD_METRIC_SCHEME="native",
+    )
+    assert configuration.probe == ProbeConfig(
+        enable_co_re=True,
+        allow_runtime_compiled_fallback=True,
+        btf_path="/other.btf",
+        kernel_header_dirs=("/a", "/b"),
+        runtime_compiler_output_dir="/c",
+        bpf_debug=False,
+    )
+    assert configuration.metric_scheme is MetricScheme.NATIVE
+
+
+def test_two_names_of_bpf_debug() -> None:
+    assert load_configuration(None, {"BPF_DEBUG": "true"}).probe.bpf_debug
+    both = {"BPF_DEBUG": "true", "DD_SYSTEM_PROBE_CONFIG_BPF_DEBUG": "false"}
+    assert not load_configuration(None, both).probe.bpf_debug
+
+
+def test_empty_variable_counts_as_absent(tmp_path: Path) -> None:
+    configuration = load(tmp_path, FULL, DD_ENABLE_CO_RE="", DD_METRIC_SCHEME="")
+    assert configuration == load(tmp_path, FULL)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "system_probe_config:\n  enable_core: true\n",
+            "line 2, unknown key 'system_probe_config.enable_core'. Did you mean 'enable_co_re'? "
+            "Known keys: allow_runtime_compiled_fallback, bpf_debug, btf_path, enable_co_re, "
+            "kernel_header_dirs, runtime_compiler_output_dir.",
+        ),
+        (
+            "enable_co_re: true\n",
+            "line 1, unknown key 'enable_co_re'. Known keys: checks, metric_scheme, system_probe_config.",
+        ),
+        (
+            "system_probe_config: yes\n",
+            "line 1, 'system_probe_config' is a boolean, not a mapping. Write one `key: value` per line.",
+        ),
+        (
+            "system_probe_config:\n  bpf_debug: maybe\n",
+            "line 2, 'system_probe_config.bpf_debug' is a string, not a boolean. Write true or false.",
+        ),
+        (
+            "system_probe_config:\n  btf_path: 7\n",
+            "line 2, 'system_probe_config.btf_path' is a number, not a string. Put it in quotes.",
+        ),
+        (
+            "system_probe_config:\n  kernel_header_dirs: /usr/src\n",
+            "line 2, 'system_probe_config.kernel_header_dirs' is a string, not a list. "
+            "Write one `- value` per line below the key.",
+        ),
+        (
+            "system_probe_config:\n  kernel_header_dirs:\n  - /usr/src\n  - 6.1\n",
+            "line 4, 'system_probe_config.kernel_header_dirs[]' is a number, not a string. Put it in quotes.",
+        ),
+        (
+            "metric_scheme: datadgo\n",
+            "line 1, 'metric_scheme' cannot be 'datadgo'. Did you mean 'datadog'? Write native or datadog.",
+        ),
+        (
+            "checks:\n  oomkill: {}\n",
+            "line 2, unknown key 'checks.oomkill'. Did you mean 'oom_kill'? Known keys: oom_kill.",
+        ),
+        (
+            "checks:\n  oom_kill: [a]\n",
+            "line 2, 'checks.oom_kill' is a list, not a mapping. Write one `key: value` per line.",
+        ),
+        (
+            "checks:\n  oom_kill:\n    a: 1\n    a: 2\n",
+            "line 4, the key 'checks.oom_kill.a' stands twice, first on line 3. Keep one of the two.",
+        ),
+        (
+            "checks: {}\nchecks: {}\n",
+            "line 2, the key 'checks' stands twice, first on line 1. Keep one of the two.",
+        ),
+    ],
+)
+def test_refusals(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert str(caught.value) == (f"read configuration file {tmp_path / 'collector.yaml'}: {message}")
+
+
+def test_unreadable_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_configuration(tmp_path / "absent.yaml", {})
+    assert str(caught.value) == (
+        f"read configuration file {tmp_path / 'absent.yaml'}: ENOENT, no such file or directory. "
+        "Check the path given to --config."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("DD_ENABLE_CO_RE", "maybe", "'maybe' is not a boolean. Write true or false."),
+        (
+            "DD_METRIC_SCHEME",
+            "natve",
+            "'natve' is not a metric scheme. Did you mean 'native'? Write native or datadog.",
+        ),
+    ],
+)
+def test_refused_variables(name: str, value: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_configuration(None, {name: value})
+    assert str(caught.value) == f"read environment variable {name}: {message}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "checks:\n  oom_kill:\n    collect_oom_kill: true\n    wrong: 1\nmetric_scheme: native\n",
+        "# umlaut \N{LATIN SMALL LETTER A WITH DIAERESIS}\nchecks:\n  oom_kill: {\n    wrong: 1}\n",
+        "checks:\n    # note\n    oom_kill:\n      wrong: 1\n    # more\n\n# end",
+        "checks: {oom_kill: {\n\n\n wrong: 1}}",
+    ],
+)
+def test_settings_of_a_check_keep_their_lines(tmp_path: Path, text: str) -> None:
+    settings = load(tmp_path, text).checks["oom_kill"]
+    with pytest.raises(ConfigError) as caught:
+        OomKillCheckConfig.parse(settings)
+    assert caught.value.problem == "unknown key 'wrong'"
+    assert caught.value.line == 4
+
+
+@pytest.mark.parametrize("text", ["checks:\n  oom_kill:\n", "checks: {oom_kill: null}"])
+def test_empty_settings_of_a_check(tmp_path: Path, text: str) -> None:
+    assert OomKillCheckConfig.parse(load(tmp_path, text).checks["oom_kill"]) == OomKillCheckConfig()
