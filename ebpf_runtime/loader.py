@@ -44,6 +44,8 @@ _MAP_CLASSES: dict[str, type[Map]] = {
     "PERCPU_ARRAY": PerCpuArrayMap,
     "RINGBUF": RingBuffer,
 }
+# Programs of these kinds hang on a trampoline, which takes a program only once on kernels before 5.13.
+_TRAMPOLINES = ("fentry", "fexit", "fmod_ret", "freplace", "lsm")
 _VERBOSE = 1  # bpf_program log level: the full log of every program, also of accepted ones
 
 
@@ -58,10 +60,15 @@ class _Object:
             btf_custom_path=os.fsencode(config.btf_path) if config.btf_path else None,
             kernel_log_level=_VERBOSE if config.bpf_debug else 0,
         )
-        with captured() as messages:
-            # Lifetime: libbpf copies the image and the strings of the options.
-            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
-            number = ctypes.get_errno()
+        self.pointer: int | None = None
+        try:
+            with captured() as messages:
+                # Lifetime: libbpf copies the image and the strings of the options.
+                self.pointer = self._library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
+                number = ctypes.get_errno()
+        except BaseException:
+            self.close()
+            raise
         if not self.pointer:
             raise OpenError(
                 f"open object {spec.name!r}: {describe(number)}; {' '.join(''.join(messages).split())}. "
@@ -140,10 +147,11 @@ class Opened:
         """Load the first variant that loads and attaches.
 
         Whether a hook accepts its program shows only when it attaches, so while there are other variants left each is
-        attached once and detached again before it is chosen. The object is opened afresh for each.
+        attached once and detached again before it is chosen. The object is opened afresh for each try, and once more
+        for a chosen variant that has spent its only attachment on the trial.
         """
         refused: list[RefusedVariant] = []
-        variants: tuple[str | None, ...] = self.variants or (None,)
+        variants = self.variants or ("",)
         for number, variant in enumerate(variants):
             last = number + 1 == len(variants)
             try:
@@ -164,7 +172,10 @@ class Opened:
             except BaseException:
                 loaded.close()
                 raise
-            return loaded
+            if not loaded.has_trampolines():
+                return loaded
+            loaded.close()
+            return self._try(variant, tuple(refused))
         raise self._no_variant(refused)
 
     def _no_variant(self, refused: list[RefusedVariant]) -> EbpfError:
@@ -179,7 +190,7 @@ class Opened:
             log="\n".join(item.log for item in refused),
         )
 
-    def _try(self, variant: str | None, refused: tuple[RefusedVariant, ...]) -> Loaded:
+    def _try(self, variant: str, refused: tuple[RefusedVariant, ...]) -> Loaded:
         """Load one variant from a fresh object."""
         lib = library()
         opened = _Object(self.spec, self._image, self.config)
@@ -214,9 +225,7 @@ class Opened:
 class Loaded:
     """The loaded phase: owns maps, programs, links and mappings of one object, and frees them in reverse order."""
 
-    def __init__(
-        self, spec: ObjectSpec, opened: _Object, variant: str | None, refused: tuple[RefusedVariant, ...]
-    ) -> None:
+    def __init__(self, spec: ObjectSpec, opened: _Object, variant: str, refused: tuple[RefusedVariant, ...]) -> None:
         self.spec = spec
         self.variant = variant
         self.refused = refused
@@ -274,6 +283,9 @@ class Loaded:
         finally:
             for link in reversed(links):
                 link.detach()
+
+    def has_trampolines(self) -> bool:
+        return any(program.section.startswith(_TRAMPOLINES) for program in self._programs.values())
 
     def detach(self) -> None:
         self._raise(self._detach(), "detach")
@@ -357,9 +369,9 @@ def _architecture() -> str:
     return {"aarch64": "arm64"}.get(machine, machine)
 
 
-def _refusal(variant: str | None, phase: str, error: EbpfError) -> RefusedVariant:
+def _refusal(variant: str, phase: str, error: EbpfError) -> RefusedVariant:
     reason = error.reason if isinstance(error, VerifierError) else str(error)
-    return RefusedVariant(variant or "", phase, error.errno, reason, getattr(error, "log", ""))
+    return RefusedVariant(variant, phase, error.errno, reason, getattr(error, "log", ""))
 
 
 def _not_permitted(name: str, missing: tuple[str, ...]) -> PermissionDeniedError:

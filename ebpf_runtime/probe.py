@@ -129,8 +129,8 @@ class Probe:
         return self._loaded.spec.name
 
     @property
-    def variant(self) -> str | None:
-        """The variant in use; None for an object without variants."""
+    def variant(self) -> str:
+        """The variant in use; empty for an object without variants."""
         return self._loaded.variant
 
     @property

@@ -70,9 +70,15 @@ class Program:
         """
         if self.fd < 0:
             raise AttachError(f"attach program {self.name!r}: the probe is closed.", name=self.name)
-        with captured() as messages:
-            pointer = library().bpf_program__attach(self._pointer)
-            number = ctypes.get_errno()
+        pointer = None
+        try:
+            with captured() as messages:
+                pointer = library().bpf_program__attach(self._pointer)
+                number = ctypes.get_errno()
+        except BaseException:
+            if pointer:
+                library().bpf_link__destroy(pointer)
+            raise
         if not pointer:
             hint = _HINTS.get(number, "")
             raise AttachError(

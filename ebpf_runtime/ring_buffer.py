@@ -11,6 +11,7 @@ twice in a row, so that a run is contiguous even where it wraps. Source: Linux k
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import select
@@ -96,6 +97,7 @@ class _Compiled:
     def __init__(self, fd: int, library: Any) -> None:
         self._library = library
         self._block = bytearray()
+        self._interrupt: BaseException | None = None
         # Lifetime: libbpf calls it until ring_buffer__free, in close().
         self._callback = SAMPLE_CALLBACK(self._on_record)
         self._ring = library.ring_buffer__new(fd, self._callback, None, None)
@@ -103,11 +105,18 @@ class _Compiled:
             raise OSError(ctypes.get_errno(), "ring_buffer__new")
 
     def _on_record(self, _context: int, data: int, size: int) -> int:
-        self._block += struct.pack("=II", size, 0) + ctypes.string_at(data, size) + bytes(-size % 8)
+        try:
+            self._block += struct.pack("=II", size, 0) + ctypes.string_at(data, size) + bytes(-size % 8)
+        except BaseException as error:  # nothing can be raised through libbpf; a negative result ends its walk
+            self._interrupt = error
+            return -errno.EINTR
         return 0
 
     def run(self) -> tuple[memoryview, int]:
         self._library.ring_buffer__consume(self._ring)
+        if self._interrupt is not None:
+            interrupt, self._interrupt = self._interrupt, None
+            raise interrupt
         block, self._block = self._block, bytearray()
         return memoryview(block), 0
 

@@ -44,7 +44,7 @@ class ProgramSpec:
         self.variants = variants
         self.autoload = autoload
 
-    def loads_in(self, variant: str | None) -> bool:
+    def loads_in(self, variant: str) -> bool:
         """Return whether the program is loaded when *variant* is."""
         return variant in self.variants if self.variants else self.autoload
 

@@ -24,9 +24,7 @@ class Probe:
     @property
     def variant(self) -> str:
         """Name of the variant in use: `fentry`, `kprobe` or `raw_tp`."""
-        variant = self._attached.variant
-        assert variant is not None  # only an object without variants has none
-        return variant
+        return self._attached.variant
 
     @property
     def refused(self) -> tuple[RefusedVariant, ...]:
