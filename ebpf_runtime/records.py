@@ -387,7 +387,6 @@ class Record(_Struct):
     def __init_subclass__(cls, *, c_name: str = "", size: int = 0) -> None:
         super().__init_subclass__(size=size)
         cls.c_name = c_name
-        type.__setattr__(cls, "__match_args__", cls._names())  # mypy refuses the plain assignment
 
     if not TYPE_CHECKING:  # type checkers make the signature from the fields
 

@@ -42,8 +42,8 @@ _SPECIFIERS: Final = (
     "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
 )  # fmt: skip
 _BASES: Final = (
-    "CEnum", "Link", "Links", "MapSpec", "Maps", "ObjectSpec", "OpenProbe", "Probe", "ProbeConfig", "Program",
-    "ProgramSpec", "Programs", "Record", "Variables",
+    "CEnum", "IteratorProgram", "Link", "Links", "MapSpec", "Maps", "ObjectSpec", "OpenProbe", "Probe", "ProbeConfig",
+    "Program", "ProgramSpec", "Programs", "Record", "Variables",
 )  # fmt: skip
 _MAP_CLASSES: Final = {
     "HASH": "HashMap",
@@ -141,7 +141,7 @@ class _Module:
         self.model = model
         self.origin = origin
         self.used: set[str] = {"MapSpec", "Maps", "ObjectSpec", "OpenProbe", "Probe", "ProgramSpec", "Programs"}
-        self.typing_used: set[str] = {"Link", "ProbeConfig", "Program"}
+        self.typing_used: set[str] = {"Link", "ProbeConfig"}
         self.names: dict[tuple[str, str], str] = {}
         taken = {*_SPECIFIERS, *_BASES, *_MAP_CLASSES.values(), "TYPE_CHECKING"}
         self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
@@ -252,7 +252,7 @@ class _Module:
 
     def section(self, section: SectionModel) -> _Class:
         self.used.add("Variables")
-        body = ["", "    __slots__ = ()", ""]
+        body = [""]
         items = []
         for name, member in self.attributes(section.variables, _SECTION_NAMES):
             body += self.field(name, member)
@@ -286,7 +286,7 @@ class _Module:
         items = []
         body = [""]
         for name, item in self.attributes(self.model.programs, _NAMESPACE_NAMES):
-            body.append(f"    {name}: Program")
+            body.append(f"    {name}: {self.program_annotation(item)}")
             items.append((name, item.doc, _hook(item)))
         return _Class(
             f"{self.programs}(Programs)",
@@ -364,7 +364,7 @@ class _Module:
         )
         lines += _tuple(
             "programs",
-            [_program_spec(name, item) for name, item in self.attributes(self.model.programs, _NAMESPACE_NAMES)],
+            [self.program_spec(name, item) for name, item in self.attributes(self.model.programs, _NAMESPACE_NAMES)],
         )
         if self.model.variants:
             lines.append(f"variants=({', '.join(literal(v) for v in self.model.variants)},),")
@@ -389,7 +389,24 @@ class _Module:
             arguments.append(f"value={self.specifier(item.value, 0)}")
         return f"MapSpec({', '.join(arguments)})"
 
+    def program_spec(self, name: str, program: Program) -> str:
+        arguments = [literal(name), literal(program.section)]
+        if name != program.name:
+            arguments.append(f"c_name={literal(program.name)}")
+        if program.variants:
+            arguments.append(f"variants={_tuple_literal(program.variants)}")
+        elif not program.autoload:
+            arguments.append("autoload=False")
+        if program.row is not None:
+            arguments.append(f"row={self.specifier(program.row, 0)}")
+        return f"ProgramSpec({', '.join(arguments)})"
+
     # Values
+
+    def program_annotation(self, program: Program) -> str:
+        cls = "Program" if program.row is None else "IteratorProgram"
+        self.typing_used.add(cls)
+        return cls if program.row is None else f"{cls}[{self.annotation(program.row)}]"
 
     def map_annotation(self, item: Map) -> str:
         cls = _MAP_CLASSES.get(item.type, "Map")
@@ -460,17 +477,6 @@ class _Module:
             taken.add(name)
             named.append((name, item))
         return named
-
-
-def _program_spec(name: str, program: Program) -> str:
-    arguments = [literal(name), literal(program.section)]
-    if name != program.name:
-        arguments.append(f"c_name={literal(program.name)}")
-    if program.variants:
-        arguments.append(f"variants={_tuple_literal(program.variants)}")
-    elif not program.autoload:
-        arguments.append("autoload=False")
-    return f"ProgramSpec({', '.join(arguments)})"
 
 
 def _unit(item: Map) -> str:
