@@ -166,9 +166,9 @@ class HashMap(_Keyed[K, V], MutableMapping[K, V]):
     def drain(self) -> Iterator[tuple[K, V]]:
         """Take out every entry that is there now, and yield it as (key, value).
 
-        Nothing that a program adds to an entry is lost: it is taken out as a whole, and the program makes a new one.
-        A kernel that cannot do this for the map's type is asked for the value first and then told to delete it; what
-        is added between the two is lost.
+        Value and deletion are one step, so what programs add is either in the value or in a new entry; only a program
+        that is just writing may be too late. A kernel that cannot do this for the map's type is asked for the value
+        first and then told to delete it; what is added between the two is lost.
 
         Raises:
             MapError: The kernel refused.
