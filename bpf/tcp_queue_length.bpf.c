@@ -17,8 +17,8 @@
  *
  * Kernel: 5.9 (iterators); sock_send_length 6.3, fentry needs a BPF trampoline, kprobe
  * CONFIG_KPROBES.
- * Cost: up to a few hundred nanoseconds for each call that reads or writes, some 1 us for each open
- * file when the iterators run.
+ * Cost: with tracepoints some 70 ns for each call that reads or writes; 0.2 us for each open file
+ * when the iterators run, and half a millisecond for the table of all connections.
  *
  * Caveats: whoever reads or writes is charged with the queue, not who opened the socket. The
  * tracepoint tcp_probe comes in interrupts, where only the socket tells its group, in the hierarchy
