@@ -63,7 +63,7 @@ wheel: $(VENV)/.tools
 
 docs: $(VENV)/.wheel
 	mkdir -p build/docs
-	cd build/docs && ../../$(BIN)/python -m pydoc -w ebpf_runtime ebpf_probes.oom_kill
+	cd build/docs && ../../$(BIN)/python -m pydoc -w ebpf_runtime ebpf_probes.oom_kill ebpf_probes.tcp_queue_length
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
