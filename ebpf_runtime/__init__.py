@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from .arrays import dtype
     from .cpus import possible_cpus
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
-    from .programs import Link, Program
+    from .programs import IteratorProgram, Link, Program
     from .ring_buffer import RingBuffer
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "EbpfError",
     "Field",
     "HashMap",
+    "IteratorProgram",
     "LibraryNotFoundError",
     "Link",
     "Links",
@@ -129,6 +130,7 @@ __all__ = [
 _ON_USE = {
     "ArrayMap": "maps",
     "HashMap": "maps",
+    "IteratorProgram": "programs",
     "Link": "programs",
     "Map": "maps",
     "PerCpuArrayMap": "maps",

@@ -23,7 +23,7 @@ from .libbpf import OpenOptions, captured, library
 from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
 from .privilege import missing_capabilities
 from .probe import RefusedVariant
-from .programs import Link, Program
+from .programs import IteratorProgram, Link, Program
 from .ring_buffer import RingBuffer
 from .verifier import load_error
 
@@ -31,7 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .config import ProbeConfig
     from .records import Variables
-    from .specs import MapSpec, ObjectSpec
+    from .specs import MapSpec, ObjectSpec, ProgramSpec
 
 __all__ = ["Loaded", "Opened"]
 
@@ -238,9 +238,7 @@ class Loaded:
             for item in spec.maps:
                 self._maps[item.name] = _open_map(opened, item)
             self._programs = {
-                item.name: Program(item.c_name, item.section, opened.program(item.c_name))
-                for item in spec.programs
-                if item.loads_in(variant)
+                item.name: _open_program(opened, item) for item in spec.programs if item.loads_in(variant)
             }
             self.sections = tuple(self._map_section(section) for section in spec.section_types)
         except BaseException:
@@ -344,6 +342,13 @@ def _open_map(opened: _Object, item: MapSpec) -> Map:
             )
     cls = _MAP_CLASSES.get(item.type, Map)
     return cls(item.c_name, item.type, lib.bpf_map__fd(pointer), sizes, item.key, item.value)
+
+
+def _open_program(opened: _Object, item: ProgramSpec) -> Program:
+    pointer = opened.program(item.c_name)
+    if item.row is not None:
+        return IteratorProgram(item.c_name, item.section, pointer, item.row)
+    return Program(item.c_name, item.section, pointer)
 
 
 def _initial_memory(opened: _Object, section: type[Variables]) -> tuple[int, int]:

@@ -4,11 +4,23 @@
 from __future__ import annotations
 
 import ctypes
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .errors import AttachError, CloseError, describe
+from .errors import AttachError, CloseError, EbpfError, describe
 from .libbpf import captured, library
 
-__all__ = ["Link", "Program"]
+if TYPE_CHECKING:
+    import numpy
+
+    from .records import Field
+
+__all__ = ["IteratorProgram", "Link", "Program"]
+
+R = TypeVar("R")
+
+_READ_BYTES = 1 << 16
 
 _HINTS = {
     2: "The hook is not in this kernel; see /sys/kernel/tracing/available_filter_functions and events/.",
@@ -94,4 +106,83 @@ class Program:
         self.fd = -1
 
     def __repr__(self) -> str:
-        return f"<Program {self.name!r} {self.section} fd={self.fd}>"
+        return f"<{type(self).__name__} {self.name!r} {self.section} fd={self.fd}>"
+
+
+class IteratorProgram(Program, Generic[R]):
+    """An iterator: a program that walks objects of the kernel and writes a row for each.
+
+    Attach it once; every reading is a new walk.
+
+    Kernel: 5.8.
+    """
+
+    def __init__(self, name: str, section: str, pointer: int, row: Field) -> None:
+        super().__init__(name, section, pointer)
+        self._row = row
+        self._link: Link | None = None
+
+    def attach(self) -> Link:
+        self._link = super().attach()
+        return self._link
+
+    def read(self) -> bytes:
+        """Walk once and return the rows as bytes, one behind the other.
+
+        Raises:
+            AttachError: It is not attached.
+            EbpfError: The kernel ended the walk with an error.
+        Source: libbpf bpf_iter_create(), read(2).
+        """
+        if self._link is None or self._link.fd < 0:
+            raise AttachError(f"read iterator {self.name!r}: it is not attached. Call attach() first.", name=self.name)
+        fd: int = library().bpf_iter_create(self._link.fd)
+        if fd < 0:
+            raise EbpfError(f"read iterator {self.name!r}: {describe(-fd)}.", name=self.name, errno=-fd)
+        try:
+            return b"".join(self._chunks(fd))
+        except OSError as error:
+            number = error.errno or 0
+            raise EbpfError(
+                f"read iterator {self.name!r}: {describe(number)}.", name=self.name, errno=number
+            ) from error
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def _chunks(fd: int) -> Iterator[bytes]:
+        """Yield what the kernel hands over; it asks to try again where many objects in a row made no row."""
+        while True:
+            try:
+                chunk = os.read(fd, _READ_BYTES)
+            except BlockingIOError:
+                continue
+            if not chunk:
+                return
+            yield chunk
+
+    def rows(self) -> Iterator[R]:
+        """Walk once and yield the rows, as lazy views on one owned block.
+
+        Raises:
+            AttachError: It is not attached.
+            EbpfError: The kernel ended the walk with an error, or a row has another size than its type.
+        """
+        block = self._whole(self.read())
+        for start in range(0, len(block), self._row.size):
+            yield self._row.unpack(block, start)
+
+    def read_array(self) -> numpy.ndarray[Any, Any]:
+        """Walk once and return the rows as one owned structured array (needs numpy)."""
+        from .arrays import structured
+
+        return structured(self._whole(self.read()), self._row, 0)
+
+    def _whole(self, block: bytes) -> bytes:
+        if len(block) % self._row.size:
+            raise EbpfError(
+                f"read iterator {self.name!r}: {len(block)} bytes are no whole number of {self._row.kind} "
+                f"of {self._row.size}. Bind the right record and run tools/regen.",
+                name=self.name,
+            )
+        return block

@@ -31,18 +31,29 @@ class MapSpec:
 
 
 class ProgramSpec:
-    """One program: its attribute, ELF section, the variants it belongs to (none: all), whether it loads by default."""
+    """One program: its attribute, ELF section, the variants it belongs to (none: all), whether it loads by default.
 
-    __slots__ = ("autoload", "c_name", "name", "section", "variants")
+    *row* is the field that one row of an iterator program holds.
+    """
+
+    __slots__ = ("autoload", "c_name", "name", "row", "section", "variants")
 
     def __init__(
-        self, name: str, section: str, *, c_name: str = "", variants: tuple[str, ...] = (), autoload: bool = True
+        self,
+        name: str,
+        section: str,
+        *,
+        c_name: str = "",
+        variants: tuple[str, ...] = (),
+        autoload: bool = True,
+        row: Field | None = None,
     ) -> None:
         self.name = name
         self.section = section
         self.c_name = c_name or name
         self.variants = variants
         self.autoload = autoload
+        self.row = row
 
     def loads_in(self, variant: str) -> bool:
         """Return whether the program is loaded when *variant* is."""

@@ -18,4 +18,12 @@
 	const type *const __ringbuf_record_##map \
 		__attribute__((section(".ringbuf_record"), used)) = (const type *)0
 
+/*
+ * ITER_RECORD(program, type) after an iterator program: each of its rows is one bpf_seq_write of a
+ * `type`.
+ */
+#define ITER_RECORD(program, type)                                                                 \
+	const type *const __iter_record_##program __attribute__((section(".iter_record"), used)) = \
+		(const type *)0
+
 #endif /* __PROBE_BPF_H__ */

@@ -7,7 +7,7 @@ import mmap
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from tests.support.kills import LIMIT_BYTES, Kill, kill_one, victims_cgroup
 pytestmark = pytest.mark.kernel
 
 LIMIT_PAGES = LIMIT_BYTES // 4096
-REFUSALS = {"fentry": tracing_refusal, "kprobe": kprobe_refusal, "raw_tp": str}
+REFUSALS: dict[str, Callable[[], str]] = {"fentry": tracing_refusal, "kprobe": kprobe_refusal, "raw_tp": str}
 
 
 @pytest.fixture(params=REFUSALS)

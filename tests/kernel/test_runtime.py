@@ -391,3 +391,53 @@ int absent(void *ctx)
             probe.attach()
         assert str(caught.value).startswith("attach program 'absent' to raw_tp/no_such_tracepoint: ENOENT")
         assert all(link is None for _, link in probe.links)
+
+
+def test_an_iterator_gives_typed_rows(tmp_path: Path) -> None:
+    code = """
+struct task_row {
+	__u32 tgid;
+	__u32 pid;
+};
+
+/* One row for each task. */
+SEC("iter/task")
+int dump_tasks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct task_row row = {};
+
+	if (!task)
+		return 0;
+	row.tgid = task->tgid;
+	row.pid = task->pid;
+	bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
+	return 0;
+}
+ITER_RECORD(dump_tasks, struct task_row);
+"""
+    types = """
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+} __attribute__((preserve_access_index));
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+} __attribute__((preserve_access_index));
+"""
+    module = make_module(tmp_path, write_source(tmp_path, "tasks", types + code))
+    with module.Tasks.open_and_load() as probe:
+        dump = probe.programs.dump_tasks
+        with pytest.raises(AttachError, match="read iterator 'dump_tasks': it is not attached"):
+            list(dump.rows())
+        probe.attach()
+        processes = {row.tgid for row in dump.rows()}
+        assert {os.getpid(), os.getppid()} <= processes
+        rows = {(row.tgid, row.pid) for row in dump.rows()}
+        threads = {int(path.name) for path in Path("/proc/self/task").iterdir()}
+        assert threads == {pid for tgid, pid in rows if tgid == os.getpid()}
+        pytest.importorskip("numpy")
+        assert os.getpid() in dump.read_array()["tgid"].tolist()
+    with pytest.raises(AttachError, match="read iterator 'dump_tasks': it is not attached"):
+        list(dump.rows())

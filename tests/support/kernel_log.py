@@ -45,7 +45,7 @@ class KernelLog:
         os.close(self._fd)
 
     def _lines(self) -> list[str]:
-        lines = []
+        lines: list[str] = []
         while True:
             try:
                 record = os.read(self._fd, 8192).decode("utf-8", "replace")

@@ -35,7 +35,7 @@ _DAMAGE: Final = (
     TypeError,
     AttributeError,
     AssertionError,
-    OverflowError,
+    ArithmeticError,
     MemoryError,
     OSError,
     RecursionError,
@@ -102,7 +102,7 @@ def parse(data: bytes, source: str) -> Elf:
         elf = ELFFile(io.BytesIO(data))
         if elf["e_machine"] not in ("EM_BPF", _EM_BPF):
             raise ElfError(f"read {source}: its machine is {elf['e_machine']}, not EM_BPF. Compile with -target bpf.")
-        sections = tuple(_section(section, len(data), source) for section in elf.iter_sections())
+        sections = tuple(_section(section, data, source) for section in elf.iter_sections())
         symbols = tuple(
             Symbol(
                 symbol.name,
@@ -131,18 +131,16 @@ def parse(data: bytes, source: str) -> Elf:
     return Elf(source, order, sections, symbols, btf.read(blob, source))
 
 
-def _section(section: object, file_size: int, source: str) -> Section:
+def _section(section: object, image: bytes, source: str) -> Section:
     header = section.header  # type: ignore[attr-defined]
     name: str = section.name  # type: ignore[attr-defined]
+    start, size = header["sh_offset"], header["sh_size"]
     in_file = header["sh_type"] not in ("SHT_NOBITS", "SHT_NULL")
-    if in_file and header["sh_offset"] + header["sh_size"] > file_size:
+    if in_file and start + size > len(image):
         raise ElfError(
-            f"read {source}: section {name!r} ends at byte {header['sh_offset'] + header['sh_size']}, "
-            f"after the file ({file_size}). The file is truncated."
+            f"read {source}: section {name!r} ends at byte {start + size}, after the file ({len(image)}). "
+            "The file is truncated."
         )
-    return Section(
-        name,
-        header["sh_size"],
-        section.data() if in_file else b"",  # type: ignore[attr-defined]
-        bool(header["sh_flags"] & _SHF_EXECINSTR),
-    )
+    # Not section.data(), which would decompress what claims to be compressed, to whatever size.
+    data = image[start : start + size] if in_file else b""
+    return Section(name, size, data, bool(header["sh_flags"] & _SHF_EXECINSTR))

@@ -13,7 +13,7 @@ from typing import Final
 
 from . import btf
 from .elf import Elf, Symbol
-from .errors import ElfError, UnsupportedError
+from .errors import BtfError, ElfError, UnsupportedError
 from .source import Documentation
 
 __all__ = [
@@ -35,10 +35,11 @@ __all__ = [
     "refuse_holes",
 ]
 
-_RECORD_SECTION: Final = ".ringbuf_record"
-_RECORD_PREFIX: Final = "__ringbuf_record_"
+# Macro of probe.bpf.h -> the section its pointers stand in; names are `__<section>_<map or program>`.
+_BINDINGS: Final = {"RINGBUF_RECORD": ".ringbuf_record", "ITER_RECORD": ".iter_record"}
 _VARIANT_TAG: Final = "variant:"
 _DATA_SECTIONS: Final = (".rodata", ".data", ".bss")
+_MAX_DEPTH: Final = 64  # of pointers and arrays, and of structs in structs
 
 # enum bpf_map_type of include/uapi/linux/bpf.h.
 _MAP_TYPES: Final = (
@@ -152,12 +153,13 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program: *section* without the `?`, *variants* it belongs to (none: it always loads)."""
+    """A program: *section* without the `?`, *variants* it belongs to (none: it always loads), *row* of an iterator."""
 
     name: str
     section: str
     autoload: bool
     variants: tuple[str, ...]
+    row: ValueType | None
     doc: str
 
 
@@ -231,14 +233,17 @@ class _Builder:
         self.enums: dict[str, EnumType] = {}
         self.records: dict[str, RecordType] = {}
         self.in_progress: list[str] = []
+        self.structs: dict[str, btf.Struct] = {}
         self.symbols = {symbol.name: symbol for symbol in elf.symbols}
 
     def fail(self, where: str, reason: str, remedy: str) -> UnsupportedError:
         return UnsupportedError(f"{self.elf.source}: {where}: {reason}. {remedy}")
 
     def build(self) -> ObjectModel:
-        if self.elf.section("maps") is not None:
-            raise self.fail("section 'maps'", "legacy map definitions", 'Define maps in SEC(".maps") with BTF.')
+        for section in self.elf.sections:
+            if section.name == "maps" or section.name.startswith("maps/"):
+                where = f"section {section.name!r}"
+                raise self.fail(where, "legacy map definitions", 'Define maps in SEC(".maps") with BTF.')
         maps = tuple(self.maps())
         sections = tuple(self.sections())
         programs = tuple(self.programs())
@@ -330,10 +335,14 @@ class _Builder:
         )
 
     def note_record(self, name: str, c_name: str, item: btf.Struct) -> None:
+        if self.structs.setdefault(name, item) != item:
+            raise self.fail(c_name, "two types have this name", "Rename one of them.")
         if name in self.records:
             return
         if name in self.in_progress:
             raise self.fail(c_name, "it contains itself", "The BTF is damaged.")
+        if len(self.in_progress) == _MAX_DEPTH:
+            raise self.fail(c_name, f"structs nest deeper than {_MAX_DEPTH} levels", "Nest fewer.")
         self.in_progress.append(name)
         members = tuple(self.members(name, c_name, item))
         self.in_progress.pop()
@@ -351,7 +360,7 @@ class _Builder:
             if offset + kind.size > item.size:
                 raise self.fail(where, f"it ends at byte {offset + kind.size} of {item.size}", "The BTF is damaged.")
             stem = member.name.strip("_").rstrip("0123456789")
-            if stem == "pad" and isinstance(kind, ArrayOf | Scalar):
+            if stem == "pad" and isinstance(kind, ArrayOf | Scalar | Text):
                 kind = Padding(kind.size, kind.c_type)
             yield Member(member.name, offset, kind, self.docs.members.get((name, member.name), ""))
 
@@ -359,14 +368,16 @@ class _Builder:
         item = self.btf[self.btf.strip(type_id)]
         return item.name if isinstance(item, btf.Typedef) else ""
 
-    def spell(self, type_id: int) -> str:
+    def spell(self, type_id: int, depth: int = 0) -> str:
         """Return the type as C spells it, for documentation."""
+        if depth > _MAX_DEPTH:
+            raise BtfError(f"{self.elf.source}: type {type_id}: its pointers and arrays form a cycle.")
         item = self.btf[self.btf.strip(type_id)]
         match item:
             case btf.Ptr():
-                return f"{self.spell(item.target) or 'void'} *"
+                return f"{self.spell(item.target, depth + 1) or 'void'} *"
             case btf.Array():
-                return f"{self.spell(item.element)}[{item.count}]"
+                return f"{self.spell(item.element, depth + 1)}[{item.count}]"
             case btf.Struct():
                 return f"{'union' if item.is_union else 'struct'} {item.name}".strip()
             case btf.Fwd():
@@ -383,7 +394,7 @@ class _Builder:
     # Maps
 
     def maps(self) -> Iterator[Map]:
-        records = dict(self.record_bindings())
+        records = self.bindings("RINGBUF_RECORD")
         section = self.datasec(".maps")
         found = []
         for variable in section.variables if section else ():
@@ -395,17 +406,21 @@ class _Builder:
         for name in records:
             raise self.fail(f"RINGBUF_RECORD({name}, …)", "there is no map of this name", "Name a map of this object.")
 
-    def record_bindings(self) -> Iterator[tuple[str, int]]:
-        """Yield (map, type id) for each RINGBUF_RECORD."""
-        section = self.datasec(_RECORD_SECTION)
+    def bindings(self, macro: str) -> dict[str, int]:
+        """Return the type ids that a macro binds to maps or programs."""
+        section_name = _BINDINGS[macro]
+        prefix = f"__{section_name[1:]}_"
+        section = self.datasec(section_name)
+        found = {}
         for variable in section.variables if section else ():
             var = self.btf[variable.var]
-            if not isinstance(var, btf.Var) or not var.name.startswith(_RECORD_PREFIX):
+            if not isinstance(var, btf.Var) or not var.name.startswith(prefix):
                 continue
             pointer = self.btf[self.btf.resolve(var.type)]
             if not isinstance(pointer, btf.Ptr):
-                raise self.fail(f"{_RECORD_SECTION}, {var.name}", "it is no pointer", "Use RINGBUF_RECORD(map, type).")
-            yield var.name.removeprefix(_RECORD_PREFIX), pointer.target
+                raise self.fail(f"{section_name}, {var.name}", "it is no pointer", f"Use {macro}(name, type).")
+            found[var.name.removeprefix(prefix)] = pointer.target
+        return found
 
     def map(self, var: btf.Var, record: int | None) -> Map:
         where = f"map {var.name!r}"
@@ -479,6 +494,7 @@ class _Builder:
 
     def programs(self) -> Iterator[Program]:
         variants = self.variant_tags()
+        rows = self.bindings("ITER_RECORD")
         functions = [s for s in self.elf.symbols if s.kind == "func" and 0 < s.section < len(self.elf.sections)]
         for symbol in sorted(functions, key=lambda s: (s.section, s.offset)):
             section = self.elf.sections[symbol.section]
@@ -486,7 +502,15 @@ class _Builder:
                 continue
             name = section.name.removeprefix("?")
             doc = self.docs.functions.get(symbol.name, "")
-            yield Program(symbol.name, name, name == section.name, variants.get(symbol.name, ()), doc)
+            row = self.row(symbol.name, name, rows.pop(symbol.name)) if symbol.name in rows else None
+            yield Program(symbol.name, name, name == section.name, variants.get(symbol.name, ()), row, doc)
+        for unknown in rows:
+            raise self.fail(f"ITER_RECORD({unknown}, …)", "there is no program of this name", "Name a program.")
+
+    def row(self, program: str, section: str, type_id: int) -> ValueType:
+        if not section.startswith(("iter/", "iter.s/")):
+            raise self.fail(f"ITER_RECORD({program}, …)", f"{section} is no iterator", 'Use SEC("iter/…").')
+        return self.value(type_id, f"program {program!r}, row")
 
     def variant_tags(self) -> dict[str, tuple[str, ...]]:
         """Return the variants of each program, in order of the tags in BTF sorted by name for stability."""

@@ -18,6 +18,7 @@ _SHT_RELA: Final = 4
 _SHT_NOBITS: Final = 8
 _SHT_REL: Final = 9
 _RESERVED_INDEX: Final = 0xFF00
+_MAX_ALIGN: Final = 1 << 16  # more is damage, and would be filled with as many zeros
 _DROPPED: Final = (b".debug_", b".rel.debug_", b".rela.debug_", b".llvm_addrsig", b".rel.llvm_addrsig")
 
 
@@ -45,7 +46,7 @@ def strip(image: bytes) -> bytes:
     """
     try:
         return _strip(image)
-    except (struct.error, IndexError, ValueError) as error:
+    except (struct.error, LookupError, ArithmeticError, ValueError) as error:
         raise ElfError(f"strip object: it is not an intact relocatable ELF64 file ({error}).") from error
 
 
@@ -62,6 +63,8 @@ def _strip(image: bytes) -> bytes:
         end = fields[4] + fields[5]
         if fields[1] != _SHT_NOBITS and end > len(image):
             raise ElfError(f"strip object: section {index} ends at byte {end}, after the file ({len(image)}).")
+        if fields[8] > _MAX_ALIGN:
+            raise ElfError(f"strip object: section {index} is aligned to {fields[8]} bytes, which nothing needs.")
         data = b"" if fields[1] == _SHT_NOBITS else image[fields[4] : end]
         sections.append(_Section._make((*fields, data)))
 
@@ -69,6 +72,8 @@ def _strip(image: bytes) -> bytes:
         data: bytes = sections[names].data
         return data[section.name :].split(b"\0", 1)[0]
 
+    if names >= count:
+        raise ElfError(f"strip object: section {names}, which holds the names, is not there.")
     kept = [i for i, section in enumerate(sections) if not name_of(section).startswith(_DROPPED)]
     new_index = {old: new for new, old in enumerate(kept)}
     new_symbol: dict[int, int] = {}
@@ -79,6 +84,8 @@ def _strip(image: bytes) -> bytes:
     for index in kept:
         if sections[index].type in (_SHT_REL, _SHT_RELA):
             section = _relocations(sections[index], order, new_symbol)
+            if section.info not in new_index:
+                raise ElfError(f"strip object: section {index} relocates section {section.info}, which is not kept.")
             rewritten[index] = section._replace(info=new_index[section.info])
 
     body = bytearray(image[:0x40])
