@@ -72,8 +72,7 @@ def _with_libbpf(config_settings: _Settings | None) -> _Settings:
     for name in (_SOURCE, _ARCHITECTURE):
         if os.environ.get(name):
             settings.setdefault(f"cmake.define.{name}", os.environ[name])
-    # Packages with probes of their own take libbpf from this one: it is not for them to carry another.
-    if _bundles(settings) and _project() == "ebpf-runtime":
+    if _bundles(settings):
         architecture = settings.get(f"cmake.define.{_ARCHITECTURE}") or platform.machine()
         settings.setdefault("wheel.tags", f"py3-none-manylinux_2_17_{architecture}")
         settings.setdefault("wheel.platlib", "true")
@@ -81,13 +80,10 @@ def _with_libbpf(config_settings: _Settings | None) -> _Settings:
 
 
 def _bundles(settings: _Settings) -> bool:
-    return bool(settings.get(f"cmake.define.{_SOURCE}"))
-
-
-def _project() -> str:
+    # Packages with probes of their own take libbpf from this one: it is not for them to carry another.
     # Hooks run in the folder of the project.
     project = tomllib.loads(Path("pyproject.toml").read_text("utf-8")).get("project", {})
-    return str(project.get("name", ""))
+    return bool(settings.get(f"cmake.define.{_SOURCE}")) and project.get("name") == "ebpf-runtime"
 
 
 def _compiler(settings: _Settings) -> list[str]:
