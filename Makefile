@@ -82,6 +82,7 @@ docs: $(VENV)/.wheel
 	cd build/docs && ../../$(BIN)/python -m pydoc -w ebpf_runtime ebpf_probes.oom_kill
 
 clean:
+	test ! -e build/bare-root || $(SUDO) rm -rf build/bare-root
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The distribution's packages: those `make run` needs, and those that only some tests use.
