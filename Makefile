@@ -75,7 +75,7 @@ wheel: $(VENV)/.tools deps
 
 # By hand, and with the network: a Debian with nothing but Python has to run the wheel.
 bare-root: wheel
-	$(SUDO) $(BIN)/python tests/packaging/bare_root.py dist/*manylinux*_$(shell uname -m).whl
+	$(SUDO) $(BIN)/python tests/packaging/bare_root.py "$$(ls -t dist/*manylinux*_$$(uname -m).whl | head -n 1)"
 
 docs: $(VENV)/.wheel
 	mkdir -p build/docs
