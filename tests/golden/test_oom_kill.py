@@ -145,8 +145,8 @@ def test_a_stale_module_and_package_are_reported_and_removed(tmp_path: Path) -> 
     assert (done.returncode, done.stdout) == (0, "regen: removed gone.py\n")
     assert not gone.exists()
     assert package.read_bytes() == expected
-    modules = [f"{name}.py" for name in PROBES]
-    assert sorted(path.name for path in generated.iterdir()) == ["__init__.py", *modules, "py.typed"]
+    modules = {f"{name}.py" for name in PROBES}
+    assert {path.name for path in generated.iterdir()} == {"__init__.py", "py.typed", *modules}
 
 
 @pytest.mark.parametrize("arguments", [["none"], ["oom_kill", "none"], ["--check", "none"]])
