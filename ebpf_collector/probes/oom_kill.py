@@ -27,6 +27,11 @@ class Probe:
         return self._attached.variant
 
     @property
+    def origin(self) -> str:
+        """`co_re`, or `compiled` where the object was made on this host."""
+        return self._attached.origin
+
+    @property
     def refused(self) -> tuple[RefusedVariant, ...]:
         """The better variants this kernel did not take, best first, each with the reason."""
         return self._attached.refused
@@ -60,7 +65,7 @@ def new_probe(config: ProbeConfig) -> Probe:
 
     Raises:
         PermissionDeniedError: A capability is missing.
-        LoadError: The kernel took none of the variants.
+        LoadError: The kernel took none of the variants, or compiling on this host failed or is forbidden.
         AttachError: The kernel loaded a variant and attached none.
     Kernel: 4.17 (raw_tp), 5.5 (fentry).
     """

@@ -104,11 +104,6 @@ def test_an_unknown_variant_is_refused() -> None:
     )
 
 
-def test_co_re_can_be_forbidden() -> None:
-    with pytest.raises(OpenError, match="open probe 'oom_kill': enable_co_re is false"):
-        oom_kill.OomKill.open(ProbeConfig(enable_co_re=False))
-
-
 def test_errors_form_one_tree() -> None:
     import ebpf_runtime
 
