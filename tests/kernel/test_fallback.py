@@ -86,6 +86,7 @@ def empty_btf(tmp_path: Path) -> Path:
 def relocations(image: bytes) -> int:
     """Return the length of the CO-RE relocations of an object, read by pyelftools."""
     section = ELFFile(io.BytesIO(image)).get_section_by_name(".BTF.ext")
+    assert section is not None
     header = struct.unpack_from("<HBBIIIIIII", section.data())
     assert header[0] == 0xEB9F
     return int(header[-1])
@@ -236,7 +237,7 @@ def test_ziglang_serves_where_there_is_no_clang(build: Path, monkeypatch: pytest
 def test_without_a_compiler_the_error_says_how_to_get_one(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EBPF_CLANG", raising=False)
     monkeypatch.setattr(compiler, "_installed", lambda: iter(()))
-    monkeypatch.setattr(compiler.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CompileError) as caught:
         OomKill.open(compiled_only(build))
     assert str(caught.value) == (
