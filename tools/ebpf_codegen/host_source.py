@@ -386,7 +386,10 @@ class _Layout:
             return f"{tag} {{ {self.body(item.body, None).text} }};"
         # Two files of the kernel may use one name; the one meant has most of the members.
         structs = {type_id: self.struct(type_id) for type_id in candidates}
-        best = max(candidates, key=lambda type_id: sum(self.find(structs[type_id], name) is not None for name in names))
+        best = max(
+            candidates,
+            key=lambda type_id: (sum(self.find(structs[type_id], n) is not None for n in names), structs[type_id].size),
+        )
         laid = self.body(item.body, structs[best])
         self.laid[tag] = (best, laid.align)
         checks = "".join(
