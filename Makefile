@@ -32,12 +32,14 @@ help:
 run: $(VENV)/.wheel
 	$(SUDO) $(BIN)/ebpf-collector demo
 
-# As root it leaves no caches behind, which their owner could not replace.
+# The tests see the installed wheel and not the checkout (PYTHONSAFEPATH), and leave no files of root
+# behind that the checkout's owner could not replace.
 test: lint $(VENV)/.wheel $(VENV)/.test-packages
 	@echo '==> comparing generated/ with the sources'
 	$(BIN)/python tools/regen --check
 	@echo '==> running the tests'
-	$(SUDO) $(BIN)/python -B $(BIN)/pytest -p no:cacheprovider --require-kernel
+	$(SUDO) env PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=$$(mktemp -d) \
+		$(BIN)/pytest -p no:cacheprovider --require-kernel
 
 lint: $(VENV)/.tools
 	@echo '==> checking style and types'
