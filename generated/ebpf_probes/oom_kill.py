@@ -302,6 +302,8 @@ class OpenOomKill(OpenProbe):
             The loaded probe; `variant` names the one in use, `refused` says why better ones are not.
         Raises:
             LoadError: No variant loads; the text says why for each, `log` keeps what the verifier said.
+            CoReError: CO-RE failed, and the configuration forbids to compile on this host.
+            CompileError: CO-RE failed, and so did compiling on this host.
             PermissionDeniedError: The process lacks a capability; the text names it.
         """
         return self._load(OomKill)
@@ -335,7 +337,9 @@ class OomKill(Probe):
         """Open the embedded object: nothing is in the kernel yet, variables and sizes can still be set.
 
         Raises:
-            OpenError: The object is missing from the package, was changed, or libbpf refuses it.
+            OpenError: A file of the package is missing or was changed, or libbpf refuses it.
+            CoReError: The CO-RE object cannot be opened, and the configuration forbids to compile on this host.
+            CompileError: Compiling on this host, asked for or needed, failed.
             LibraryNotFoundError: There is no libbpf on this machine.
         """
         return OpenOomKill(_OBJECT, config)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import io
 import json
 import os
+import pkgutil
 import shlex
 import struct
 import subprocess
@@ -19,6 +21,7 @@ from typing import Any
 import pytest
 from elftools.elf.elffile import ELFFile
 
+import ebpf_probes
 from ebpf_codegen import compiler
 from ebpf_probes.oom_kill import OomKill, OomKillEvent, OomKillSource
 from ebpf_runtime import (
@@ -28,6 +31,7 @@ from ebpf_runtime import (
     LoadError,
     ProbeConfig,
     VerifierError,
+    host_compiler,
 )
 from ebpf_runtime import compile as compile_here
 from tests.support.kills import kill_one, victims_cgroup
@@ -122,6 +126,23 @@ def test_the_compiled_object_has_no_co_re_relocations(build: Path) -> None:
     from ebpf_probes.oom_kill import _OBJECT
 
     assert relocations(_OBJECT.read(f"{machine}.bpf.o")) > 0
+
+
+def probe_classes() -> list[Any]:
+    """Return the class of every probe that the package has."""
+    modules = [
+        importlib.import_module(f"ebpf_probes.{item.name}") for item in pkgutil.iter_modules(ebpf_probes.__path__)
+    ]
+    return [value for module in modules for value in vars(module).values() if hasattr(value, "open_and_load")]
+
+
+@pytest.mark.parametrize("cls", probe_classes(), ids=lambda cls: cls.__name__)
+def test_every_probe_takes_the_same_variant_both_ways(cls: Any, build: Path) -> None:
+    by_co_re = ProbeConfig(allow_runtime_compiled_fallback=False)
+    with cls.open_and_load(by_co_re) as co_re, cls.open_and_load(compiled_only(build)) as compiled:
+        assert (compiled.variant, compiled.origin) == (co_re.variant, "compiled")
+        assert [item.variant for item in compiled.refused] == [item.variant for item in co_re.refused]
+        compiled.attach()
 
 
 @pytest.mark.parametrize("scan_stack", [True, False])
@@ -260,6 +281,21 @@ def test_a_refusal_of_the_compiler_is_one_line_and_keeps_the_file(build: Path, c
     assert caught.value.log == "x.c:1:2: error: no\n"
     assert "EBPF_HOST_COMPILED" in kept.read_text()
     assert [path.suffix for path in build.iterdir()] == [".c"]
+
+
+def test_a_kernel_without_btf_needs_that_of_btf_path(
+    tmp_path: Path, build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_compiler, "_KERNEL_BTF", tmp_path / "missing")
+    with pytest.raises(CompileError) as caught:
+        OomKill.open(compiled_only(build))
+    assert str(caught.value) == (
+        f"compile 'oom_kill' on this host: {tmp_path}/missing is missing, and compiling against kernel headers is not "
+        "possible yet. Set system_probe_config.btf_path to the BTF of this kernel."
+    )
+    config = ProbeConfig(False, btf_path="/sys/kernel/btf/vmlinux", runtime_compiler_output_dir=build)
+    with OomKill.open_and_load(config) as probe:
+        assert probe.origin == "compiled"
 
 
 def test_without_pyelftools_the_error_names_the_extra(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
