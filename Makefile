@@ -24,7 +24,7 @@ help:
 	@echo 'make lint    formatting, types and style of Python and C'
 	@echo 'make regen   compile the probes and write generated/ anew'
 	@echo 'make bench   the benchmarks'
-	@echo 'make vm      the kernel tests on other kernels'
+	@echo 'make vm      the kernel tests on other kernels; KERNEL=6.1 for one'
 	@echo 'make wheel   sdist and wheel for a release, into dist/'
 	@echo 'make docs    reference pages from the docstrings, into build/docs/'
 	@echo 'make clean   remove what make made'
@@ -56,7 +56,7 @@ bench: $(VENV)/.wheel $(VENV)/.tools
 	$(SUDO) $(BIN)/python benchmarks/run.py
 
 vm: $(VENV)/.wheel $(VENV)/.tools
-	$(BIN)/pytest -m vm tests/vm
+	$(SUDO) $(BIN)/python -B $(BIN)/pytest -p no:cacheprovider -m vm $(KERNEL:%=--kernel=%) tests/vm
 
 wheel: $(VENV)/.tools
 	$(BIN)/python -m build --no-isolation --outdir dist

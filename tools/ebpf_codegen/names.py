@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Container
 
-__all__ = ["class_name", "docstring", "identifier", "literal", "wrap"]
+__all__ = ["class_name", "count", "docstring", "identifier", "literal", "wrap"]
 
 LINE_LENGTH = 120
 
@@ -57,6 +57,11 @@ def docstring(text: str) -> str:
     safe = printable.replace("\\", "\\\\").replace('"""', "'''")
     safe = re.sub('^"', "'", safe)  # next to the quotes around it ruff would put a blank
     return safe[:-1] + "'" if safe.endswith('"') else safe
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 byte`, `2 bytes`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def wrap(text: str, indent: int, hanging: int = 0, prefix: str = "") -> list[str]:

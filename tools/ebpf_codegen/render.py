@@ -33,7 +33,7 @@ from .model import (
     Text,
     ValueType,
 )
-from .names import LINE_LENGTH, class_name, docstring, identifier, literal, wrap
+from .names import LINE_LENGTH, class_name, count, docstring, identifier, literal, wrap
 
 __all__ = ["Origin", "render", "render_package"]
 
@@ -152,8 +152,8 @@ class _Module:
     def __init__(self, model: ObjectModel, origin: Origin) -> None:
         self.model = model
         self.origin = origin
-        self.used: set[str] = {"MapSpec", "Maps", "ObjectSpec", "OpenProbe", "Probe", "ProgramSpec", "Programs"}
-        self.typing_used: set[str] = {"Link", "ProbeConfig"}
+        self.used: set[str] = {"Links", "Maps", "ObjectSpec", "OpenProbe", "Probe", "Programs"}
+        self.typing_used: set[str] = {"ProbeConfig"}
         self.names: dict[tuple[str, str], str] = {}
         taken = {*_SPECIFIERS, *_BASES, *_MAP_CLASSES.values(), "TYPE_CHECKING"}
         self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
@@ -205,7 +205,7 @@ class _Module:
     def census(self) -> list[str]:
         model = self.model
         counts = [
-            f"{number} {noun}{'' if number == 1 else 's'}"
+            count(number, noun)
             for number, noun in (
                 (len(model.programs), "program"),
                 (len(model.maps), "map"),
@@ -239,7 +239,7 @@ class _Module:
             _docstring(
                 enum.doc or f"Values of enum {enum.name}.",
                 4,
-                [f"C: enum {enum.name}, {enum.size} bytes."],
+                [f"C: enum {enum.name}, {count(enum.size, 'byte')}."],
                 _items("Attributes:", items, 4),
             ),
             body,
@@ -261,7 +261,7 @@ class _Module:
             _docstring(
                 record.doc or f"A record of type {record.c_name}.",
                 4,
-                [f"C: {record.c_name}, {record.size} bytes."],
+                [f"C: {record.c_name}, {count(record.size, 'byte')}."],
                 _items("Attributes:", items, 4),
             ),
             body,
@@ -315,8 +315,9 @@ class _Module:
         )
 
     def link_namespace(self) -> _Class:
-        self.used.add("Links")
         names = [name for name, _ in self.attributes(self.model.programs, _NAMESPACE_NAMES)]
+        if names:
+            self.typing_used.add("Link")
         body = ["", *(f"    {name}: Link | None" for name in names)]
         return _Class(
             f"{self.links}(Links)",
@@ -394,6 +395,7 @@ class _Module:
         return lines
 
     def map_spec(self, name: str, item: Map) -> list[str]:
+        self.used.add("MapSpec")
         arguments = [literal(name), literal(item.type)]
         if name != item.name:
             arguments.append(f"c_name={literal(item.name)}")
@@ -404,6 +406,7 @@ class _Module:
         return arguments
 
     def program_spec(self, name: str, program: Program) -> list[str]:
+        self.used.add("ProgramSpec")
         arguments = [literal(name), literal(program.section)]
         if name != program.name:
             arguments.append(f"c_name={literal(program.name)}")
@@ -521,13 +524,15 @@ def _tuple(name: str, items: Sequence[str]) -> list[str]:
 
 def _calls(name: str, function: str, calls: Sequence[Sequence[str]]) -> list[str]:
     """Return a keyword argument of the object's description that is a tuple of calls, each on a line of its own."""
-    if not calls:
-        return [f"{name}=(),"]
+    if len(calls) == 1:  # of which ruff makes one line where it can
+        line = _tuple(name, [f"{function}({', '.join(calls[0])})"])
+        if len(line) == 1:
+            return line
     lines = [f"{name}=("]
     for arguments in calls:
         lines += ["    " + line for line in _call(function, arguments, 9)]
         lines[-1] += ","
-    return [*lines, "),"]
+    return [*lines, "),"] if calls else [f"{name}=(),"]
 
 
 def _call(function: str, arguments: Sequence[str], around: int) -> list[str]:
