@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +39,7 @@ class Compiler:
 
     command: tuple[str, ...]
     major: int
-    version: str = ""
+    version: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{' '.join(self.command)} (clang {self.major})"

@@ -8,35 +8,33 @@ import pytest
 from ebpf_codegen import btf
 from ebpf_codegen.errors import BtfError, UnsupportedError
 from ebpf_codegen.host_source import host_source
-from tests.unit.codegen.btf_bytes import BtfBytes
+from tests.unit.codegen.writers import BtfWriter
 
 MARKED = " __attribute__((preserve_access_index));"
 
 
 def kernel() -> btf.IndexedBtf:
-    made = BtfBytes()
+    made = BtfWriter()
     integer = made.integer("int", 4, signed=True)
     word = made.integer("long unsigned int", 8)
     char = made.integer("char", 1)
-    node = made.struct("node", 16, ("next", made.pointer(0), 64))
-    anonymous = made.struct("", 8, ("inside", integer, 32))
-    counter = made.typedef("atomic_t", made.struct("", 4, ("counter", integer, 0)))
-    made.struct("task", 8, ("other_file", integer, 0))  # of another file of the kernel
-    made.struct(
-        "task",
-        200,
+    node = made.struct("node", 16, [("next", made.ptr(0), 64)])
+    anonymous = made.struct("", 8, [("inside", integer, 32)])
+    counter = made.refer("typedef", made.struct("", 4, [("counter", integer, 0)]), "atomic_t")
+    made.struct("task", 8, [("other_file", integer, 0)])  # of another file of the kernel
+    members = [
         ("state", word, 64),
         ("pid", integer, 128),
-        ("flag", integer, 195),
+        ("flag", integer, 2 << 24 | 195),
         ("", anonymous, 256),
         ("nodes", made.array(node, 3), 320),
         ("comm", made.array(char, 16), 704),
-        ("parent", made.pointer(node), 832),
+        ("parent", made.ptr(node), 832),
         ("usage", counter, 896),
-        widths=(0, 0, 2, 0, 0, 0, 0, 0),
-    )
-    made.enum("controller", memory=4, cpu=-1)
-    return btf.index(made.data(), "kernel")
+    ]
+    made.struct("task", 200, members, flag=True)
+    made.enum("controller", 4, [("memory", 4), ("cpu", -1)], signed=True)
+    return btf.index(made.build(), "kernel")
 
 
 def declared(code: str) -> list[str]:
@@ -175,29 +173,26 @@ def test_what_cannot_be_laid_out_is_refused(code: str, message: str) -> None:
 
 
 def test_an_index_gives_the_same_types_as_reading_all() -> None:
-    made = BtfBytes()
+    made = BtfWriter()
     integer = made.integer("int", 4, signed=True)
-    made.struct("a", 8, ("x", integer, 0), ("y", made.array(integer, 2), 32))
-    made.enum("a", one=1)
-    made.struct("a", 4, ("z", integer, 0))
-    found = btf.index(made.data())
-    assert tuple(found.types) == btf.read(made.data()).types
+    made.struct("a", 8, [("x", integer, 0), ("y", made.array(integer, 2), 32)])
+    made.enum("a", 4, [("one", 1)])
+    made.struct("a", 4, [("z", integer, 0)])
+    found = btf.index(made.build())
+    assert tuple(found.types) == btf.read(made.build()).types
     assert found.tagged(btf.Struct, "a") == [3, 5]
     assert found.tagged(btf.Enum, "a") == [4]
     assert found.tagged(btf.Struct, "int") == found.tagged(btf.Struct, "nosuch") == []
 
 
 def test_damage_shows_when_the_type_is_asked_for() -> None:
-    made = BtfBytes()
-    made.pointer(7)
-    found = btf.index(made.data(), "vmlinux")
+    made = BtfWriter()
+    made.ptr(7)
+    found = btf.index(made.build(), "vmlinux")
     with pytest.raises(BtfError, match="vmlinux: type 7 is asked for, but the last is 1"):
         found.size(found[1].target)  # type: ignore[union-attr]
-    with pytest.raises(BtfError, match=r"vmlinux: \.BTF, byte 24: type 1 is cut off"):
-        data = bytearray(made.data())
-        data[12:16] = (8).to_bytes(4, "little")
-        btf.index(bytes(data), "vmlinux")
-    with pytest.raises(BtfError, match=r"vmlinux: \.BTF, byte 24: type 1 has the unknown kind 99"):
-        data = bytearray(made.data())
-        data[31] = 99
-        btf.index(bytes(data), "vmlinux")
+    for position, value, message in ((12, 8, "is cut off"), (31, 99, "has the unknown kind 99")):
+        data = bytearray(made.build())
+        data[position] = value
+        with pytest.raises(BtfError, match=rf"vmlinux: \.BTF, byte 24: type 1 {message}"):
+            btf.index(bytes(data), "vmlinux")
