@@ -9,7 +9,9 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from errno import EPIPE
 from pathlib import Path
@@ -23,6 +25,7 @@ from ebpf_collector.runner import Failures, run_checks
 from ebpf_collector.senders import ConsoleSender, JsonLinesSender, Sender
 from ebpf_collector.senders.base import deliver
 from ebpf_collector.stop import StopSignals
+from ebpf_runtime import FallbackWarning
 
 __all__ = ["main"]
 
@@ -64,13 +67,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     failures = Failures(_report)
     try:
-        with failures.caught("internal"):
+        with failures.caught("internal"), _warnings_reported():
             return _run(argv, failures)
     except KeyboardInterrupt:
         return _EXIT_SIGNAL + signal.SIGINT
     except SystemExit as end:  # --help, --version, SIGTERM
         return end.code if isinstance(end.code, int) else 0
     return failures.exit_code
+
+
+@contextmanager
+def _warnings_reported() -> Iterator[None]:
+    """Report what the runtime warns of like a failure, each time and on one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", FallbackWarning)
+        show = warnings.showwarning
+
+        def report(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, FallbackWarning):
+                _report(f"warning: {message}")
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = report
+        yield
 
 
 def _run(argv: Sequence[str] | None, failures: Failures) -> int:

@@ -142,6 +142,11 @@ class Probe(Handle):
         return self._loaded.variant
 
     @property
+    def origin(self) -> str:
+        """Where the object came from: `co_re`, as the package carries it, or `compiled` on this host."""
+        return self._loaded.origin
+
+    @property
     def refused(self) -> tuple[RefusedVariant, ...]:
         """The better variants and why they are not in use."""
         return self._loaded.refused

@@ -28,6 +28,11 @@ class AttachedProbe(Generic[_Probe]):
         return self._attached.variant
 
     @property
+    def origin(self) -> str:
+        """`co_re`, or `compiled` where the object was made on this host."""
+        return self._attached.origin
+
+    @property
     def refused(self) -> tuple[RefusedVariant, ...]:
         """The better variants this kernel did not take, best first, each with the reason."""
         return self._attached.refused

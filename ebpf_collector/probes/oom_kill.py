@@ -31,7 +31,7 @@ def new_probe(config: ProbeConfig) -> Probe:
 
     Raises:
         PermissionDeniedError: A capability is missing.
-        LoadError: The kernel took none of the variants.
+        LoadError: The kernel took none of the variants, or compiling on this host failed or is forbidden.
         AttachError: The kernel loaded a variant and attached none.
     Kernel: 4.17 (raw_tp), 5.5 (fentry).
     """

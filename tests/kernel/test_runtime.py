@@ -20,8 +20,10 @@ import pytest
 
 from ebpf_runtime import (
     AttachError,
+    CoReError,
     MapError,
     MapFullError,
+    ProbeConfig,
     RecordError,
     VariableError,
     VerifierError,
@@ -452,7 +454,8 @@ def test_a_closed_probe_refuses_politely(made: ModuleType) -> None:
         maps.numbers[0]
 
 
-def test_the_verifiers_refusal_names_program_file_line_and_instruction(tmp_path: Path) -> None:
+@pytest.mark.parametrize("co_re", [True, False])
+def test_the_verifiers_refusal_names_program_file_line_and_instruction(tmp_path: Path, co_re: bool) -> None:
     code = """
 /* Reads through a scalar. */
 SEC("raw_tp/sys_enter")
@@ -466,9 +469,13 @@ int bad_access(struct bpf_raw_tracepoint_args *ctx)
     source = write_source(tmp_path, "refused", code)
     line = source.read_text().splitlines().index("\treturn *(volatile int *)address;") + 1
     module = make_module(tmp_path, source)
-    with pytest.raises(VerifierError) as caught:
-        module.Refused.open_and_load()
-    error = caught.value
+    config = ProbeConfig(
+        enable_co_re=co_re, allow_runtime_compiled_fallback=False, runtime_compiler_output_dir=tmp_path / "build"
+    )
+    with pytest.raises((VerifierError, CoReError)) as caught:
+        module.Refused.open_and_load(config)
+    error = caught.value.__cause__ if co_re else caught.value
+    assert isinstance(error, VerifierError)
     assert error.program == "bad_access"
     assert error.source_file.endswith("refused.bpf.c")
     assert error.source_line == line

@@ -37,9 +37,12 @@ def kill(**changes: Any) -> OomKillEvent:
 class FakeProbe:
     """Hands out what the test put in, as the real probe does with what the kernel sent."""
 
-    def __init__(self, *windows: list[OomKillEvent], variant: str = "raw_tp", lost: int = 0) -> None:
+    def __init__(
+        self, *windows: list[OomKillEvent], variant: str = "raw_tp", origin: str = "co_re", lost: int = 0
+    ) -> None:
         self.windows = list(windows)
         self.variant = variant
+        self.origin = origin
         self.lost = lost
         self.closed = 0
 
