@@ -140,28 +140,19 @@ def _declare(found: ctypes.CDLL) -> None:
         function.argtypes = arguments
 
 
-class _Sink:
-    """What libbpf said in one block, and the interrupt that came while it was being noted."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.interrupt: BaseException | None = None
-
-
 @contextmanager
 def captured() -> Iterator[list[str]]:
     """Collect what libbpf warns of in this thread, one entry a message, verifier logs included.
 
-    An interrupt that arrives inside libbpf is raised at the end of the block: what the block made must be freed then.
+    Signals should be held meanwhile: what is raised while a message is noted cannot pass through libbpf.
     """
     before = getattr(_messages, "sink", None)
-    sink = _messages.sink = _Sink()
+    sink: list[str] = []
+    _messages.sink = sink
     try:
-        yield sink.messages
+        yield sink
     finally:
         _messages.sink = before
-    if sink.interrupt is not None:
-        raise sink.interrupt
 
 
 _libc = ctypes.CDLL(None)
@@ -171,19 +162,14 @@ _libc.free.argtypes = (c_void_p,)
 
 def _on_print(level: int, template: bytes, arguments: int) -> int:
     """Format one message of libbpf; va_list travels as a pointer on x86_64 and arm64."""
-    sink: _Sink | None = getattr(_messages, "sink", None)
+    sink: list[str] | None = getattr(_messages, "sink", None)
     if level != _WARN or sink is None:
         return 0
-    try:
-        text = c_void_p()
-        length = _libc.vasprintf(ctypes.byref(text), template, arguments)
-        if length >= 0 and text.value:
-            sink.messages.append(
-                ctypes.string_at(text.value, length).decode("utf-8", "replace").removeprefix("libbpf: ")
-            )
-            _libc.free(text)
-    except BaseException as error:  # nothing can be raised through libbpf
-        sink.interrupt = error
+    text = c_void_p()
+    length = _libc.vasprintf(ctypes.byref(text), template, arguments)
+    if length >= 0 and text.value:
+        sink.append(ctypes.string_at(text.value, length).decode("utf-8", "replace").removeprefix("libbpf: "))
+        _libc.free(text)
     return 0
 
 

@@ -26,8 +26,9 @@ from .libbpf import OpenOptions, captured, library
 from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
 from .privilege import missing_capabilities
 from .probe import RefusedVariant
-from .programs import IteratorProgram, Link, Program
+from .programs import IteratorProgram, Program
 from .ring_buffer import RingBuffer
+from .signals import signals_held, signals_released
 from .specs import architecture
 from .verifier import load_error
 
@@ -66,15 +67,10 @@ class _Object:
             btf_custom_path=os.fsencode(config.btf_path) if config.btf_path else None,
             kernel_log_level=_VERBOSE if config.bpf_debug else 0,
         )
-        self.pointer: int | None = None
-        try:
-            with captured() as messages:
-                # Lifetime: libbpf copies the image and the strings of the options.
-                self.pointer = self._library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
-                number = ctypes.get_errno()
-        except BaseException:
-            self.close()
-            raise
+        with captured() as messages:
+            # Lifetime: libbpf copies the image and the strings of the options.
+            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
+            number = ctypes.get_errno()
         if not self.pointer:
             raise OpenError(
                 f"open object {spec.name!r}: {describe(number)}; {' '.join(''.join(messages).split())}. "
@@ -139,7 +135,9 @@ class Opened:
         """Take the object that is compiled on this host, now or before."""
         from .host_compiler import compiled_image
 
-        self._open(compiled_image(self.spec, self.config))
+        with signals_released():  # a compiler must end with Ctrl-C
+            image = compiled_image(self.spec, self.config)
+        self._open(image)
         self.origin = COMPILED
 
     def _fall_back(self, error: OpenError | LoadError) -> None:
@@ -185,8 +183,10 @@ class Opened:
                 f"resize map {name!r}: there is none; there are {', '.join(item.name for item in self.spec.maps)}.",
                 name=name,
             )
-        if not 0 < max_entries < 1 << 32:
-            raise OpenError(f"resize map {name!r}: {max_entries} is not from 1 to {(1 << 32) - 1}.", name=name)
+        if self.closed:
+            raise OpenError(f"resize map {name!r}: the probe is loaded or closed. Resize it before load.", name=name)
+        if type(max_entries) is not int or not 0 < max_entries < 1 << 32:
+            raise OpenError(f"resize map {name!r}: {max_entries!r} is not from 1 to {(1 << 32) - 1}.", name=name)
         self._sizes[name] = max_entries
 
     def load(self) -> Loaded:
@@ -293,9 +293,9 @@ class Loaded:
         self.refused = refused
         self.closed = False
         self._object = opened
+        self._programs: dict[str, Program] = {}
         self._maps: dict[str, Map] = {}
         self._mappings: list[mmap.mmap] = []
-        self._order: list[Link] = []
         try:
             for item in spec.maps:
                 self._maps[item.name] = _open_map(opened, item)
@@ -336,39 +336,39 @@ class Loaded:
         Raises:
             AttachError: A hook refuses.
         """
-        links: list[Link] = []
         try:
             for program in self._programs.values():
-                links.append(program.attach())
+                program.attach()
         finally:
-            for link in reversed(links):
-                link.detach()
+            failures = self._detach()
+        self._raise(failures, "try")
 
     def has_trampolines(self) -> bool:
         return any(program.section.startswith(_TRAMPOLINES) for program in self._programs.values())
 
     def detach(self) -> None:
-        self._raise(self._detach(), "detach")
+        with signals_held():
+            failures = self._detach()
+        self._raise(failures, "detach")
 
     def _detach(self) -> list[Exception]:
         failures: list[Exception] = []
-        for name, link in reversed(self.links._items.items()):
-            if link is not None:
-                self.links._items[name] = None
-                try:
-                    link.detach()
-                except CloseError as error:
-                    failures.append(error)
+        for program in reversed(self._programs.values()):
+            failures += program._detach()
+        links = getattr(self, "links", None)
+        if links is not None:
+            links._items.update(dict.fromkeys(links._items))
         return failures
 
     def close(self) -> None:
         if self.closed:
             return
         self.closed = True
-        failures = self._detach()
-        for section in self.sections:
-            section._close()
-        self._release(failures)
+        with signals_held():
+            failures = self._detach()
+            for section in self.sections:
+                section._close()
+            self._release(failures)
         self._raise(failures, "close")
 
     def _release(self, failures: list[Exception]) -> None:
@@ -379,7 +379,7 @@ class Loaded:
                 close()
             except (OSError, ValueError, BufferError) as error:
                 failures.append(error)
-        for program in getattr(self, "_programs", {}).values():
+        for program in self._programs.values():
             program._close()
         self._object.close()
 

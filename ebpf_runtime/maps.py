@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
-from collections.abc import Iterator, MutableMapping
+from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .cpus import possible_cpus
 from .errors import MapError, MapFullError, RecordError, describe
+from .handles import Handle
 from .libbpf import library
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _BPF_NOEXIST = 1
 _BPF_EXIST = 2
 
 
-class Map:
+class Map(Handle):
     """A loaded map of any type.
 
     Attributes:
@@ -59,8 +60,10 @@ class Map:
         if self.fd < 0:
             return MapError(f"{action} map {self.name!r}: the probe is closed.", name=self.name, errno=number)
         if number in (errno.E2BIG, errno.ENOSPC, errno.ENOMEM):
+            # The kernel's E2BIG is not about arguments, as its usual text has it.
+            reason = "E2BIG, it is full" if number == errno.E2BIG else describe(number)
             return MapFullError(
-                f"{action} map {self.name!r}: {describe(number)}; it holds at most {self.max_entries} entries. "
+                f"{action} map {self.name!r}: {reason}; it holds at most {self.max_entries} entries. "
                 "Delete some, or make it larger before load.",
                 name=self.name,
                 errno=number,
@@ -166,7 +169,10 @@ class HashMap(_Keyed[K, V], MutableMapping[K, V]):
             raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:
-        return self.lookup(key) is not None  # type: ignore[arg-type]
+        try:
+            return self.lookup(key) is not None  # type: ignore[arg-type]
+        except RecordError:
+            return False
 
     def _next(self, previous: bytes | None) -> bytes | None:
         """Return the key behind *previous*, as bytes."""
@@ -200,6 +206,49 @@ class HashMap(_Keyed[K, V], MutableMapping[K, V]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def items(self) -> ItemsView[K, V]:
+        """Return a view of (key, value) pairs; entries that vanish while it is walked are left out."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[V]:
+        """Return a view of the values; entries that vanish while it is walked are left out."""
+        return _Values(self)
+
+    def clear(self) -> None:
+        """Delete every entry that is there now."""
+        for key in list(self):
+            self.delete(key)
+
+    def popitem(self) -> tuple[K, V]:
+        """Delete an entry and return it as (key, value).
+
+        Raises:
+            KeyError: The map is empty.
+        """
+        for key in self:
+            value = self.lookup(key)
+            if self.delete(key) and value is not None:
+                return key, value
+        raise KeyError(f"map {self.name!r} is empty")
+
+
+class _Items(ItemsView[K, V]):
+    _mapping: HashMap[K, V]
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        for key in self._mapping:
+            value = self._mapping.lookup(key)
+            if value is not None:
+                yield key, value
+
+
+class _Values(ValuesView[V]):
+    _mapping: HashMap[Any, V]
+
+    def __iter__(self) -> Iterator[V]:
+        for _, value in self._mapping.items():
+            yield value
 
 
 class ArrayMap(_Keyed[int, V]):
