@@ -12,11 +12,12 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from errno import EPIPE
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from ebpf_collector.checks import CHECK_NAMES, Check, check_factory
+from ebpf_collector.checks import CHECK_NAMES, Check, MetricScheme, check_factory
 from ebpf_collector.configuration import Configuration, load_configuration
 from ebpf_collector.demo import run_demo
 from ebpf_collector.errors import ConfigError, OutputError, near_match
@@ -49,8 +50,9 @@ examples:
 checks:
 """
 _DEMO_EXAMPLES = """\
-Makes a memory cgroup, has the kernel kill a child process in it, and shows what the check
-oom_kill reports. Cgroup and child are gone afterwards. Needs root.
+Makes a TCP connection to itself whose reader never reads, and shows what the check
+tcp_queue_length reports. Then makes a memory cgroup, has the kernel kill a child process in it,
+and shows what the check oom_kill reports. Cgroup and child are gone afterwards. Needs root.
 
 examples:
   ebpf-collector demo
@@ -128,7 +130,10 @@ def _check(arguments: argparse.Namespace, failures: Failures) -> int:
 
 def _demo(arguments: argparse.Namespace, failures: Failures) -> int:
     configuration = load_configuration(None, os.environ)
-    check = _configured("oom_kill", configuration, None)
+    # Under the datadog scheme the check says nothing of processes outside of containers, such as the demo's.
+    native = replace(configuration, metric_scheme=MetricScheme.NATIVE)
+    tcp_queue_length = _configured("tcp_queue_length", native, None)
+    oom_kill = _configured("oom_kill", configuration, None)
     # With --json the standard output holds JSON lines only.
     stream = sys.stderr if arguments.json else sys.stdout
 
@@ -136,7 +141,7 @@ def _demo(arguments: argparse.Namespace, failures: Failures) -> int:
         deliver(stream, f"{line}\n")
 
     with failures.caught("demo"):
-        run_demo(check, _sender(arguments.json), say)
+        run_demo(oom_kill, tcp_queue_length, _sender(arguments.json), say)
     return failures.exit_code
 
 
@@ -261,7 +266,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser(
         "demo",
-        help="show the checks at work on a process killed on purpose",
+        help="show the checks at work on a stalled connection and a process killed on purpose",
         description=_DEMO_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

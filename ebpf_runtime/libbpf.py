@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """libbpf by ctypes: every foreign prototype of the project stands here and nowhere else.
 
-The library is looked for in this order: the file that `EBPF_LIBBPF` names, the bundled `_libbpf.so`, the system's
-`libbpf.so.1`. The floor is libbpf 1.1 (Debian 12).
+The library is looked for in this order: the file that `EBPF_LIBBPF` names, the `_libbpf.so` that came with the wheel,
+the system's `libbpf.so.1`. The floor is libbpf 1.1 (Debian 12).
 
 Source: libbpf 1.1 src/libbpf.h, src/bpf.h.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 from contextlib import contextmanager
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
@@ -103,8 +104,10 @@ def _candidates() -> list[str]:
     chosen = os.environ.get("EBPF_LIBBPF")
     if chosen:
         return [chosen]
-    bundled = Path(__file__).with_name("_libbpf.so")
-    return [*([str(bundled)] if bundled.is_file() else []), "libbpf.so.1"]
+    # An editable install has two folders: the checkout's, and the one that the build installed into.
+    folders = sys.modules[__package__].__path__
+    bundled = [path for folder in folders if (path := Path(folder, "_libbpf.so")).is_file()]
+    return [*map(str, bundled), "libbpf.so.1"]
 
 
 def _load() -> ctypes.CDLL:

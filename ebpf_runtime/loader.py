@@ -28,7 +28,7 @@ from .privilege import missing_capabilities
 from .probe import RefusedVariant
 from .programs import IteratorProgram, Program
 from .ring_buffer import RingBuffer
-from .signals import signals_held, signals_released
+from .signals import signals_held, signals_let_through
 from .specs import architecture
 from .verifier import load_error
 
@@ -135,7 +135,7 @@ class Opened:
         """Take the object that is compiled on this host, now or before."""
         from .host_compiler import compiled_image
 
-        with signals_released():  # a compiler must end with Ctrl-C
+        with signals_let_through():
             image = compiled_image(self.spec, self.config)
         self._open(image)
         self.origin = COMPILED

@@ -24,6 +24,8 @@ V = TypeVar("V")
 _BPF_ANY = 0
 _BPF_NOEXIST = 1
 _BPF_EXIST = 2
+# What kernels answer that cannot look up and delete in one step; the first is the kernel's own ENOTSUPP.
+_NOT_SUPPORTED = (524, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class Map(Handle):
@@ -163,6 +165,34 @@ class HashMap(_Keyed[K, V], MutableMapping[K, V]):
         if result and result != -errno.ENOENT:
             raise self._fail("delete from", -result)
         return result == 0
+
+    def drain(self) -> Iterator[tuple[K, V]]:
+        """Take out every entry that is there now, and yield it as (key, value).
+
+        Value and deletion are one step, so what programs add is either in the value or in a new entry; only a program
+        that is just writing may be too late. A kernel that cannot do this for the map's type is asked for the value
+        first and then told to delete it; what is added between the two is lost.
+
+        Raises:
+            MapError: The kernel refused.
+        Kernel: as a whole 5.14.
+        Source: bpf(2) BPF_MAP_LOOKUP_AND_DELETE_ELEM, libbpf bpf_map_lookup_and_delete_elem().
+        """
+        whole = True
+        for key in list(self):
+            value = None
+            if whole:
+                try:
+                    value = self._take("take out of", self._lib.bpf_map_lookup_and_delete_elem, key)
+                except MapError as error:
+                    if error.errno not in _NOT_SUPPORTED or self.fd < 0:
+                        raise
+                    whole = False
+            if not whole:
+                value = self.lookup(key)
+                self.delete(key)
+            if value is not None:
+                yield key, value
 
     def __delitem__(self, key: K) -> None:
         if not self.delete(key):

@@ -8,12 +8,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["signals_held", "signals_released"]
+__all__ = ["signals_held", "signals_let_through"]
 
 # A fault must still end the process at once.
 _HELD = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 
-_thread = threading.local()  # the mask from before the outermost block
+
+_outermost = threading.local()
 
 
 @contextmanager
@@ -23,22 +24,23 @@ def signals_held() -> Iterator[None]:
     An interrupt that came meanwhile is raised when the block has ended. Source: pthread_sigmask(3).
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
-    outermost = not hasattr(_thread, "before")
-    if outermost:
-        _thread.before = before
+    outermost = getattr(_outermost, "mask", None)
+    if outermost is None:
+        _outermost.mask = before
     try:
         yield
     finally:
-        if outermost:
-            del _thread.before
+        _outermost.mask = outermost
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
-def signals_released() -> Iterator[None]:
-    """Let signals through again inside of `signals_held`, for work that takes long and holds no kernel object."""
+def signals_let_through() -> Iterator[None]:
+    """Inside `signals_held`: let signals in again for long work that owns nothing of the kernel."""
+    outermost = getattr(_outermost, "mask", None)
     held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    signal.pthread_sigmask(signal.SIG_SETMASK, getattr(_thread, "before", held))
+    if outermost is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, outermost)
     try:
         yield
     finally:

@@ -12,17 +12,18 @@ from typing import IO
 
 import pytest
 
-from ebpf_collector import checks
-from ebpf_collector.checks import CheckFactory, MetricScheme
+from ebpf_collector import checks, cli, demo
+from ebpf_collector.checks import CHECK_NAMES, CheckFactory, MetricScheme
 from ebpf_collector.checks.oom_kill import OomKillCheck, OomKillProbe
+from ebpf_collector.checks.tcp_queue_length import TcpQueueLengthCheck
 from ebpf_collector.cli import main
 from ebpf_probes.oom_kill import OomKillEvent
 from ebpf_runtime import AttachError, MapError, PermissionDeniedError, ProbeConfig
-from tests.unit.collector.records import FakeProbe, kill
+from tests.unit.collector.records import FakeProbe, FakeTracer, kill
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None:
-    """Let the check `oom_kill` have *probe*, or fail to start with it."""
+    """Let the check `oom_kill` be the only one, and have *probe*, or fail to start with it."""
 
     def open_probe() -> OomKillProbe:
         if isinstance(probe, Exception):
@@ -33,6 +34,11 @@ def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None
         return lambda: OomKillCheck(open_probe, metric_scheme)
 
     monkeypatch.setitem(checks._FACTORIES, "oom_kill", make)
+    monkeypatch.setattr(cli, "CHECK_NAMES", ("oom_kill",))
+    monkeypatch.setattr(demo, "_show_queues", lambda check, sender, say: None)
+    monkeypatch.setitem(
+        checks._FACTORIES, "tcp_queue_length", lambda config, scheme: lambda: TcpQueueLengthCheck(FakeTracer, scheme)
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,12 +46,12 @@ def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None
     [
         (
             ["check", "oom_kil"],
-            "run check 'oom_kil': unknown check. Did you mean 'oom_kill'? Known checks: oom_kill, all.",
+            "run check 'oom_kil': unknown check. Did you mean 'oom_kill'? Known checks: {known}.",
         ),
-        (["check", "nosuch"], "run check 'nosuch': unknown check. Known checks: oom_kill, all."),
+        (["check", "nosuch"], "run check 'nosuch': unknown check. Known checks: {known}."),
         (
             ["check", "oom_kill", "nosuch"],
-            "run check 'nosuch': unknown check. Known checks: oom_kill, all.",
+            "run check 'nosuch': unknown check. Known checks: {known}.",
         ),
         (
             ["check"],
@@ -83,7 +89,8 @@ def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None
 )
 def test_usage_errors(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
-    assert capsys.readouterr() == ("", f"ebpf-collector: {message}\n")
+    known = ", ".join((*CHECK_NAMES, "all"))
+    assert capsys.readouterr() == ("", f"ebpf-collector: {message.format(known=known)}\n")
 
 
 def test_wrong_settings_of_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,12 +245,16 @@ ROOT = Path(__file__).resolve().parents[3]
 # The command with a probe, and a demo with a kill, that need no root.
 SCRIPT = """
 import sys
-from ebpf_collector import checks, demo
+from ebpf_collector import checks, cli, demo
 from ebpf_collector.checks.oom_kill import OomKillCheck
+from ebpf_collector.checks.tcp_queue_length import TcpQueueLengthCheck
 from ebpf_collector.cli import main
-from tests.unit.collector.records import FakeProbe, kill
+from tests.unit.collector.records import FakeProbe, FakeTracer, kill
 
 checks._FACTORIES["oom_kill"] = lambda config, scheme: lambda: OomKillCheck(lambda: FakeProbe(*[[kill()]] * 1000))
+checks._FACTORIES["tcp_queue_length"] = lambda config, scheme: lambda: TcpQueueLengthCheck(FakeTracer)
+cli.CHECK_NAMES = ("oom_kill",)
+demo._show_queues = lambda check, sender, say: None
 demo._kill_one = lambda say: 4242
 sys.exit(main(sys.argv[1:]))
 """
