@@ -10,9 +10,11 @@ import json
 import os
 import pkgutil
 import shlex
+import signal
 import struct
 import subprocess
 import sys
+import time
 import warnings
 from hashlib import sha256
 from pathlib import Path
@@ -281,6 +283,27 @@ def test_a_refusal_of_the_compiler_is_one_line_and_keeps_the_file(build: Path, c
     assert caught.value.log == "x.c:1:2: error: no\n"
     assert "EBPF_HOST_COMPILED" in kept.read_text()
     assert [path.suffix for path in build.iterdir()] == [".c"]
+
+
+def test_an_interrupt_ends_a_compiler_that_hangs(build: Path, counted: Compiler) -> None:
+    counted.write('case "$*" in *--version*) echo clang version 19.0.0; exit;; esac; exec sleep 60')
+
+    def interrupt(*_: object) -> None:
+        raise SystemExit  # as the collector does; of a KeyboardInterrupt, subprocess leaves a zombie for a while
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    started = time.monotonic()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1)
+        with pytest.raises(SystemExit):
+            OomKill.open(compiled_only(build))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - started < 20
+    assert counted.compilations() == 1
+    assert not list(build.iterdir())
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_kernel_without_btf_needs_that_of_btf_path(

@@ -27,6 +27,7 @@ from tests.support.tcp import Connection, connection, workers_cgroup
 
 pytestmark = pytest.mark.kernel
 
+CO_RE_ONLY = ProbeConfig(allow_runtime_compiled_fallback=False)
 REFUSALS: dict[str, Callable[[], str]] = {
     "fentry": tracing_refusal,
     "kprobe": kprobe_refusal,
@@ -58,7 +59,7 @@ def group() -> Iterator[MemoryCgroup]:
 
 
 def load(variant: str) -> TcpQueueLength:
-    opened = TcpQueueLength.open()
+    opened = TcpQueueLength.open(CO_RE_ONLY)
     opened.select_variant(variant)
     return opened.load()
 
