@@ -319,10 +319,37 @@ class OomKill(Probe):
                 print(event)
 
     Attributes:
-        maps: The maps, typed; see OomKillMaps.
-        programs: The programs; see OomKillPrograms.
-        links: The attachments, once attached.
-        rodata: The .rodata variables; see OomKillRodata.
+        maps: The maps, see below.
+        programs: The programs, see below.
+        links: The attachments of the programs by the same names; None where not attached.
+        rodata: The .rodata variables, see below.
+
+    Maps:
+        maps.oom_events: One record per killed task. 1 MiB is room for 1680 kills between two readings.
+            (RingBuffer[OomKillEvent])
+        maps.oom_lost: Kills that were not reported: oom_events was full or, on kernels whose tracepoint passes a pid,
+            no task was found by it. One counter. (PerCpuArrayMap[int])
+        maps.oom_latest: The latest kill, for the probe itself. One entry: kills happen one at a time.
+            (ArrayMap[OomKillLatest])
+        maps.oom_reported: Start times in nanoseconds of the processes last reported, by process id; for the probe
+            itself. The kernel marks another thread of a victim if the first gave up its memory before it looked at the
+            process again, so during the kill of one memory.oom.group the members must be remembered. (HashMap[int,
+            int])
+        maps.oom_scan: Scratch memory, for the probe itself: too large for a BPF stack. One entry, as above.
+            (ArrayMap[OomKillScan])
+
+    Programs:
+        programs.oom_kill_fentry: Report the victim that oom_kill_process() is called for, by a BPF trampoline.
+            (fentry/oom_kill_process; variant fentry)
+        programs.oom_kill_kprobe: Report the victim that oom_kill_process() is called for, by a breakpoint.
+            (kprobe/oom_kill_process; variant kprobe)
+        programs.oom_grp_raw_tp: Report the further members of a memory.oom.group kill, beside oom_kill_process().
+            (raw_tp/mark_victim; variant fentry and kprobe)
+        programs.oom_kill_raw_tp: Report every victim, further members of a memory.oom.group kill included.
+            (raw_tp/mark_victim; variant raw_tp)
+
+    Variables:
+        rodata.scan_stack: Search the kernel stack; if false, the variant raw_tp reports RECOMPUTED events only. (bool)
     """
 
     maps: OomKillMaps

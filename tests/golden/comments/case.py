@@ -190,11 +190,21 @@ class Case(Probe):
                 print(event)
 
     Attributes:
-        maps: The maps, typed; see CaseMaps.
-        programs: The programs; see CasePrograms.
-        links: The attachments, once attached.
-        rodata: The .rodata variables; see CaseRodata.
-        bss: The .bss variables; see CaseBss.
+        maps: The maps, see below.
+        programs: The programs, see below.
+        links: The attachments of the programs by the same names; None where not attached.
+        rodata: The .rodata variables, see below.
+        bss: The .bss variables, see below.
+
+    Maps:
+        maps.events: Events. (RingBuffer[Event])
+
+    Programs:
+        programs.count: Count a call. In the first place. (kprobe/do_exit; variant kprobe)
+
+    Variables:
+        rodata.verbose: Verbose? (bool)
+        bss.calls: behind the variable (int)
     """
 
     maps: CaseMaps

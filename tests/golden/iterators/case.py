@@ -103,9 +103,13 @@ class Case(Probe):
             probe.attach()
 
     Attributes:
-        maps: The maps, typed; see CaseMaps.
-        programs: The programs; see CasePrograms.
-        links: The attachments, once attached.
+        maps: Empty: there are no maps.
+        programs: The programs, see below.
+        links: The attachments of the programs by the same names; None where not attached.
+
+    Programs:
+        programs.tasks: Every task. (iter/task)
+        programs.maps: iter/bpf_map
     """
 
     maps: CaseMaps

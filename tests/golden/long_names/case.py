@@ -173,9 +173,20 @@ class Case(Probe):
             probe.attach()
 
     Attributes:
-        maps: The maps, typed; see CaseMaps.
-        programs: The programs; see CasePrograms.
-        links: The attachments, once attached.
+        maps: The maps, see below.
+        programs: The programs, see below.
+        links: The attachments of the programs by the same names; None where not attached.
+
+    Maps:
+        maps.latency_histograms: PerCpuHashMap[LatencyHistogramOfBlockDeviceRequests,
+            LatencyHistogramOfBlockDeviceRequests]
+
+    Programs:
+        programs.request_was_started_by_the_block_layer: fentry/blk_mq_start_request; variant
+            trampoline_at_the_start_of_requests
+        programs.request_was_started_by_the_block_layer_of_the_kernel: kprobe/blk_mq_start_request; variant
+            breakpoint_at_the_start_of_requests
+        programs.request_was_issued: raw_tp/block_rq_issue; variant raw_tracepoint_at_the_issue_of_requests
     """
 
     maps: CaseMaps

@@ -107,9 +107,18 @@ class Case(Probe):
             probe.attach()
 
     Attributes:
-        maps: The maps, typed; see CaseMaps.
-        programs: The programs; see CasePrograms.
-        links: The attachments, once attached.
+        maps: Empty: there are no maps.
+        programs: The programs, see below.
+        links: The attachments of the programs by the same names; None where not attached.
+
+    Programs:
+        programs.on_enter: Always there. (raw_tp/sys_enter)
+        programs.on_exit: Only on demand. (raw_tp/sys_exit)
+        programs.by_trampoline: The best one. (fentry/do_exit; variant fentry)
+        programs.by_breakpoint: kprobe/do_exit; variant kprobe
+        programs.by_breakpoint_too: kprobe/do_exit; variant kprobe
+        programs.beside: Beside both. (raw_tp/sched_process_exit; variant fentry and kprobe)
+        programs.on_demand: syscall
     """
 
     maps: CaseMaps

@@ -137,9 +137,14 @@ class Case(Probe):
                 print(event)
 
     Attributes:
-        maps: The maps, typed; see CaseMaps.
-        programs: The programs; see CasePrograms.
-        links: The attachments, once attached.
+        maps: The maps, see below.
+        programs: Empty: there are no programs.
+        links: The attachments of the programs by the same names; None where not attached.
+
+    Maps:
+        maps.opens: Files that were opened. (RingBuffer[Opened])
+        maps.closes: Files that were closed. (RingBuffer[Closed])
+        maps.plain: Bytes as they come. (RingBuffer[bytes])
     """
 
     maps: CaseMaps
