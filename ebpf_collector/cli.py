@@ -9,12 +9,15 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from errno import EPIPE
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from errno import EBADF, EPIPE
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from ebpf_collector.checks import CHECK_NAMES, Check, check_factory
+from ebpf_collector.checks import CHECK_NAMES, Check, MetricScheme, check_factory
 from ebpf_collector.configuration import Configuration, load_configuration
 from ebpf_collector.demo import run_demo
 from ebpf_collector.errors import ConfigError, OutputError, near_match
@@ -22,6 +25,7 @@ from ebpf_collector.runner import Failures, run_checks
 from ebpf_collector.senders import ConsoleSender, JsonLinesSender, Sender
 from ebpf_collector.senders.base import deliver
 from ebpf_collector.stop import StopSignals
+from ebpf_runtime import FallbackWarning
 
 __all__ = ["main"]
 
@@ -46,8 +50,9 @@ examples:
 checks:
 """
 _DEMO_EXAMPLES = """\
-Makes a memory cgroup, has the kernel kill a child process in it, and shows what the check
-oom_kill reports. Cgroup and child are gone afterwards. Needs root.
+Makes a TCP connection to itself whose reader never reads, and shows what the check
+tcp_queue_length reports. Then makes a memory cgroup, has the kernel kill a child process in it,
+and shows what the check oom_kill reports. Cgroup and child are gone afterwards. Needs root.
 
 examples:
   ebpf-collector demo
@@ -60,9 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Every failure is one line on the standard error stream.
     """
+    if sys.stderr is None:  # closed by the caller; print() would write to the standard output instead
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # open as long as the process lives
     failures = Failures(_report)
     try:
-        with failures.caught("internal"):
+        with failures.caught("internal"), _warnings_reported():
             return _run(argv, failures)
     except KeyboardInterrupt:
         return _EXIT_SIGNAL + signal.SIGINT
@@ -71,8 +78,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return failures.exit_code
 
 
+@contextmanager
+def _warnings_reported() -> Iterator[None]:
+    """Report what the runtime warns of like a failure, each time and on one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", FallbackWarning)
+        show = warnings.showwarning
+
+        def report(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, FallbackWarning):
+                _report(f"warning: {message}")
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = report
+        yield
+
+
 def _run(argv: Sequence[str] | None, failures: Failures) -> int:
     try:
+        if sys.stdout is None:  # closed by the caller
+            raise OutputError(EBADF)
         arguments = _parser().parse_args(argv)
         command: Callable[[argparse.Namespace, Failures], int] = arguments.command
         return command(arguments, failures)
@@ -80,8 +106,9 @@ def _run(argv: Sequence[str] | None, failures: Failures) -> int:
         _report(str(error))
         return _EXIT_USAGE
     except OutputError as error:
-        # Python flushes the stream once more on its way out, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            # Python flushes the stream once more on its way out, and would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == EPIPE:
             return failures.exit_code  # the reader has what it wanted
         _report(str(error))
@@ -108,7 +135,10 @@ def _check(arguments: argparse.Namespace, failures: Failures) -> int:
 
 def _demo(arguments: argparse.Namespace, failures: Failures) -> int:
     configuration = load_configuration(None, os.environ)
-    check = _configured("oom_kill", configuration, None)
+    # Under the datadog scheme the check says nothing of processes outside of containers, such as the demo's.
+    native = replace(configuration, metric_scheme=MetricScheme.NATIVE)
+    tcp_queue_length = _configured("tcp_queue_length", native, None)
+    oom_kill = _configured("oom_kill", configuration, None)
     # With --json the standard output holds JSON lines only.
     stream = sys.stderr if arguments.json else sys.stdout
 
@@ -116,7 +146,7 @@ def _demo(arguments: argparse.Namespace, failures: Failures) -> int:
         deliver(stream, f"{line}\n")
 
     with failures.caught("demo"):
-        run_demo(check, _sender(arguments.json), say)
+        run_demo(oom_kill, tcp_queue_length, _sender(arguments.json), say)
     return failures.exit_code
 
 
@@ -183,7 +213,10 @@ class _Waiting:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as one line, like every other failure."""
+    """Reports a wrong command line, or help that cannot be written, as one line, like every other failure."""
+
+    def print_help(self, file: Any = None) -> None:
+        deliver(file or sys.stdout, self.format_help())
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError("read command line", message, f"See '{self.prog} --help'.")
@@ -199,7 +232,7 @@ class _Version(argparse.Action):
             number = version("ebpf-runtime")
         except PackageNotFoundError:
             number = "(not installed)"
-        print(f"{parser.prog} {number}")
+        deliver(sys.stdout, f"{parser.prog} {number}\n")
         parser.exit()
 
 
@@ -241,7 +274,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser(
         "demo",
-        help="show the checks at work on a process killed on purpose",
+        help="show the checks at work on a stalled connection and a process killed on purpose",
         description=_DEMO_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -11,8 +11,11 @@ from .config import ProbeConfig
 from .errors import (
     AttachError,
     CloseError,
+    CompileError,
+    CoReError,
     DigestError,
     EbpfError,
+    FallbackWarning,
     LibraryNotFoundError,
     LoadError,
     MapError,
@@ -59,6 +62,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .arrays import dtype
     from .cpus import possible_cpus
+    from .host_compiler import compile
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
     from .ring_buffer import RingBuffer
@@ -68,8 +72,11 @@ __all__ = [
     "AttachError",
     "CEnum",
     "CloseError",
+    "CoReError",
+    "CompileError",
     "DigestError",
     "EbpfError",
+    "FallbackWarning",
     "Field",
     "HashMap",
     "IteratorProgram",
@@ -102,6 +109,7 @@ __all__ = [
     "VerifierError",
     "array",
     "boolean",
+    "compile",
     "dtype",
     "enumeration",
     "f32",
@@ -126,7 +134,7 @@ __all__ = [
     "u128",
 ]
 
-# Names that need libbpf or numpy, and the modules they come from.
+# Names that need libbpf, numpy or a compiler, and the modules they come from.
 _ON_USE = {
     "ArrayMap": "maps",
     "HashMap": "maps",
@@ -137,6 +145,7 @@ _ON_USE = {
     "PerCpuHashMap": "maps",
     "Program": "programs",
     "RingBuffer": "ring_buffer",
+    "compile": "host_compiler",
     "dtype": "arrays",
     "possible_cpus": "cpus",
 }

@@ -7,8 +7,10 @@
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct cgroup_root;
 struct css_set;
 struct mem_cgroup;
+struct seq_file;
 struct zonelist;
 
 enum oom_constraint {
@@ -90,12 +92,78 @@ struct xa_node {
 	void *slots[64];
 };
 
+struct sock_common {
+	short unsigned int skc_family;
+	unsigned char skc_state;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	int sk_rcvbuf;
+	int sk_sndbuf;
+	short unsigned int sk_type;
+	short unsigned int sk_protocol;
+	struct socket *sk_socket;
+};
+
+struct tcp_sock {
+	unsigned int rcv_nxt;
+	unsigned int copied_seq;
+	unsigned int write_seq;
+	unsigned int snd_una;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct sk_buff {
+	struct sock *sk;
+};
+
+struct file {
+	struct inode *f_inode;
+	void *private_data;
+};
+
+struct inode {
+	short unsigned int i_mode;
+};
+
+struct bpf_iter_meta {
+	union {
+		struct seq_file *seq;
+	};
+};
+
+struct bpf_iter__task_file {
+	union {
+		struct bpf_iter_meta *meta;
+	};
+	union {
+		struct task_struct *task;
+	};
+	union {
+		struct file *file;
+	};
+};
+
+struct bpf_iter__tcp {
+	union {
+		struct bpf_iter_meta *meta;
+	};
+	union {
+		struct sock_common *sk_common;
+	};
+};
+
 struct cgroup_subsys_state {
 	struct cgroup *cgroup;
 };
 
 struct cgroup {
 	struct kernfs_node *kn;
+	struct cgroup_root *root;
 };
 
 struct kernfs_node {
@@ -110,6 +178,10 @@ enum cgroup_subsys_id {
 struct bpf_ringbuf {
 	long unsigned int consumer_pos;
 	long unsigned int producer_pos;
+};
+
+enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158,
 };
 
 #pragma clang attribute pop

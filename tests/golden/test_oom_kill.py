@@ -96,6 +96,8 @@ def test_a_refused_source_is_no_traceback(tmp_path: Path) -> None:
 
 # tools/regen
 
+PROBES = sorted(path.name.removesuffix(".bpf.c") for path in (ROOT / "bpf").glob("*.bpf.c"))
+
 
 def test_the_tree_is_current() -> None:
     done = run(ROOT / "tools" / "regen", "--check")
@@ -143,11 +145,12 @@ def test_a_stale_module_and_package_are_reported_and_removed(tmp_path: Path) -> 
     assert (done.returncode, done.stdout) == (0, "regen: removed gone.py\n")
     assert not gone.exists()
     assert package.read_bytes() == expected
-    assert sorted(path.name for path in generated.iterdir()) == ["__init__.py", "oom_kill.py", "py.typed"]
+    modules = {f"{name}.py" for name in PROBES}
+    assert {path.name for path in generated.iterdir()} == {"__init__.py", "py.typed", *modules}
 
 
 @pytest.mark.parametrize("arguments", [["none"], ["oom_kill", "none"], ["--check", "none"]])
 def test_an_unknown_probe_is_a_usage_error(arguments: list[str]) -> None:
     done = run(ROOT / "tools" / "regen", *arguments)
     assert done.returncode == 2
-    assert done.stderr.endswith("regen: error: there is no bpf/none.bpf.c; there are oom_kill\n")
+    assert done.stderr.endswith(f"regen: error: there is no bpf/none.bpf.c; there are {', '.join(PROBES)}\n")

@@ -19,7 +19,8 @@ _ONCE: Final = re.compile(r"\s*#\s*pragma\s+once\b")
 _GUARD: Final = re.compile(r"\s*#\s*ifndef\s+(\w+)\b.*\n\s*#\s*define\s+\1\b")
 _MAX_DEPTH: Final = 100
 _MAX_INLINED: Final = 10_000
-_KEPT: Final = re.compile(r"vmlinux\.h|bpf/")  # whoever compiles supplies the kernel's types and libbpf's headers
+_KEPT: Final = re.compile(r"bpf/")  # whoever compiles supplies libbpf's headers
+_MAX_HEADER: Final = 256 << 10  # a vmlinux.h above this declares a whole kernel, and is not embedded
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,9 @@ def flatten(source: Path, include: Sequence[Path] = ()) -> Flattened:
     """Inline each `#include "…"` that is found beside the source or in *include*, as often as it stands there.
 
     The headers' own guards decide what counts twice, as they do for the compiler; `#pragma once`, which says nothing
-    in a main file, becomes a guard. `vmlinux.h`, `bpf/…` and includes in angle brackets stay. `#line` directives keep
-    file names and line numbers, so that compiler messages and verifier logs still name the original place.
+    in a main file, becomes a guard. `bpf/…`, includes in angle brackets and a `vmlinux.h` of a whole kernel stay.
+    `#line` directives keep file names and line numbers, so that compiler messages and verifier logs still name the
+    original place.
 
     Raises:
         CodegenError: A file cannot be read, or a header without a guard includes itself.
@@ -93,7 +95,9 @@ def _is_guarded(tokens: Sequence[_Token]) -> bool:
 
 
 def _locate(name: str, beside: Path, include: Iterable[Path]) -> Path | None:
-    return next((d / name for d in (beside, *include) if (d / name).is_file()), None)
+    found = next((d / name for d in (beside, *include) if (d / name).is_file()), None)
+    too_large = found and found.name == "vmlinux.h" and found.stat().st_size > _MAX_HEADER
+    return None if too_large else found
 
 
 @dataclass(slots=True)

@@ -12,17 +12,18 @@ from typing import IO
 
 import pytest
 
-from ebpf_collector import checks
-from ebpf_collector.checks import CheckFactory, MetricScheme
+from ebpf_collector import checks, cli, demo
+from ebpf_collector.checks import CHECK_NAMES, CheckFactory, MetricScheme
 from ebpf_collector.checks.oom_kill import OomKillCheck, OomKillProbe
+from ebpf_collector.checks.tcp_queue_length import TcpQueueLengthCheck
 from ebpf_collector.cli import main
 from ebpf_probes.oom_kill import OomKillEvent
 from ebpf_runtime import AttachError, MapError, PermissionDeniedError, ProbeConfig
-from tests.unit.collector.records import FakeProbe, kill
+from tests.unit.collector.records import FakeProbe, FakeTracer, kill
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None:
-    """Let the check `oom_kill` have *probe*, or fail to start with it."""
+    """Let the check `oom_kill` be the only one, and have *probe*, or fail to start with it."""
 
     def open_probe() -> OomKillProbe:
         if isinstance(probe, Exception):
@@ -33,6 +34,11 @@ def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None
         return lambda: OomKillCheck(open_probe, metric_scheme)
 
     monkeypatch.setitem(checks._FACTORIES, "oom_kill", make)
+    monkeypatch.setattr(cli, "CHECK_NAMES", ("oom_kill",))
+    monkeypatch.setattr(demo, "_show_queues", lambda check, sender, say: None)
+    monkeypatch.setitem(
+        checks._FACTORIES, "tcp_queue_length", lambda config, scheme: lambda: TcpQueueLengthCheck(FakeTracer, scheme)
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,12 +46,12 @@ def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None
     [
         (
             ["check", "oom_kil"],
-            "run check 'oom_kil': unknown check. Did you mean 'oom_kill'? Known checks: oom_kill, all.",
+            "run check 'oom_kil': unknown check. Did you mean 'oom_kill'? Known checks: {known}.",
         ),
-        (["check", "nosuch"], "run check 'nosuch': unknown check. Known checks: oom_kill, all."),
+        (["check", "nosuch"], "run check 'nosuch': unknown check. Known checks: {known}."),
         (
             ["check", "oom_kill", "nosuch"],
-            "run check 'nosuch': unknown check. Known checks: oom_kill, all.",
+            "run check 'nosuch': unknown check. Known checks: {known}.",
         ),
         (
             ["check"],
@@ -83,7 +89,8 @@ def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None
 )
 def test_usage_errors(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
-    assert capsys.readouterr() == ("", f"ebpf-collector: {message}\n")
+    known = ", ".join((*CHECK_NAMES, "all"))
+    assert capsys.readouterr() == ("", f"ebpf-collector: {message.format(known=known)}\n")
 
 
 def test_wrong_settings_of_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,24 +245,32 @@ ROOT = Path(__file__).resolve().parents[3]
 # The command with a probe, and a demo with a kill, that need no root.
 SCRIPT = """
 import sys
-from ebpf_collector import checks, demo
+from ebpf_collector import checks, cli, demo
 from ebpf_collector.checks.oom_kill import OomKillCheck
+from ebpf_collector.checks.tcp_queue_length import TcpQueueLengthCheck
 from ebpf_collector.cli import main
-from tests.unit.collector.records import FakeProbe, kill
+from tests.unit.collector.records import FakeProbe, FakeTracer, kill
 
 checks._FACTORIES["oom_kill"] = lambda config, scheme: lambda: OomKillCheck(lambda: FakeProbe(*[[kill()]] * 1000))
+checks._FACTORIES["tcp_queue_length"] = lambda config, scheme: lambda: TcpQueueLengthCheck(FakeTracer)
+cli.CHECK_NAMES = ("oom_kill",)
+demo._show_queues = lambda check, sender, say: None
 demo._kill_one = lambda say: 4242
 sys.exit(main(sys.argv[1:]))
 """
 
 
-def start(output: int | IO[str], *arguments: str) -> subprocess.Popen[str]:
-    """Start the command in a process of its own, its output buffered as it is in a pipe."""
+def start(output: int | IO[str], *arguments: str, redirected: str = "", script: str = SCRIPT) -> subprocess.Popen[str]:
+    """Start the command in a process of its own, its output buffered as it is in a pipe.
+
+    Args:
+        redirected: A redirection in the shell's words, above *output*.
+    """
     environment = dict(os.environ)
     environment.pop("PYTHONUNBUFFERED", None)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*sys.path, str(ROOT)]))
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *arguments],
+        ["sh", "-c", f'exec "$@" {redirected}', "sh", sys.executable, "-c", script, *arguments],
         stdout=output,
         stderr=subprocess.PIPE,
         env=environment,
@@ -286,10 +301,88 @@ def test_reader_that_was_never_there(command: list[str], options: list[str]) -> 
     assert (process.returncode, errors) == (0, "")
 
 
-@pytest.mark.parametrize("command", [["check", "all", "--interval", "0.01"], ["demo"]])
-@pytest.mark.parametrize("options", [[], ["--json"]])
-def test_full_disk_is_one_line(command: list[str], options: list[str]) -> None:
-    with Path("/dev/full").open("w") as full, start(full, *command, *options) as process:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check", "all", "--interval", "0.01"],
+        ["check", "all", "--interval", "0.01", "--json"],
+        ["demo"],
+        ["demo", "--json"],
+        ["demo", "--help"],
+        ["--help"],
+        ["--version"],
+    ],
+)
+def test_full_disk_is_one_line(command: list[str]) -> None:
+    with Path("/dev/full").open("w") as full, start(full, *command) as process:
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
     assert errors == "ebpf-collector: write output: ENOSPC, no space left on device. See where it is redirected to.\n"
+
+
+@pytest.mark.parametrize("command", [["check", "all", "--interval", "0.01", "--json"], ["demo"], ["--version"]])
+def test_closed_output_is_one_line(command: list[str]) -> None:
+    with start(subprocess.PIPE, *command, redirected=">&-") as process:
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert errors == "ebpf-collector: write output: EBADF, bad file descriptor. See where it is redirected to.\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "lines"),
+    [
+        (["check", "all", "--interval", "0.01", "--json"], 0, True),
+        (["demo", "--json"], 0, True),
+        (["check", "nosuch"], 2, False),
+        (["--version"], 0, True),
+    ],
+)
+def test_messages_for_closed_errors_do_not_go_to_the_output(command: list[str], code: int, lines: bool) -> None:
+    with start(subprocess.PIPE, *command, redirected="2>&-") as process:
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert bool(output) == lines
+    if "--json" in command:
+        assert all(json.loads(line)["kind"] in ("metric", "event") for line in output.splitlines())
+
+
+def test_both_streams_closed() -> None:
+    with start(subprocess.PIPE, "check", "all", redirected=">&- 2>&-") as process:
+        assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 1
+
+
+def test_unusable_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "c.yaml"
+    for text in (f"system_probe_config: {{btf_path: {tmp_path}/absent}}", "[" * 3000):
+        path.write_text(text)
+        assert main(["check", "all", "--config", str(path)]) == 2
+        output, errors = capsys.readouterr()
+        assert (output, errors.count("\n")) == ("", 1)
+
+
+# Interrupts itself when the module that the first argument names is looked for.
+INTERRUPTED = """
+import os
+import signal
+import sys
+from ebpf_collector.__main__ import main
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+module = sys.argv.pop(1)
+sys.meta_path.insert(0, Interrupt())
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["ebpf_collector.stop", "ebpf_collector.cli", "argparse", "yaml", "importlib.metadata"]
+)
+def test_interrupt_during_an_import_is_quiet(module: str) -> None:
+    process = start(subprocess.PIPE, module, "--version", script=INTERRUPTED)
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 130
