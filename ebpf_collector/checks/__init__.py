@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["CHECK_NAMES", "Check", "CheckFactory", "Metric", "MetricScheme", "check_factory"]
 
 
+def _ebpf(probe_config: ProbeConfig, metric_scheme: MetricScheme) -> CheckFactory:
+    from ebpf_collector.checks import ebpf
+
+    return ebpf.factory(probe_config, metric_scheme)
+
+
 def _oom_kill(probe_config: ProbeConfig, metric_scheme: MetricScheme) -> CheckFactory:
     from ebpf_collector.checks import oom_kill
 
@@ -22,6 +28,7 @@ def _oom_kill(probe_config: ProbeConfig, metric_scheme: MetricScheme) -> CheckFa
 
 
 _FACTORIES: dict[str, Callable[[ProbeConfig, MetricScheme], CheckFactory]] = {
+    "ebpf": _ebpf,
     "oom_kill": _oom_kill,
 }
 
