@@ -47,6 +47,12 @@ const volatile __u32 possible_cpus = 1;
 /* The first slot of perf event arrays that a reading covers; it covers 512. */
 __u32 first_slot = 0;
 
+/*
+ * What the kernel counts for each hash map beyond what is known here. Kernels from 6.15 on for a while
+ * count locks that they have no more.
+ */
+__u32 hash_surplus_bytes = 0;
+
 /* File operations of all maps, once learned. */
 __u64 map_operations = 0;
 
@@ -65,6 +71,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } inventory_cpus SEC(".maps");
+
+/* A hash map whose memory the kernel can be asked for, to know hash_surplus_bytes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} inventory_hash SEC(".maps");
 
 /* Linux commit 803370d3d375 ("bpf: Allow access to const void pointer arguments...") (in v6.6). */
 extern __s64 bpf_map_sum_elem_count(const struct bpf_map *map) __ksym __weak;
@@ -193,7 +207,7 @@ static __always_inline __u64 hash_bytes(struct bpf_map *map, __u32 type)
 	bool percpu = type == BPF_MAP_TYPE_PERCPU_HASH || type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
 	bool lru = type == BPF_MAP_TYPE_LRU_HASH || type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
 	__u64 values = round_up_to(map->value_size, 8) * possible_cpus;
-	__u64 bytes = bpf_core_type_size(struct bpf_htab);
+	__u64 bytes = bpf_core_type_size(struct bpf_htab) + hash_surplus_bytes;
 	struct bpf_htab___locked *locked = (void *)map;
 	struct bpf_htab *htab = (void *)map;
 	__u64 element = BPF_CORE_READ(htab, elem_size);

@@ -25,7 +25,7 @@ from ebpf_runtime import (
 if TYPE_CHECKING:
     from ebpf_runtime import ProbeConfig, RefusedVariant
 
-__all__ = ["Probe", "new_probe"]
+__all__ = ["Probe", "new_probe", "prepare"]
 
 _Names = dict[tuple[str, int], tuple[str, str]]  # (kind, id): (name, module)
 _SLOTS = 512  # of a perf event array, covered by one reading
@@ -38,8 +38,6 @@ class Probe:
         """Own *attached*, which `close()` closes."""
         self._attached = attached
         self._lock = Lock()
-        # The walk learns to tell the files of maps on its way.
-        self._holders()
 
     @property
     def variant(self) -> str:
@@ -146,10 +144,26 @@ def new_probe(config: ProbeConfig) -> Probe:
         loaded = opened.load()
     try:
         loaded.attach()
+        prepare(loaded)
         return Probe(loaded)
     except BaseException:
         loaded.close()
         raise
+
+
+def prepare(attached: EbpfInventory) -> None:
+    """Let an attached probe learn what only the running kernel can tell it: how it counts, and its file operations."""
+    attached.programs.inventory_file.read()  # the walk learns on its way
+    own = attached.maps.inventory_hash.id
+    row = next(row for row in attached.programs.inventory_map.rows() if row.id == own)
+    if not row.kernel_counts_memory:
+        return
+    try:
+        counted = map_memory(own)
+    except PermissionDeniedError:
+        return
+    if counted is not None and counted > row.memory_bytes:
+        attached.bss.hash_surplus_bytes = counted - row.memory_bytes
 
 
 def _counters(row: InventoryProgram) -> ProgramCounters | None:

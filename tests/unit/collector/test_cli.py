@@ -13,12 +13,14 @@ from typing import IO
 import pytest
 
 from ebpf_collector import checks
-from ebpf_collector.checks import CheckFactory, MetricScheme
+from ebpf_collector.checks import CHECK_NAMES, CheckFactory, MetricScheme
 from ebpf_collector.checks.oom_kill import OomKillCheck, OomKillProbe
 from ebpf_collector.cli import main
 from ebpf_probes.oom_kill import OomKillEvent
 from ebpf_runtime import AttachError, MapError, PermissionDeniedError, ProbeConfig
 from tests.unit.collector.records import FakeProbe, kill
+
+KNOWN = ", ".join((*CHECK_NAMES, "all"))
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None:
@@ -40,12 +42,12 @@ def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None
     [
         (
             ["check", "oom_kil"],
-            "run check 'oom_kil': unknown check. Did you mean 'oom_kill'? Known checks: oom_kill, all.",
+            f"run check 'oom_kil': unknown check. Did you mean 'oom_kill'? Known checks: {KNOWN}.",
         ),
-        (["check", "nosuch"], "run check 'nosuch': unknown check. Known checks: oom_kill, all."),
+        (["check", "nosuch"], f"run check 'nosuch': unknown check. Known checks: {KNOWN}."),
         (
             ["check", "oom_kill", "nosuch"],
-            "run check 'nosuch': unknown check. Known checks: oom_kill, all.",
+            f"run check 'nosuch': unknown check. Known checks: {KNOWN}.",
         ),
         (
             ["check"],
@@ -133,7 +135,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (RuntimeError("a defect"), 1),
     ],
 )
-@pytest.mark.parametrize("command", [["check", "all"], ["demo"]])
+@pytest.mark.parametrize("command", [["check", "oom_kill"], ["demo"]])
 def test_check_that_cannot_start(
     command: list[str],
     error: Exception,
@@ -153,7 +155,7 @@ def test_check_that_cannot_start(
 def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     probe = FakeProbe([kill()], [kill(), kill()])
     serve(monkeypatch, probe)
-    assert main(["check", "all", "oom_kill", "--json", "--interval", "0.01", "--count", "2"]) == 0
+    assert main(["check", "oom_kill", "oom_kill", "--json", "--interval", "0.01", "--count", "2"]) == 0
     output, errors = capsys.readouterr()
     assert errors == ""
     kinds = [json.loads(line)["kind"] for line in output.splitlines()]
@@ -265,7 +267,7 @@ def start(output: int | IO[str], *arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_reader_that_leaves_ends_the_command_quietly(options: list[str]) -> None:
-    process = start(subprocess.PIPE, "check", "all", "--interval", "0.01", "--count", "0", *options)
+    process = start(subprocess.PIPE, "check", "oom_kill", "--interval", "0.01", "--count", "0", *options)
     assert process.stdout is not None
     assert process.stderr is not None
     with process, process.stdout as output, process.stderr as errors:
@@ -275,7 +277,7 @@ def test_reader_that_leaves_ends_the_command_quietly(options: list[str]) -> None
         assert errors.read() == ""
 
 
-@pytest.mark.parametrize("command", [["check", "all", "--interval", "0.01"], ["demo"]])
+@pytest.mark.parametrize("command", [["check", "oom_kill", "--interval", "0.01"], ["demo"]])
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_reader_that_was_never_there(command: list[str], options: list[str]) -> None:
     reader, writer = os.pipe()
@@ -286,7 +288,7 @@ def test_reader_that_was_never_there(command: list[str], options: list[str]) -> 
     assert (process.returncode, errors) == (0, "")
 
 
-@pytest.mark.parametrize("command", [["check", "all", "--interval", "0.01"], ["demo"]])
+@pytest.mark.parametrize("command", [["check", "oom_kill", "--interval", "0.01"], ["demo"]])
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_full_disk_is_one_line(command: list[str], options: list[str]) -> None:
     with Path("/dev/full").open("w") as full, start(full, *command, *options) as process:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ebpf_collector.checks import MetricScheme
+from ebpf_collector.checks import CHECK_NAMES, MetricScheme
 from ebpf_collector.checks.oom_kill import OomKillCheckConfig
 from ebpf_collector.configuration import Configuration, load_configuration
 from ebpf_collector.errors import ConfigError
@@ -137,7 +137,7 @@ def test_empty_variable_counts_as_absent(tmp_path: Path) -> None:
         ),
         (
             "checks:\n  oomkill: {}\n",
-            "line 2, unknown key 'checks.oomkill'. Did you mean 'oom_kill'? Known keys: oom_kill.",
+            f"line 2, unknown key 'checks.oomkill'. Did you mean 'oom_kill'? Known keys: {', '.join(CHECK_NAMES)}.",
         ),
         (
             "checks:\n  oom_kill: [a]\n",
