@@ -24,7 +24,7 @@ help:
 	@echo 'make lint    formatting, types and style of Python and C'
 	@echo 'make regen   compile the probes and write generated/ anew'
 	@echo 'make bench   the benchmarks'
-	@echo 'make vm      the kernel tests on other kernels'
+	@echo 'make vm      the kernel tests on other kernels; KERNEL=6.1 for one'
 	@echo 'make wheel   sdist and wheel for a release, into dist/'
 	@echo 'make docs    reference pages from the docstrings, into build/docs/'
 	@echo 'make clean   remove what make made'
@@ -32,12 +32,14 @@ help:
 run: $(VENV)/.wheel
 	$(SUDO) $(BIN)/ebpf-collector demo
 
-# As root it leaves no caches behind, which their owner could not replace.
+# The tests see the installed wheel and not the checkout (PYTHONSAFEPATH), and leave no files of root
+# behind that the checkout's owner could not replace.
 test: lint $(VENV)/.wheel $(VENV)/.test-packages
 	@echo '==> comparing generated/ with the sources'
 	$(BIN)/python tools/regen --check
 	@echo '==> running the tests'
-	$(SUDO) $(BIN)/python -B $(BIN)/pytest -p no:cacheprovider --require-kernel
+	$(SUDO) env PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=$$(mktemp -d) \
+		$(BIN)/pytest -p no:cacheprovider --require-kernel
 
 lint: $(VENV)/.tools
 	@echo '==> checking style and types'
@@ -54,7 +56,7 @@ bench: $(VENV)/.wheel $(VENV)/.tools
 	$(SUDO) $(BIN)/python benchmarks/run.py
 
 vm: $(VENV)/.wheel $(VENV)/.tools
-	$(BIN)/pytest -m vm tests/vm
+	$(SUDO) $(BIN)/python -B $(BIN)/pytest -p no:cacheprovider -m vm $(KERNEL:%=--kernel=%) tests/vm
 
 wheel: $(VENV)/.tools
 	$(BIN)/python -m build --no-isolation --outdir dist

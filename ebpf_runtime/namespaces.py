@@ -17,11 +17,13 @@ class _Namespace:
     def __init__(self, items: dict[str, Any]) -> None:
         self._items = items
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.__dict__["_items"][name]
-        except KeyError:
-            raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(self._items)}") from None
+    if not TYPE_CHECKING:  # type checkers know the attributes from the generated class, and no others
+
+        def __getattr__(self, name):
+            items = self.__dict__.get("_items", {})
+            if name not in items:
+                raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(items)}")
+            return items[name]
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         return iter(self._items.items())

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from .errors import AttachError, CloseError, OpenError
 
 TYPE_CHECKING = False
@@ -181,7 +183,7 @@ class Probe:
 
     def __del__(self) -> None:
         loaded: Any = self.__dict__.get("_loaded")
-        if loaded is not None and not loaded.closed:
+        if loaded is not None and not loaded.closed and not sys.is_finalizing():  # the kernel frees all at exit
             import warnings
 
             warnings.warn(f"probe {loaded.spec.name!r} was never closed", ResourceWarning, source=self, stacklevel=1)

@@ -221,6 +221,9 @@ class _Text(Field):
         block[start : start + self.size] = data.ljust(self.size, b"\0")
 
 
+_new = object.__new__
+
+
 class _Nested(Field):
     """A record inside the record."""
 
@@ -231,7 +234,12 @@ class _Nested(Field):
         self.type = record
 
     def unpack(self, block: Buffer, base: int) -> Any:
-        return self.type._at(block, base + self.offset)
+        if type(block) is not bytes:
+            return self.type._at(block, base + self.offset)
+        record = _new(self.type)  # as _at does; this is every event's path
+        record._block = block
+        record._base = base + self.offset
+        return record
 
     def pack(self, block: Buffer, base: int, value: object) -> None:
         if not isinstance(value, self.type):

@@ -18,7 +18,7 @@ import select
 import struct
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -46,6 +46,67 @@ _PAUSE_S = 0.0005  # between looks at a record that is reserved and not yet comm
 _ORDERED = os.uname().machine in ("x86_64", "i686")
 
 
+class _Layout:
+    """Where the records of a run are: where each starts, how long it is; discarded ones are left out.
+
+    *uniform* is the size of all records where they fill the run one behind the other; else it is 0 and *sizes* counts.
+    """
+
+    __slots__ = ("sizes", "starts", "uniform")
+
+    def __init__(self, starts: Sequence[int], sizes: Sequence[int], uniform: int = 0) -> None:
+        self.starts = starts
+        self.sizes = sizes
+        self.uniform = uniform
+
+    def all_sizes(self) -> set[int]:
+        return {self.uniform} if self.uniform else set(self.sizes)
+
+    def pieces(self, block: bytes | memoryview, first: int = 0) -> Iterator[bytes | memoryview]:
+        """Yield the bytes of each record from the *first* on."""
+        for index in range(first, len(self.starts)):
+            start = self.starts[index]
+            yield block[start : start + (self.uniform or self.sizes[index])]
+
+
+class _Run:
+    """A drained run: an owned block, where its records are, and how many of them were delivered."""
+
+    __slots__ = ("block", "delivered", "layout")
+
+    def __init__(self, block: bytes, layout: _Layout) -> None:
+        self.block = block
+        self.layout = layout
+        self.delivered = 0
+
+
+def _walk(run: memoryview) -> tuple[_Layout, int]:
+    """Return the layout of the committed records at the beginning of a run, and their length."""
+    unpack = struct.Struct("=I").unpack_from
+    end = len(run)
+    if end >= _HEADER:
+        # Most rings hold records of one size: then all headers are equal, which four strided comparisons show.
+        (header,) = unpack(run, 0)
+        step = (header + 15) & ~7
+        if header <= _LENGTH and not end % step:
+            count = end // step
+            if all(run[byte::step] == bytes((header >> 8 * byte & 0xFF,)) * count for byte in range(4)):
+                return _Layout(range(_HEADER, end, step), (), header), end
+    starts: list[int] = []
+    sizes: list[int] = []
+    position = 0
+    while position < end:
+        (header,) = unpack(run, position)
+        if header & _BUSY:
+            break
+        size = header & _LENGTH
+        if not header & _DISCARDED:
+            starts.append(position + _HEADER)
+            sizes.append(size)
+        position += (size + 15) & ~7
+    return _Layout(starts, sizes), position
+
+
 class _Mapped:
     """The consumer's side of the protocol over our own mapping."""
 
@@ -62,19 +123,12 @@ class _Mapped:
         self._producer = memoryview(self._producer_map)[:8].cast("Q")
         self._data = memoryview(self._producer_map)[page:]
 
-    def run(self) -> tuple[memoryview, int]:
-        """Return the committed bytes that wait, headers included, and the position behind them."""
+    def run(self) -> tuple[memoryview, _Layout, int]:
+        """Return the committed bytes that wait, headers included, what is in them, and the position behind them."""
         start = self._consumer[0]
-        end = position = start
-        produced = self._producer[0]
-        unpack = struct.Struct("=I").unpack_from
-        while position < produced:
-            (header,) = unpack(self._data, position & self._mask)
-            if header & _BUSY:
-                break
-            position += ((header & _LENGTH) + _HEADER + 7) & ~7
-            end = position
-        return self._data[start & self._mask : (start & self._mask) + (end - start)], end
+        first = start & self._mask
+        layout, length = _walk(self._data[first : first + self._producer[0] - start])
+        return self._data[first : first + length], layout, start + length
 
     def release(self, position: int) -> None:
         """Give everything before *position* back to the producers."""
@@ -112,13 +166,14 @@ class _Compiled:
             return -errno.EINTR
         return 0
 
-    def run(self) -> tuple[memoryview, int]:
+    def run(self) -> tuple[memoryview, _Layout, int]:
         self._library.ring_buffer__consume(self._ring)
         if self._interrupt is not None:
             interrupt, self._interrupt = self._interrupt, None
             raise interrupt
         block, self._block = self._block, bytearray()
-        return memoryview(block), 0
+        layout, _ = _walk(memoryview(block))
+        return memoryview(block), layout, 0
 
     def release(self, position: int) -> None:
         """Do nothing: libbpf released each record as it handed it over."""
@@ -149,7 +204,7 @@ class RingBuffer(Map, Generic[R]):
             raise MapError(f"map ring buffer {name!r}: {error}.", name=name, errno=number) from error
         self._epoll = select.epoll()
         self._epoll.register(fd, select.EPOLLIN)
-        self._pending: deque[tuple[bytes, int, int]] = deque()
+        self._pending: deque[_Run] = deque()
 
     def fileno(self) -> int:
         """Return the file descriptor that becomes readable when records arrive."""
@@ -167,28 +222,43 @@ class RingBuffer(Map, Generic[R]):
             RecordError: A record is shorter than the bound type; it is dropped.
             MapError: The probe is closed.
         """
-        if self._pending:
+        if self._left():
             self._drain()
         else:
             self._wait(timeout)
+        decode: Any = self._value.unpack if self._value is not None else None
+        least = self._value.size if self._value is not None else 0
         for _ in range(len(self._pending)):
-            yield self._record(*self._pending.popleft())
+            run = self._pending[0]
+            block, starts, sizes, uniform = run.block, run.layout.starts, run.layout.sizes, run.layout.uniform
+            for index in range(run.delivered, len(starts)):
+                run.delivered = index + 1
+                start, size = starts[index], uniform or sizes[index]
+                if size < least:
+                    raise self._unfit(size)
+                record: Any = decode(block, start) if decode else block[start : start + size]
+                yield record
+            self._pending.popleft()
 
     def __iter__(self) -> Iterator[R]:
         """Yield records for ever, waiting for them."""
         while True:
             yield from self.poll()
 
-    def _record(self, block: bytes, start: int, size: int) -> R:
-        if self._value is None:
-            return block[start : start + size]  # type: ignore[return-value]
-        if size < self._value.size:
-            raise RecordError(
-                f"read ring buffer {self.name!r}: a record of {size} bytes is no {self._value.kind} "
-                f"of {self._value.size}. Bind the right record and run tools/regen.",
-                name=self.name,
-            )
-        return self._value.unpack(block, start)  # type: ignore[no-any-return]
+    def _left(self) -> bool:
+        """Return whether an iterator that stopped early left records; forget the runs that it finished."""
+        while self._pending and self._pending[0].delivered == len(self._pending[0].layout.starts):
+            self._pending.popleft()
+        return bool(self._pending)
+
+    def _unfit(self, size: int) -> RecordError:
+        field = self._value
+        assert field is not None
+        return RecordError(
+            f"read ring buffer {self.name!r}: a record of {size} bytes is no {field.kind} of {field.size}. "
+            "Bind the right record and run tools/regen.",
+            name=self.name,
+        )
 
     def _wait(self, timeout: float | None) -> None:
         """Wait until records were drained or the time is over.
@@ -211,15 +281,16 @@ class RingBuffer(Map, Generic[R]):
                 self._epoll.poll(left)
 
     def _drain(self) -> bool:
-        """Copy what waits into one owned block and note its records; return whether there are any."""
+        """Copy what waits into one owned block; return whether there are records in it."""
         if self.fd < 0:
             return False
-        view, end = self._ring.run()
+        view, layout, end = self._ring.run()
         block = bytes(view)
         view.release()
         self._ring.release(end)
-        self._pending.extend((block, start, size) for start, size in _records(block))
-        return bool(self._pending)
+        if layout.starts:
+            self._pending.append(_Run(block, layout))
+        return bool(layout.starts)
 
     def read_array(self) -> numpy.ndarray[Any, Any]:
         """Return all records that wait as one owned structured array (needs numpy; does not wait).
@@ -247,50 +318,31 @@ class RingBuffer(Map, Generic[R]):
         if self._value is None:
             raise RecordError(f"read ring buffer {self.name!r}: no record type is bound to it.", name=self.name)
         field = self._value
-        if self._pending:
-            # Left over by an iterator that stopped early: these come first, and are already ours.
-            parts = list(self._pending)
-            self._check_sizes((size for _, _, size in parts), field)
-            yield structured(b"".join(block[start : start + size] for block, start, size in parts), field, 0)
-            self._pending.clear()
+        if self._left():
+            # An iterator stopped early: what it left comes first, and is already ours.
+            run = self._pending[0]
+            self._check(run.layout)
+            yield structured(b"".join(run.layout.pieces(run.block, run.delivered)), field, 0)
+            self._pending.popleft()
             return
-        view, end = self._ring.run()
-        positions = list(_records(view))
-        step = (field.size + _HEADER + 7) & ~7
+        view, layout, end = self._ring.run()
         try:
-            self._check_sizes((size for _, size in positions), field)
+            self._check(layout)
         except RecordError:
             self._ring.release(end)
             raise
-        if len(positions) * step == len(view):
-            yield structured(view, field, step)
+        if layout.uniform:
+            yield structured(view, field, (field.size + _HEADER + 7) & ~7)
         else:
-            yield structured(b"".join(view[start : start + size] for start, size in positions), field, 0)
+            yield structured(b"".join(layout.pieces(view)), field, 0)
         self._ring.release(end)
 
-    def _check_sizes(self, sizes: Iterator[int], field: Field) -> None:
-        for size in sizes:
-            if size != field.size:
-                raise RecordError(
-                    f"read ring buffer {self.name!r}: a record of {size} bytes is no {field.kind} of {field.size}. "
-                    "Use poll(), or bind the right record and run tools/regen.",
-                    name=self.name,
-                )
+    def _check(self, layout: _Layout) -> None:
+        for size in layout.all_sizes():
+            if self._value is not None and size != self._value.size:
+                raise self._unfit(size)
 
     def _close(self) -> None:
         self._epoll.close()
         self._ring.close()
         super()._close()
-
-
-def _records(block: bytes | memoryview) -> Iterator[tuple[int, int]]:
-    """Yield (start, size) of each record of a run, discarded ones left out."""
-    unpack = struct.Struct("=I").unpack_from
-    position = 0
-    end = len(block)
-    while position < end:
-        (header,) = unpack(block, position)
-        size = header & _LENGTH
-        if not header & _DISCARDED:
-            yield position + _HEADER, size
-        position += (size + _HEADER + 7) & ~7

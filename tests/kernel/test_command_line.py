@@ -21,8 +21,8 @@ from tests.support.kills import kill_one, victims_cgroup
 
 pytestmark = pytest.mark.kernel
 
-COMMAND = (sys.executable, "-m", "ebpf_collector")
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all")
+COMMAND = (sys.executable, "-P", "-m", "ebpf_collector")
+POWERLESS = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")  # root, but without a capability
 
 
 def run(*arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -100,7 +100,7 @@ def test_an_interrupted_demo_leaves_nothing(number: signal.Signals) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="drops the capabilities of root")
 def test_without_capabilities_one_line_and_exit_code_3() -> None:
-    done = run("check", "oom_kill", "--interval", "1", before=NOBODY)
+    done = run("check", "oom_kill", "--interval", "1", before=POWERLESS)
     assert done.returncode == 3
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()

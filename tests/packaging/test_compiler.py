@@ -115,7 +115,7 @@ def test_headers_can_be_named(
     builder: Environment, sources: Path, installed: Environment, wheel: Path, tmp_path: Path
 ) -> None:
     carried = installed.site_packages / "ebpf_runtime" / "include"
-    option = f"-Ccmake.define.EBPF_LIBBPF_HEADERS={carried}"
+    option = f"--config-settings=cmake.define.EBPF_LIBBPF_HEADERS={carried}"
     built = builder.build_wheel(sources, tmp_path / "wheel", option, hidden=HEADERS)
     assert built.read_bytes() == wheel.read_bytes()
 

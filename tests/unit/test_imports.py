@@ -93,7 +93,7 @@ def test_the_foreign_prototypes_stand_in_one_file() -> None:
 def loaded_by(statement: str) -> set[str]:
     """Return the modules that a fresh interpreter has after a statement and had not before."""
     code = f"import sys; before = set(sys.modules); {statement}; print(*sorted(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
 
@@ -119,6 +119,7 @@ def test_importing_a_probe_is_light() -> None:
         "_operator",
         "_struct",
         "collections",
+        "collections.abc",
         "enum",
         "errno",
         "functools",
@@ -133,7 +134,7 @@ def test_importing_a_probe_is_light() -> None:
 
 def test_importing_a_probe_maps_no_libbpf() -> None:
     code = "import ebpf_probes.oom_kill; print(open('/proc/self/maps').read())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert "libbpf" not in done.stdout
     assert "numpy" not in done.stdout
 

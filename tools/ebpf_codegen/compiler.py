@@ -110,7 +110,9 @@ def _installed() -> Iterator[str]:
 def _probe(command: tuple[str, ...]) -> Compiler | None:
     """Ask a driver for its version; None if it is no clang."""
     try:
-        run = subprocess.run((*command, "--version"), capture_output=True, text=True, timeout=60, check=False)
+        run = subprocess.run(
+            (*command, "--version"), capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     match = re.search(r"clang version (\d+)", run.stdout)
@@ -171,7 +173,7 @@ def compile_object(
         str(output),
     ]
     try:
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        run = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     except OSError as error:
         raise CompilerError(f"compile {source}: {compiler.command[0]} did not start, {error.strerror}.") from error
     if run.returncode:

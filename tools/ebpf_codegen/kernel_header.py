@@ -91,8 +91,11 @@ def kernel_header(btf: Btf, listed: Sequence[ListedType]) -> str:
         HeaderError: A type or a member is not in the BTF, or a member needs a type that is not listed.
     """
     printer = _Printer(btf, listed)
-    for item in listed:
-        printer.define(item.tag, needed_by=item.tag)
+    try:
+        for item in listed:
+            printer.define(item.tag, needed_by=item.tag)
+    except RecursionError:
+        raise HeaderError(f"print the header: the types of {btf.source} form a cycle. The BTF is damaged.") from None
     declarations = "".join(f"{tag};\n" for tag in sorted(printer.declared))
     return "\n".join([_TOP, *([declarations] if declarations else []), *printer.defined.values(), _BOTTOM])
 
@@ -251,12 +254,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    listed = parse_list(options.list.read_text(), str(options.list))
+    try:
+        text = options.list.read_text("utf-8")
+    except UnicodeError as error:
+        raise HeaderError(f"read {options.list}: {error}.") from error
+    listed = parse_list(text, str(options.list))
     text = kernel_header(read(options.btf.read_bytes(), str(options.btf)), listed)
     if not options.check:
         options.output.write_text(text)
         return 0
-    present = options.output.read_text()
+    present = options.output.read_text("utf-8", "replace")
     names = str(options.output), "printed anew"
     sys.stderr.writelines(difflib.unified_diff(present.splitlines(True), text.splitlines(True), *names))
     return int(present != text)

@@ -14,6 +14,7 @@ from typing import Final
 from . import btf
 from .elf import Elf, Symbol
 from .errors import BtfError, ElfError, UnsupportedError
+from .names import count
 from .source import Documentation
 
 __all__ = [
@@ -219,7 +220,7 @@ def refuse_holes(model: ObjectModel) -> None:
 
 def _hole(record: RecordType, offset: int, size: int, where: str) -> UnsupportedError:
     return UnsupportedError(
-        f"{record.c_name}: {size} bytes of implicit padding at offset {offset}, {where}. "
+        f"{record.c_name}: {count(size, 'byte')} of implicit padding at offset {offset}, {where}. "
         f"Order members by size or add `__u8 pad0[{size}];` and zero it."
     )
 
@@ -368,28 +369,29 @@ class _Builder:
         item = self.btf[self.btf.strip(type_id)]
         return item.name if isinstance(item, btf.Typedef) else ""
 
-    def spell(self, type_id: int, depth: int = 0) -> str:
-        """Return the type as C spells it, for documentation."""
+    def spell(self, type_id: int, bounds: str = "", depth: int = 0) -> str:
+        """Return the type as C spells it, for documentation; *bounds* are those of the arrays around it."""
         if depth > _MAX_DEPTH:
             raise BtfError(f"{self.elf.source}: type {type_id}: its pointers and arrays form a cycle.")
         item = self.btf[self.btf.strip(type_id)]
         match item:
-            case btf.Ptr():
-                return f"{self.spell(item.target, depth + 1) or 'void'} *"
             case btf.Array():
-                return f"{self.spell(item.element, depth + 1)}[{item.count}]"
+                return self.spell(item.element, f"{bounds}[{item.count}]", depth + 1)
+            case btf.Ptr():
+                text = f"{self.spell(item.target, depth=depth + 1) or 'void'} *"
             case btf.Struct():
-                return f"{'union' if item.is_union else 'struct'} {item.name}".strip()
+                text = f"{'union' if item.is_union else 'struct'} {item.name}".strip()
             case btf.Fwd():
-                return f"{'union' if item.is_union else 'struct'} {item.name}"
+                text = f"{'union' if item.is_union else 'struct'} {item.name}"
             case btf.Enum():
-                return f"enum {item.name}".strip()
+                text = f"enum {item.name}".strip()
             case btf.Int() | btf.Float() | btf.Typedef():
-                return item.name
+                text = item.name
             case btf.FuncProto():
-                return "function"
+                text = "function"
             case _:
-                return ""
+                text = ""
+        return text + bounds
 
     # Maps
 

@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Container
 
-__all__ = ["class_name", "docstring", "identifier", "literal", "wrap"]
+__all__ = ["class_name", "count", "docstring", "identifier", "literal", "wrap"]
 
 LINE_LENGTH = 120
 
@@ -27,7 +27,7 @@ def identifier(name: str, taken: Container[str] = ()) -> str:
     text = re.sub(r"^__+", "_", text)
     if text[0].isdigit():
         text = "_" + text
-    if keyword.iskeyword(text) or text in taken:
+    if keyword.iskeyword(text) or (text in taken and text != "_"):
         text += "_"
     number = 2
     unique = text
@@ -45,17 +45,23 @@ def class_name(name: str, taken: Container[str] = ()) -> str:
 
 def literal(text: str) -> str:
     """Return *text* as a string literal in ruff's style: double quotes unless that costs escapes."""
-    quoted = repr(text)
+    quoted = ascii(text)
     if quoted[0] == "'" and '"' not in text:
         quoted = '"' + quoted[1:-1].replace("\\'", "'") + '"'
-    return quoted if quoted.isascii() else ascii(text)
+    return quoted
 
 
 def docstring(text: str) -> str:
     """Return *text* fit for the inside of a triple-quoted string: no escape, no end of the string, printable."""
     printable = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
     safe = printable.replace("\\", "\\\\").replace('"""', "'''")
+    safe = re.sub('^"', "'", safe)  # next to the quotes around it ruff would put a blank
     return safe[:-1] + "'" if safe.endswith('"') else safe
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 byte`, `2 bytes`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def wrap(text: str, indent: int, hanging: int = 0, prefix: str = "") -> list[str]:

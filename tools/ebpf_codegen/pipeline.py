@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import keyword
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -63,6 +65,8 @@ def build_probe(
     if not source.name.endswith(SUFFIX):
         raise CodegenError(f"build {source}: the name does not end in {SUFFIX}.")
     name = source.name.removesuffix(SUFFIX)
+    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or keyword.iskeyword(name):
+        raise CodegenError(f"build {source}: {name!r} is no name for a Python module. Rename the file.")
     include = tuple(directory for directory in include if directory.is_dir())
     flattened = flatten(source, include)
     documentation = document(flattened.text)
@@ -94,7 +98,7 @@ def build_probe(
 def _dependencies(depfile: Path) -> Iterable[Path]:
     """Return the prerequisites of a make-style dependency file."""
     _, _, rest = depfile.read_text().replace("\\\n", " ").partition(": ")
-    return (Path(word.replace("\\ ", " ")) for word in rest.replace("\\ ", "\0").split())
+    return (Path(word.replace("\0", " ")) for word in rest.replace("\\ ", "\0").split())
 
 
 def compare(built: Built, directory: Path) -> None:

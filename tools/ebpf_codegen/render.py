@@ -7,7 +7,8 @@ born as `ruff format` would leave it; no formatter is called.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,7 +33,7 @@ from .model import (
     Text,
     ValueType,
 )
-from .names import LINE_LENGTH, class_name, docstring, identifier, literal, wrap
+from .names import LINE_LENGTH, class_name, count, docstring, identifier, literal, wrap
 
 __all__ = ["Origin", "render", "render_package"]
 
@@ -42,8 +43,8 @@ _SPECIFIERS: Final = (
     "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
 )  # fmt: skip
 _BASES: Final = (
-    "CEnum", "IteratorProgram", "Link", "Links", "MapSpec", "Maps", "ObjectSpec", "OpenProbe", "Probe", "ProbeConfig",
-    "Program", "ProgramSpec", "Programs", "Record", "Variables",
+    "CEnum", "IteratorProgram", "Link", "Links", "Map", "MapSpec", "Maps", "ObjectSpec", "OpenProbe", "Probe",
+    "ProbeConfig", "Program", "ProgramSpec", "Programs", "Record", "Variables",
 )  # fmt: skip
 _MAP_CLASSES: Final = {
     "HASH": "HashMap",
@@ -54,13 +55,24 @@ _MAP_CLASSES: Final = {
     "PERCPU_ARRAY": "PerCpuArrayMap",
     "RINGBUF": "RingBuffer",
 }
-# Attributes of the runtime's base classes, which a member of this name would hide.
+# What annotations are made of: an attribute of this name would hide it from the attributes below.
+_ANNOTATIONS: Final = ("bool", "bytes", "float", "int", "str", "tuple")
+# Attributes of the runtime's base classes, which a member of this name would hide; `cls` and `self` could not be given
+# to the constructor by keyword.
 _RECORD_NAMES: Final = (
-    "_assign", "_at", "_base", "_block", "_fields_", "_fill", "_names", "_size_", "asdict", "c_name", "from_bytes",
-    "raw", "replace", "zeroed",
+    *_SPECIFIERS,
+    "_assign", "_at", "_base", "_block", "_fields_", "_fill", "_names", "_size_", "asdict", "c_name", "cls",
+    "from_bytes", "replace", "self", "zeroed",
 )  # fmt: skip
-_SECTION_NAMES: Final = ("_assign", "_base", "_block", "_close", "_fields_", "_locked", "_memory", "_size_", "section")
-_NAMESPACE_NAMES: Final = ("_items",)
+_SECTION_NAMES: Final = (
+    *_SPECIFIERS,
+    "_assign", "_base", "_block", "_close", "_fields_", "_locked", "_memory", "_size_", "section",
+)  # fmt: skip
+_NAMESPACE_NAMES: Final = (*_MAP_CLASSES.values(), "IteratorProgram", "Link", "Map", "Program", "_items")
+_ENUM_NAMES: Final = (
+    "as_integer_ratio", "bit_count", "bit_length", "conjugate", "denominator", "from_bytes", "imag", "is_integer",
+    "mro", "name", "numerator", "real", "to_bytes", "value",
+)  # fmt: skip
 
 _Named = TypeVar("_Named", Member, Map, Program)
 
@@ -110,7 +122,7 @@ def render(model: ObjectModel, origin: Origin) -> str:
 
 def render_package(modules: Iterable[str]) -> str:
     """Return the text of a package's `__init__.py` that lists its probe modules."""
-    return _template("package.py.j2").render(view={"names": ", ".join(sorted(modules))})
+    return _template("package.py.j2").render(view={"names": docstring(", ".join(sorted(modules)))})
 
 
 @cache
@@ -140,8 +152,8 @@ class _Module:
     def __init__(self, model: ObjectModel, origin: Origin) -> None:
         self.model = model
         self.origin = origin
-        self.used: set[str] = {"MapSpec", "Maps", "ObjectSpec", "OpenProbe", "Probe", "ProgramSpec", "Programs"}
-        self.typing_used: set[str] = {"Link", "ProbeConfig"}
+        self.used: set[str] = {"Links", "Maps", "ObjectSpec", "OpenProbe", "Probe", "Programs"}
+        self.typing_used: set[str] = {"ProbeConfig"}
         self.names: dict[tuple[str, str], str] = {}
         taken = {*_SPECIFIERS, *_BASES, *_MAP_CLASSES.values(), "TYPE_CHECKING"}
         self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
@@ -178,10 +190,10 @@ class _Module:
             digest=self.origin.digest,
             target=f"{'bpfel' if model.byte_order == 'little' else 'bpfeb'}, 64-bit",
             command=self.origin.command,
-            doc=_docstring(model.doc or f"The eBPF object {model.name}.", 0, [self.census()]),
+            doc=_docstring(model.doc or f"The eBPF object {model.name}.", 0, self.census()),
             imports=_imports(self.used),
             typing_imports=_imports(self.typing_used, indent=4),
-            exports=sorted(self.names.values()),
+            exports=sorted(self.names.values(), key=_import_order),
             classes=classes,
             spec=spec,
             probe=self.probe,
@@ -190,10 +202,10 @@ class _Module:
             loaded=loaded,
         )
 
-    def census(self) -> str:
+    def census(self) -> list[str]:
         model = self.model
         counts = [
-            f"{number} {noun}{'' if number == 1 else 's'}"
+            count(number, noun)
             for number, noun in (
                 (len(model.programs), "program"),
                 (len(model.maps), "map"),
@@ -204,7 +216,7 @@ class _Module:
         text = f"Holds {', '.join(counts[:-1])}{' and ' if counts[1:] else ''}{counts[-1]}." if counts else ""
         if model.variants:
             text += f" Variants, best first: {', '.join(model.variants)}."
-        return text
+        return [text] if text else []
 
     # Classes
 
@@ -212,11 +224,13 @@ class _Module:
         self.used.add("CEnum")
         prefix = f"{enum.name.upper()}_"
         shorten = all(name.startswith(prefix) and name[len(prefix) :].isidentifier() for name, _, _ in enum.values)
-        taken: set[str] = {"name", "value"}
+        taken = set(_ENUM_NAMES)
         body = [""]
         items = []
         for c_name, value, doc in enum.values:
             name = identifier(c_name.removeprefix(prefix) if shorten else c_name, taken)
+            if name[0] == name[-1] == "_":  # of such names Python's enums make no members
+                name = identifier(f"e{name}", taken)
             taken.add(name)
             body.append(f"    {name} = {value}")
             items.append((name, doc, c_name if shorten else ""))
@@ -225,7 +239,7 @@ class _Module:
             _docstring(
                 enum.doc or f"Values of enum {enum.name}.",
                 4,
-                [f"C: enum {enum.name}, {enum.size} bytes."],
+                [f"C: enum {enum.name}, {count(enum.size, 'byte')}."],
                 _items("Attributes:", items, 4),
             ),
             body,
@@ -240,11 +254,14 @@ class _Module:
             if not isinstance(member.type, Padding):
                 items.append((name, member.doc, f"{member.type.c_type}, offset {member.offset}"))
         return _Class(
-            f"{self.names['record', record.name]}(Record, c_name={literal(record.c_name)}, size={record.size})",
+            _head(
+                self.names["record", record.name],
+                ["Record", f"c_name={literal(record.c_name)}", f"size={record.size}"],
+            ),
             _docstring(
                 record.doc or f"A record of type {record.c_name}.",
                 4,
-                [f"C: {record.c_name}, {record.size} bytes."],
+                [f"C: {record.c_name}, {count(record.size, 'byte')}."],
                 _items("Attributes:", items, 4),
             ),
             body,
@@ -259,7 +276,10 @@ class _Module:
             items.append((name, member.doc, f"{member.type.c_type}, offset {member.offset}"))
         when = "to be set before load" if section.name == ".rodata" else "readable and writable also after load"
         return _Class(
-            f"{self.names['section', section.name]}(Variables, section={literal(section.name)}, size={section.size})",
+            _head(
+                self.names["section", section.name],
+                ["Variables", f"section={literal(section.name)}", f"size={section.size}"],
+            ),
             _docstring(
                 f"The {section.name} variables of {self.model.name}, {when}.",
                 4,
@@ -295,8 +315,9 @@ class _Module:
         )
 
     def link_namespace(self) -> _Class:
-        self.used.add("Links")
         names = [name for name, _ in self.attributes(self.model.programs, _NAMESPACE_NAMES)]
+        if names:
+            self.typing_used.add("Link")
         body = ["", *(f"    {name}: Link | None" for name in names)]
         return _Class(
             f"{self.links}(Links)",
@@ -359,27 +380,22 @@ class _Module:
 
     def spec(self) -> list[str]:
         lines = [f"name={literal(self.model.name)},", "module=__name__,"]
-        lines += _tuple(
-            "maps", [self.map_spec(name, item) for name, item in self.attributes(self.model.maps, _NAMESPACE_NAMES)]
-        )
-        lines += _tuple(
-            "programs",
-            [self.program_spec(name, item) for name, item in self.attributes(self.model.programs, _NAMESPACE_NAMES)],
-        )
+        maps = self.attributes(self.model.maps, _NAMESPACE_NAMES)
+        lines += _calls("maps", "MapSpec", [self.map_spec(name, item) for name, item in maps])
+        programs = self.attributes(self.model.programs, _NAMESPACE_NAMES)
+        lines += _calls("programs", "ProgramSpec", [self.program_spec(name, item) for name, item in programs])
         if self.model.variants:
-            lines.append(f"variants=({', '.join(literal(v) for v in self.model.variants)},),")
-            if len(self.model.variants) > 1:
-                lines[-1] = lines[-1].replace(",),", "),")
+            lines += _tuple("variants", [literal(variant) for variant in self.model.variants])
         lines.append(f"maps_type={self.maps},")
         lines.append(f"programs_type={self.programs},")
         lines.append(f"links_type={self.links},")
         sections = [self.names["section", section.name] for section in self.model.sections]
         if sections:
-            inside = ", ".join(sections) + ("," if len(sections) == 1 else "")
-            lines.append(f"section_types=({inside}),")
+            lines += _tuple("section_types", sections)
         return lines
 
-    def map_spec(self, name: str, item: Map) -> str:
+    def map_spec(self, name: str, item: Map) -> list[str]:
+        self.used.add("MapSpec")
         arguments = [literal(name), literal(item.type)]
         if name != item.name:
             arguments.append(f"c_name={literal(item.name)}")
@@ -387,9 +403,10 @@ class _Module:
             arguments.append(f"key={self.specifier(item.key, 0)}")
         if item.value is not None:
             arguments.append(f"value={self.specifier(item.value, 0)}")
-        return f"MapSpec({', '.join(arguments)})"
+        return arguments
 
-    def program_spec(self, name: str, program: Program) -> str:
+    def program_spec(self, name: str, program: Program) -> list[str]:
+        self.used.add("ProgramSpec")
         arguments = [literal(name), literal(program.section)]
         if name != program.name:
             arguments.append(f"c_name={literal(program.name)}")
@@ -399,7 +416,7 @@ class _Module:
             arguments.append("autoload=False")
         if program.row is not None:
             arguments.append(f"row={self.specifier(program.row, 0)}")
-        return f"ProgramSpec({', '.join(arguments)})"
+        return arguments
 
     # Values
 
@@ -467,10 +484,9 @@ class _Module:
         self.used.add(name)
         return f"{name}({offset}{arguments})"
 
-    @staticmethod
-    def attributes(items: Iterable[_Named], reserved: Iterable[str]) -> list[tuple[str, _Named]]:
-        """Return each item with its Python name, unique among them and not in *reserved*."""
-        taken = set(reserved)
+    def attributes(self, items: Iterable[_Named], reserved: Iterable[str]) -> list[tuple[str, _Named]]:
+        """Return each item with its Python name, unique among them, not in *reserved* and in no annotation."""
+        taken = {*reserved, *_ANNOTATIONS, *self.names.values()}
         named = []
         for item in items:
             name = identifier(item.name, taken)
@@ -493,45 +509,53 @@ def _tuple_literal(strings: Sequence[str]) -> str:
     return f"({', '.join(literal(string) for string in strings)}{',' if len(strings) == 1 else ''})"
 
 
+def _head(name: str, arguments: Sequence[str]) -> str:
+    """Return what stands between `class` and its colon, with one argument a line where it is too long."""
+    return "\n".join(_call(name, arguments, len("class :")))
+
+
 def _tuple(name: str, items: Sequence[str]) -> list[str]:
-    """Return a keyword argument that is a tuple, one item a line."""
-    return [f"{name}=(", *(line for item in items for line in _exploded(item)), "),"] if items else [f"{name}=(),"]
+    """Return a keyword argument of the object's description that is a tuple."""
+    line = f"{name}=({', '.join(items)}{',' if len(items) == 1 else ''}),"
+    if len(line) + 4 <= LINE_LENGTH:
+        return [line]
+    return [f"{name}=(", *(f"    {item}," for item in items), "),"]
 
 
-def _exploded(call: str) -> list[str]:
-    """Return a call inside a tuple inside a call, broken as ruff breaks it where it is too long."""
-    if len(call) + 9 <= LINE_LENGTH:  # 8 columns of indent and a comma
-        return [f"    {call},"]
-    function, _, rest = call.partition("(")
-    arguments = _split_arguments(rest[:-1])
-    return [f"    {function}(", *(f"        {argument}," for argument in arguments), "    ),"]
+def _calls(name: str, function: str, calls: Sequence[Sequence[str]]) -> list[str]:
+    """Return a keyword argument of the object's description that is a tuple of calls, each on a line of its own."""
+    if len(calls) == 1:  # of which ruff makes one line where it can
+        line = _tuple(name, [f"{function}({', '.join(calls[0])})"])
+        if len(line) == 1:
+            return line
+    lines = [f"{name}=("]
+    for arguments in calls:
+        lines += ["    " + line for line in _call(function, arguments, 9)]
+        lines[-1] += ","
+    return [*lines, "),"] if calls else [f"{name}=(),"]
 
 
-def _split_arguments(text: str) -> list[str]:
-    """Split at the commas that are outside brackets and strings."""
-    arguments = [""]
-    depth = 0
-    quote = ""
-    for character in text:
-        if quote:
-            quote = "" if character == quote and not arguments[-1].endswith("\\") else quote
-        elif character in "\"'":
-            quote = character
-        depth += 0 if quote else (character in "([") - (character in ")]")
-        if character == "," and not depth and not quote:
-            arguments.append("")
-        else:
-            arguments[-1] += character
-    return [argument.strip() for argument in arguments]
+def _call(function: str, arguments: Sequence[str], around: int) -> list[str]:
+    """Return a call, with one argument a line where it and *around* columns are too long for one."""
+    line = f"{function}({', '.join(arguments)})"
+    if len(line) + around <= LINE_LENGTH:
+        return [line]
+    return [f"{function}(", *(f"    {argument}," for argument in arguments), ")"]
 
 
 def _imports(names: Iterable[str], indent: int = 0) -> list[str]:
-    """Return one import of ebpf_runtime, in isort's order: classes, then functions."""
-    ordered = sorted(names, key=lambda name: (not name[0].isupper(), name.lower(), name))
+    """Return one import of ebpf_runtime, in isort's order."""
+    ordered = sorted(names, key=lambda name: _import_order(name, str.lower))
     line = f"from ebpf_runtime import {', '.join(ordered)}"
     if len(line) + indent <= LINE_LENGTH:
         return [line]
     return ["from ebpf_runtime import (", *(f"    {name}," for name in ordered), ")"]
+
+
+def _import_order(name: str, fold: Callable[[str], str] = str) -> tuple[bool, bool, list[str | int], str]:
+    """Return isort's key: constants, then classes, then the rest, and in each the numbers in names by value."""
+    parts: list[str | int] = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", fold(name))]
+    return not (name.isupper() and len(name) > 1), not name[0].isupper(), parts, name
 
 
 def _items(title: str, items: Sequence[tuple[str, str, str]], indent: int) -> list[str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,11 +36,13 @@ def flatten(source: Path, include: Sequence[Path] = ()) -> Flattened:
         CodegenError: A file cannot be read.
     """
     files: list[Path] = []
+    seen: set[Path] = set()
 
     def inline(path: Path, shown: str) -> Iterator[str]:
         files.append(path)
+        seen.add(path.resolve())
         try:
-            lines = path.read_text("utf-8").splitlines()
+            lines = path.read_text("utf-8").removesuffix("\n").split("\n")  # splitlines() splits at form feeds, too
         except (OSError, UnicodeError) as error:
             raise CodegenError(f"read {path}: {getattr(error, 'strerror', None) or error}.") from error
         yield f'#line 1 "{shown}"'
@@ -48,7 +51,7 @@ def flatten(source: Path, include: Sequence[Path] = ()) -> Flattened:
             found = _locate(match[1], path.parent, include) if match and not _KEPT.match(match[1]) else None
             if match is None or found is None:
                 yield line
-            elif found not in files:
+            elif found.resolve() not in seen:
                 yield from inline(found, match[1])
                 yield f'#line {number + 1} "{shown}"'
             else:
@@ -84,7 +87,7 @@ class _Token:
 
 
 _TOKEN: Final = re.compile(
-    r"(?P<directive>^[ \t]*\#(?:[^\n\\]|\\[^\n]|\\\n)*)"
+    r"(?P<directive>^[ \t]*\#(?:/\*.*?\*/|[^\n\\]|\\.)*)"
     r"|(?P<comment>/\*.*?\*/|//[^\n]*)"
     r"|(?P<string>\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')"
     r"|(?P<word>[A-Za-z_]\w*)"
@@ -98,7 +101,8 @@ _CALL_LIKE: Final = frozenset(("SEC", "VARIANT", "RINGBUF_RECORD", "__attribute_
 def document(text: str) -> Documentation:
     """Attach the comments of C text to what they stand before, or behind on the same line.
 
-    A comment belongs to a declaration when nothing but the end of a line is between them. The first comment of the
+    A comment belongs to a declaration when nothing but the end of a line is between them; of two, the one before a
+    variable counts, and the one behind a member. The first comment of the
     text that is not a licence line and stands alone describes the file.
     """
     found = Documentation()
@@ -120,9 +124,10 @@ def document(text: str) -> Documentation:
             position += 1
             continue
         end = _declaration_end(tokens, position)
-        _declaration(tokens[position:end], _clean(pending.text) if pending else "", found)
+        behind = _trailing(tokens, end - 1)
+        _declaration(tokens[position:end], _clean(pending.text) if pending else behind, found)
         pending = None
-        position = end
+        position = end + bool(behind)
     return found
 
 
@@ -166,13 +171,12 @@ def _declaration(tokens: list[_Token], doc: str, found: Documentation) -> None:
     words = [token.text for token in code]
     if not words:
         return
-    keyword = words[0] if words[0] in ("struct", "union", "enum") else ""
-    if keyword and len(words) > 2 and words[2] == "{":
-        name = words[1]
+    name = _type_name(code)
+    if name:
         if doc:
             found.types.setdefault(name, doc)
-        body = _body(tokens)
-        separator = "," if keyword == "enum" else ";"
+        separator = "," if "enum" in words[:2] else ";"
+        body = _body([token for token in _outside_calls(tokens) if token.kind != "directive"])
         for member, text in _members(body, separator):
             found.members.setdefault((name, member), text)
         return
@@ -184,8 +188,8 @@ def _declaration(tokens: list[_Token], doc: str, found: Documentation) -> None:
     # A variable or map: its name stands behind the body of an anonymous struct, or before `=`, `[`, SEC or `;`.
     tail = code[len(code) - 1 - words[::-1].index("}") :] if "}" in words and words[1:2] == ["{"] else code
     name = ""
-    for token in tail:
-        if token.text in ("=", "[", ";") or token.text in _CALL_LIKE:
+    for token in _outside_calls(tail):
+        if token.text in ("=", "[", ";"):
             if name:
                 break
         elif token.kind == "word":
@@ -194,18 +198,36 @@ def _declaration(tokens: list[_Token], doc: str, found: Documentation) -> None:
         found.variables.setdefault(name, doc)
 
 
+def _type_name(code: list[_Token]) -> str:
+    """Return the name of a type that is defined here: its tag, or the typedef of an anonymous struct."""
+    is_typedef = code[0].text == "typedef"
+    words = [token.text for token in _outside_calls(code[is_typedef:])]
+    if words[:1] not in (["struct"], ["union"], ["enum"]) or "{" not in words[1:3]:
+        return ""
+    return words[1] if words[1] != "{" else words[-2] if is_typedef else ""
+
+
 def _head_words(code: list[_Token]) -> Iterator[str]:
-    """Yield the words of a function's head that can be its name: outside calls of attribute-like macros."""
-    skip = False
-    for token in code:
+    """Yield the words of a function's head that can be its name."""
+    for token in _outside_calls(code):
         if token.text == "{":
             return
-        if token.text in _CALL_LIKE:
-            skip = True
-        elif skip and token.text == ")":
-            skip = False
-        elif not skip and token.kind == "word":
+        if token.kind == "word":
             yield token.text
+
+
+def _outside_calls(tokens: Iterable[_Token]) -> Iterator[_Token]:
+    """Yield the tokens that are no attribute and no macro like one."""
+    depth = 0
+    calling = False
+    for token in tokens:
+        if token.text in _CALL_LIKE:
+            calling = True
+        elif calling:
+            depth += (token.text == "(") - (token.text == ")")
+            calling = depth > 0
+        else:
+            yield token
 
 
 def _body(tokens: list[_Token]) -> list[_Token]:
@@ -280,9 +302,11 @@ def _clean(comment: str) -> str:
     indented ones keep their indentation too.
     """
     if comment.startswith("//"):
-        return comment[2:].strip()
-    lines = [re.sub(r"^\s*\* ?", "", line).rstrip() for line in comment[2:-2].strip("*!").split("\n")]
-    lines[0] = lines[0].strip()
+        return comment[2:].expandtabs().strip()
+    text = comment[2:-2].strip("*!").expandtabs()
+    first, _, rest = text.partition("\n")
+    starred = (re.sub(r"^\s*\* ?", "", line).rstrip() for line in textwrap.dedent(rest).split("\n"))
+    lines = [first.strip(), *starred]
     paragraphs: list[list[str]] = [[]]
     for line in lines:
         text = line.strip()

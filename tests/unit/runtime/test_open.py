@@ -43,7 +43,7 @@ except EbpfError as error:
 """
     search = os.pathsep.join([str(package.parent), *filter(None, sys.path)])
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-P", "-c", code],
         env={**os.environ, "PYTHONPATH": search, **environment},
         capture_output=True,
         text=True,

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A union. */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+union either {
+	__u32 number;
+	__u8 bytes[4];
+};
+
+struct event {
+	union either either;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct event);
+} values SEC(".maps");

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C compiler's word on every size, offset and value of the expected bindings: `_Static_assert` in the same source.
+
+Only the names of C come from the generator; the numbers are those that the runtime would use.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ebpf_codegen import elf, model
+from ebpf_codegen.compiler import Compiler, compile_object
+from ebpf_codegen.source import Documentation
+from ebpf_probes import oom_kill
+from ebpf_runtime import CEnum, Record, Variables, fields, sizeof
+
+from .cases import BOUND, GOLDEN, INCLUDE, ROOT, load
+
+_ENUM = re.compile(r"^ *C: enum (\w+), \d+ bytes?\.$", re.MULTILINE)
+
+
+def claims(module: ModuleType, found: model.ObjectModel) -> Iterator[tuple[str, int]]:
+    """Yield (C expression, its value by the bindings)."""
+    values = list(vars(module).values())
+    records = {cls.c_name: cls for cls in values if isinstance(cls, type) and issubclass(cls, Record) and cls.c_name}
+    assert {record.c_name for record in found.records} == set(records)
+    for record in found.records:
+        cls, c_name = records[record.c_name], record.c_name
+        yield f"sizeof({c_name})", sizeof(cls)
+        for member, field in zip(record.members, fields(cls), strict=True):
+            yield f"__builtin_offsetof({c_name}, {member.name})", field.offset
+            yield f"sizeof((({c_name} *)0)->{member.name})", field.size
+    enums: dict[str, type[CEnum]] = {}
+    for cls in values:
+        if isinstance(cls, type) and issubclass(cls, CEnum) and (match := _ENUM.search(cls.__doc__ or "")):
+            enums[match[1]] = cls
+    assert {enum.name for enum in found.enums} == set(enums)
+    for enum in found.enums:
+        members = list(enums[enum.name].__members__.values())
+        for (name, _, _), value in zip(enum.values, members, strict=True):
+            yield name, int(value)
+    sections = {
+        cls.section: cls for cls in values if isinstance(cls, type) and issubclass(cls, Variables) and cls.section
+    }
+    assert {section.name for section in found.sections} == set(sections)
+    for section in found.sections:
+        for variable, field in zip(section.variables, fields(sections[section.name]), strict=True):
+            yield f"sizeof({variable.name})", field.size
+
+
+def agrees(compiler: Compiler, source: Path, statements: list[str], directory: Path) -> str:
+    """Compile a source with statements behind it; return what clang says against them."""
+    path = directory / "claims.c"
+    path.write_text(f'#include "{source}"\n' + "".join(f"{statement}\n" for statement in statements))
+    command = [
+        *compiler.command,
+        "-target",
+        "bpf",
+        "-D__TARGET_ARCH_x86",
+        "-std=gnu11",
+        "-fsyntax-only",
+        "-ferror-limit=0",
+    ]
+    run = subprocess.run(
+        [*command, *(f"-I{include}" for include in INCLUDE), str(path)], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode == 0) == ("error:" not in run.stderr)
+    return run.stderr
+
+
+def state(claim: tuple[str, int]) -> str:
+    expression, value = claim
+    number = f"{value}ULL" if value >= 0 else f"({value + 1}LL - 1)"
+    return f'_Static_assert(({expression}) == {number}, "{expression} is not {value}");'
+
+
+def model_of(compiler: Compiler, source: Path, directory: Path) -> model.ObjectModel:
+    compile_object(compiler, source, directory / "case.o", "x86_64", INCLUDE)
+    return model.build(elf.read(directory / "case.o"), "case", Documentation())
+
+
+@pytest.mark.parametrize("case", BOUND)
+def test_clang_agrees(case: str, compiler: Compiler, tmp_path: Path) -> None:
+    source = GOLDEN / case / "case.bpf.c"
+    statements = [state(claim) for claim in claims(load(case), model_of(compiler, source, tmp_path))]
+    assert agrees(compiler, source, statements, tmp_path) == ""
+    assert len(statements) > 2 or case == "programs"
+
+
+def test_clang_agrees_with_the_shipped_bindings(compiler: Compiler, tmp_path: Path) -> None:
+    source = ROOT / "bpf" / "oom_kill.bpf.c"
+    statements = [state(claim) for claim in claims(oom_kill, model_of(compiler, source, tmp_path))]
+    assert agrees(compiler, source, statements, tmp_path) == ""
+    assert len(statements) > 50
+
+
+def test_clang_would_not_agree_with_other_numbers(compiler: Compiler, tmp_path: Path) -> None:
+    """Guards the tests above: each claim is refused if its number is wrong."""
+    source = GOLDEN / "enums" / "case.bpf.c"
+    wrong = [(text, value + 1) for text, value in claims(load("enums"), model_of(compiler, source, tmp_path))]
+    said = agrees(compiler, source, [state(claim) for claim in wrong], tmp_path)
+    assert said.count(" error: ") == len(wrong)
+    for expression, value in wrong:
+        assert f": {expression} is not {value}\n" in said.replace('"', "")

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sections, symbols and types of an object; every damaged file is one error with a text."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import struct
+from pathlib import Path
+
+import pytest
+
+from ebpf_codegen import elf, model, render
+from ebpf_codegen.errors import BtfError, CodegenError, ElfError
+from ebpf_codegen.source import Documentation
+from ebpf_codegen.strip import strip
+
+from .writers import NOBITS, BtfWriter, ElfWriter, ObjectWriter
+
+ORDERS = ("<", ">")
+
+
+def sample(order: str = "<") -> bytes:
+    """Return an object that has a bit of everything."""
+    w = ObjectWriter(order)
+    char = w.btf.integer("char", 1, signed=True)
+    w.elf.symbol("hidden_away", 0, bind="local")
+    mood = w.btf.enum("mood", 4, [("MOOD_BAD", 0), ("MOOD_GOOD", 1)])
+    record = w.btf.struct("record", 24, [("text", w.btf.array(char, 16), 0), ("n", w.int, 128), ("mood", mood, 160)])
+    w.map("events", {"type": 27, "max_entries": 4096})
+    w.record("events", record)
+    w.value(record)
+    w.variable(".bss", "counter", w.int, 4)
+    w.variable(".data", "limit", w.btf.refer("typedef", w.btf.refer("volatile", w.int), "s32"), 4)
+    w.program("run", "?kprobe/run", "kprobe")
+    w.program("helper", ".text")
+    w.elf.relocate(1, [(0, 2)])
+    return w.build()
+
+
+def tiny(order: str = "<") -> ElfWriter:
+    w = ElfWriter(order)
+    w.section(".BTF", BtfWriter(order).build())
+    return w
+
+
+def refused(data: bytes) -> str:
+    with pytest.raises(ElfError) as caught:
+        elf.parse(data, "x.o")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("order", "name"), [("<", "little"), (">", "big")])
+def test_sections_and_symbols(order: str, name: str) -> None:
+    w = tiny(order)
+    code = w.section("kprobe/x", bytes(16), executable=True)
+    data = w.section(".data", b"12345678")
+    bss = w.section(".bss", kind=NOBITS, size=40)
+    w.symbol("a", data, bind="local")
+    w.symbol("", data, kind="section", bind="local")
+    w.symbol("program", code, 8, 16, kind="func")
+    w.symbol("b", bss, 4, 8, bind="weak")
+    w.symbol("c", data, 2, 1, visibility=2)
+    w.symbol("extern", 0, kind="notype")
+    w.symbol("absolute", 0xFFF1)
+    read = elf.parse(w.build(), "x.o")
+    assert (read.source, read.byte_order) == ("x.o", name)
+    assert read.sections[code] == elf.Section("kprobe/x", 16, bytes(16), True)
+    assert read.sections[data] == elf.Section(".data", 8, b"12345678", False)
+    assert read.sections[bss] == elf.Section(".bss", 40, b"", False)
+    assert [section.name for section in read.sections][-2:] == [".symtab", ".strtab"]
+    assert read.symbols == (
+        elf.Symbol("a", "object", data, 0, 0, False),
+        elf.Symbol("program", "func", code, 8, 16, True),
+        elf.Symbol("b", "object", bss, 4, 8, True),
+        elf.Symbol("c", "object", data, 2, 1, False),
+        elf.Symbol("extern", "object", 0, 0, 0, True),
+        elf.Symbol("absolute", "object", 0, 0, 0, True),
+    )
+    assert read.section(".bss") == bss
+    assert read.section(".rodata") is None
+    assert len(read.btf.types) == 1
+
+
+def test_read_takes_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "probe.o"
+    path.write_bytes(sample())
+    read, parsed = elf.read(path), elf.parse(sample(), str(path))
+    assert read.source == parsed.source
+    assert (read.sections, read.symbols, read.btf.types) == (parsed.sections, parsed.symbols, parsed.btf.types)
+    with pytest.raises(ElfError, match=f"^read {tmp_path / 'none.o'}: No such file or directory.$"):
+        elf.read(tmp_path / "none.o")
+    with pytest.raises(ElfError, match=f"^read {tmp_path}: Is a directory.$"):
+        elf.read(tmp_path)
+
+
+def test_too_large_a_file_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.o"
+    with path.open("wb") as file:
+        file.truncate((256 << 20) + 1)
+    with pytest.raises(ElfError, match=f"^read {path}: 268435457 bytes are too many for a BPF object.$"):
+        elf.read(path)
+
+
+def test_another_machine_is_refused() -> None:
+    w = tiny()
+    w.machine = 62
+    assert refused(w.build()) == "read x.o: its machine is EM_X86_64, not EM_BPF. Compile with -target bpf."
+
+
+def test_object_without_btf_is_refused() -> None:
+    w = ElfWriter()
+    w.section(".data", b"1234")
+    assert refused(w.build()) == "read x.o: it has no .BTF section. Compile with clang -g."
+
+
+def test_symbol_in_a_section_that_is_not_there_is_refused() -> None:
+    w = tiny()
+    w.symbol("lost", 77)
+    assert refused(w.build()) == "read x.o: symbol 'lost' is in section 77, which is not there."
+
+
+def test_file_of_another_format_is_refused() -> None:
+    expected = "read x.o: it is not an intact ELF file (Magic number does not match)."
+    assert refused(b"") == expected
+    assert refused(b"BC\xc0\xde" + bytes(100)) == expected
+
+
+def test_section_beyond_the_end_is_refused() -> None:
+    w = tiny()
+    w.section(".data", b"12345678", size=100_000)
+    data = w.build()
+    start = data.index(b"12345678")
+    expected = f"section '.data' ends at byte {start + 100_000}, after the file ({len(data)}). The file is truncated."
+    assert refused(data) == f"read x.o: {expected}"
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_cut_off_anywhere_is_refused(order: str) -> None:
+    data = sample(order)
+    for size in range(len(data)):
+        with pytest.raises((ElfError, BtfError)):
+            elf.parse(data[:size], "x.o")
+
+
+@pytest.mark.timeout(60)
+def test_bytes_changed_at_random_end_in_bindings_or_in_an_error() -> None:
+    """From the file to the text of the module: no other exception, and no endless loop."""
+    chance = random.Random(19700101)
+    originals = [sample(order) for order in ORDERS]
+    origin = render.Origin("bpf/x.bpf.c", "0", "tools/regen x")
+    outcomes = {"bindings": 0, "refused": 0}
+    for _ in range(2500):
+        data = bytearray(chance.choice(originals))
+        for _ in range(chance.randint(1, 3)):
+            data[chance.randrange(len(data))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+        try:
+            found = model.build(elf.parse(bytes(data), "x.o"), "x", Documentation())
+            compile(render.render(found, origin), "x.py", "exec")
+            outcomes["bindings"] += 1
+        except CodegenError:
+            outcomes["refused"] += 1
+        with contextlib.suppress(ElfError):
+            strip(bytes(data))
+    assert min(outcomes.values()) > 100
+
+
+def test_a_header_of_each_field_all_ones() -> None:
+    """Sizes, offsets and counts as large as they can be."""
+    data = sample()
+    table, count = struct.unpack_from("<Q", data, 0x28)[0], struct.unpack_from("<H", data, 0x3C)[0]
+    for at, code in [(0x28, "Q"), (0x3A, "H"), (0x3C, "H"), (0x3E, "H")] + [
+        (table + 64 * section + offset, code)
+        for section in range(count)
+        for offset, code in enumerate("I...I...Q.......Q.......Q.......Q.......I...I...Q.......Q.......")
+        if code != "."
+    ]:
+        for value in (0, 1, (1 << 8 * struct.calcsize(code)) - 1, (1 << 8 * struct.calcsize(code) - 1)):
+            changed = bytearray(data)
+            struct.pack_into("<" + code, changed, at, value)
+            for action in (lambda image: elf.parse(image, "x.o"), strip):
+                with contextlib.suppress(CodegenError):
+                    action(bytes(changed))

@@ -1,0 +1,513 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an object offers, and by which words everything without a Python form is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from ebpf_codegen import model
+from ebpf_codegen.errors import BtfError, CodegenError, ElfError, UnsupportedError
+from ebpf_codegen.source import Documentation
+
+from .writers import ObjectWriter
+
+
+def built(w: ObjectWriter, documentation: Documentation | None = None) -> model.ObjectModel:
+    return model.build(w.parse(), "probe", documentation or Documentation())
+
+
+def refused(w: ObjectWriter, error: type[CodegenError] = UnsupportedError) -> str:
+    with pytest.raises(error) as caught:
+        built(w)
+    return str(caught.value)
+
+
+def record(w: ObjectWriter) -> model.RecordType:
+    """Return the only record of an object."""
+    (found,) = built(w).records
+    return found
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_an_empty_object(order: str) -> None:
+    found = built(ObjectWriter(order))
+    assert found == model.ObjectModel("probe", {"<": "little", ">": "big"}[order], "", (), (), (), (), (), ())
+
+
+# Values
+
+
+def test_scalars() -> None:
+    w = ObjectWriter()
+    kinds = {
+        "u8": w.btf.integer("unsigned char", 1), "s16": w.btf.integer("short", 2, signed=True),
+        "u32": w.btf.integer("u", 4),
+        "s64": w.btf.integer("long", 8, signed=True), "u128": w.btf.integer("unsigned __int128", 16),
+        "boolean": w.btf.integer("_Bool", 1, boolean=True), "f32": w.btf.floating("float", 4),
+        "f64": w.btf.floating("double", 8), "pointer": w.btf.ptr(0),
+    }  # fmt: skip
+    w.value(w.btf.struct("s", 16 * len(kinds), [(name, kind, 128 * i) for i, (name, kind) in enumerate(kinds.items())]))
+    sizes = (1, 2, 4, 8, 16, 1, 4, 8, 8)
+    assert [(m.name, m.type) for m in record(w).members] == [
+        (name, model.Scalar(name, size, c_type))
+        for (name, size, c_type) in zip(
+            kinds, sizes,
+            ("unsigned char", "short", "u", "long", "unsigned __int128", "_Bool", "float", "double", "void *"),
+            strict=True,
+        )
+    ]  # fmt: skip
+    assert [m.offset for m in record(w).members] == [16 * i for i in range(len(kinds))]
+
+
+def test_c_types_are_spelled_as_in_c() -> None:
+    w = ObjectWriter()
+    b = w.btf
+    union = b.struct("u", 4, [], union=True)
+    kinds = {
+        "s32": b.refer("typedef", b.refer("volatile", w.int), "s32"),
+        "int": b.refer("const", w.int),
+        "int * *": b.ptr(b.ptr(w.int)),
+        "struct t *": b.ptr(b.fwd("t")),
+        "union t *": b.ptr(b.fwd("t", union=True)),
+        "union u *": b.ptr(union),
+        "function *": b.ptr(w.proto),
+        "enum e *": b.ptr(b.enum("e", 4, [])),
+        "int[2][3]": b.array(b.array(w.int, 3), 2),
+        "int *[2][3]": b.array(b.refer("const", b.array(b.ptr(w.int), 3)), 2),
+        "int[3] *[2]": b.array(b.ptr(b.array(w.int, 3)), 2),
+        "void *": b.ptr(b.refer("const", 0)),
+    }
+    w.value(b.struct("s", 800, [(f"m{i}", kind, 320 * i) for i, kind in enumerate(kinds.values())]))
+    assert [member.type.c_type for member in record(w).members] == list(kinds)
+
+
+def test_arrays_and_text() -> None:
+    w = ObjectWriter()
+    b = w.btf
+    char = b.integer("char", 1, signed=True)
+    byte = b.integer("signed char", 1, signed=True)
+    members = [
+        ("text", b.array(char, 5), 0),
+        ("bytes", b.array(byte, 3), 40),
+        ("grid", b.array(b.array(w.int, 2), 3), 64),
+    ]
+    w.value(b.struct("s", 32, members))
+    text, data, grid = (member.type for member in record(w).members)
+    assert text == model.Text(5, "char[5]")
+    assert data == model.ArrayOf(model.Scalar("s8", 1, "signed char"), 3, 3, "signed char[3]")
+    row = model.ArrayOf(model.Scalar("s32", 4, "int"), 2, 8, "int[2]")
+    assert grid == model.ArrayOf(row, 3, 24, "int[3][2]")
+
+
+def test_enums_keep_size_sign_and_order() -> None:
+    w = ObjectWriter()
+    b = w.btf
+    signed = b.enum("mood", 4, [("GOOD", 1), ("BAD", -1)], signed=True)
+    wide = b.enum64("wide", [("TOP", 1 << 63)])
+    nameless = b.enum("", 4, [("A", 0)])
+    w.value(b.struct("s", 24, [("m", signed, 0), ("n", nameless, 32), ("w", wide, 64), ("again", wide, 128)]))
+    docs = Documentation(types={"mood": "How it is."}, members={("mood", "BAD"): "Not well."})
+    found = built(w, docs)
+    assert found.enums == (
+        model.EnumType("mood", 4, True, (("GOOD", 1, ""), ("BAD", -1, "Not well.")), "How it is."),
+        model.EnumType("wide", 8, False, (("TOP", 1 << 63, ""),), ""),
+    )
+    assert [member.type for member in found.records[0].members] == [
+        model.EnumRef("mood", 4, "enum mood"),
+        model.Scalar("u32", 4, "enum"),
+        model.EnumRef("wide", 8, "enum wide"),
+        model.EnumRef("wide", 8, "enum wide"),
+    ]
+
+
+def test_records_come_after_those_they_hold_else_by_name() -> None:
+    w = ObjectWriter()
+    b = w.btf
+    inner = b.struct("z_inner", 4, [("n", w.int, 0)])
+    middle = b.struct("y_middle", 8, [("inner", b.array(inner, 2), 0)])
+    w.value(b.struct("a_outer", 8, [("middle", middle, 0)]), "one")
+    w.value(b.struct("b_other", 4, [("inner", inner, 0)]), "two")
+    assert [r.name for r in built(w).records] == ["z_inner", "y_middle", "a_outer", "b_other"]
+
+
+def test_typedef_names_an_anonymous_struct() -> None:
+    w = ObjectWriter()
+    b = w.btf
+    anonymous = b.struct("", 4, [("n", w.int, 0)])
+    w.value(b.refer("const", b.refer("typedef", anonymous, "pair_t")))
+    docs = Documentation(types={"pair_t": "A pair."}, members={("pair_t", "n"): "Number."})
+    (found,) = built(w, docs).records
+    member = model.Member("n", 0, model.Scalar("s32", 4, "int"), "Number.")
+    assert found == model.RecordType("pair_t", "pair_t", 4, (member,), "A pair.")
+
+
+def test_typedef_of_a_named_struct_keeps_the_tag() -> None:
+    w = ObjectWriter()
+    w.value(w.btf.refer("typedef", w.btf.struct("pair", 4, [("n", w.int, 0)]), "pair_t"))
+    assert (record(w).name, record(w).c_name) == ("pair", "struct pair")
+
+
+def test_members_named_pad_are_padding() -> None:
+    w = ObjectWriter()
+    b = w.btf
+    byte, char = b.integer("u8", 1), b.integer("char", 1, signed=True)
+    names = ["pad0", "_pad1", "__pad", "pad", "pad2_", "padding", "keypad", "pad_x"]
+    members = [(name, b.array(char if name == "pad" else byte, 2), 16 * i) for i, name in enumerate(names)]
+    w.value(b.struct("s", 16, members))
+    padding = [m.name for m in record(w).members if isinstance(m.type, model.Padding)]
+    assert padding == ["pad0", "_pad1", "__pad", "pad", "pad2_"]
+    assert record(w).members[0].type == model.Padding(2, "u8[2]")
+
+
+# Refusals
+
+
+def with_member(
+    make: Callable[[ObjectWriter], int], *, name: str = "m", at: int = 0, flag: bool = False
+) -> ObjectWriter:
+    w = ObjectWriter()
+    w.value(w.btf.struct("s", 64, [(name, make(w), at)], flag=flag))
+    return w
+
+
+ANONYMOUS = "anonymous members have no Python form yet. Give it a name."
+BITFIELD = "bitfields have no Python form yet. Use a whole integer and mask it."
+
+
+@pytest.mark.parametrize(
+    ("w", "message"),
+    [
+        (
+            with_member(lambda w: w.btf.struct("u", 4, [], union=True)),
+            "member 'm': union u has no Python form yet. Use a struct with one member each.",
+        ),
+        (
+            with_member(lambda w: w.btf.struct("", 4, [], union=True)),
+            "member 'm': union has no Python form yet. Use a struct with one member each.",
+        ),
+        (with_member(lambda w: w.int, at=3 << 24, flag=True), f"member 'm': {BITFIELD}"),
+        (with_member(lambda w: w.int, at=5), f"member 'm': {BITFIELD}"),
+        (with_member(lambda w: w.int, name="", at=3 << 24, flag=True), f"member '': {BITFIELD}"),
+        (with_member(lambda w: w.btf.struct("", 4, []), name=""), f"member '': {ANONYMOUS}"),
+        (
+            with_member(lambda w: w.btf.struct("", 4, [])),
+            "member 'm': an anonymous struct has no Python form yet. Give it a tag.",
+        ),
+        (
+            with_member(lambda w: w.btf.array(w.int, 0)),
+            "member 'm': a flexible array has no Python form yet. Give it a length.",
+        ),
+        (with_member(lambda w: w.btf.fwd("f")), "member 'm': struct f has no Python form. Use a sized type."),
+        (with_member(lambda w: 0), "member 'm': this type has no Python form. Use a sized type."),
+        (
+            with_member(lambda w: w.btf.integer("odd", 3)),
+            "member 'm': odd has no Python form. Use a sized type.",
+        ),
+        (
+            with_member(lambda w: w.btf.integer("old_bits", 4, bits=3)),
+            "member 'm': old_bits has no Python form. Use a sized type.",
+        ),
+        (
+            with_member(lambda w: w.btf.floating("long double", 16)),
+            "member 'm': long double has no Python form. Use a sized type.",
+        ),
+        (with_member(lambda w: w.int, at=8 * 62), "member 'm': it ends at byte 66 of 64. The BTF is damaged."),
+    ],
+)
+def test_members_without_a_python_form(w: ObjectWriter, message: str) -> None:
+    assert refused(w) == f"probe.bpf.c: struct s, {message}"
+
+
+def test_the_innermost_place_is_named() -> None:
+    w = ObjectWriter()
+    inner = w.btf.struct("inner", 4, [("u", w.btf.struct("u", 4, [], union=True), 0)])
+    w.value(w.btf.struct("outer", 8, [("inner", w.btf.array(inner, 2), 0)]))
+    assert refused(w) == (
+        "probe.bpf.c: struct inner, member 'u': union u has no Python form yet. Use a struct with one member each."
+    )
+
+
+def test_values_and_variables_without_a_python_form() -> None:
+    w = ObjectWriter()
+    w.value(w.btf.struct("u", 4, [], union=True), "counts")
+    assert refused(w) == (
+        "probe.bpf.c: map 'counts', value: union u has no Python form yet. Use a struct with one member each."
+    )
+    w = ObjectWriter()
+    w.variable(".bss", "atomic", 0, 4)
+    assert refused(w) == "probe.bpf.c: .bss, variable 'atomic': this type has no Python form. Use a sized type."
+
+
+def test_two_structs_of_one_name_are_refused() -> None:
+    w = ObjectWriter()
+    w.value(w.btf.struct("s", 4, [("a", w.int, 0)]), "one")
+    w.value(w.btf.refer("typedef", w.btf.struct("", 8, [("a", w.int, 32)]), "s"), "two")
+    assert refused(w) == "probe.bpf.c: s: two types have this name. Rename one of them."
+
+
+def test_struct_that_contains_itself_is_refused() -> None:
+    w = ObjectWriter()
+    own = len(w.btf.types) + 1
+    w.value(w.btf.struct("s", 8, [("s", own, 0)]))
+    assert refused(w) == "probe.bpf.c: struct s: it contains itself. The BTF is damaged."
+
+
+def test_cycles_of_pointers_and_arrays_are_refused() -> None:
+    w = ObjectWriter()
+    w.value(w.btf.ptr(len(w.btf.types) + 1))
+    assert refused(w, BtfError) == "probe.bpf.c: type 3: its pointers and arrays form a cycle."
+    w = ObjectWriter()
+    w.value(w.btf.array(len(w.btf.types) + 1, 2))
+    assert refused(w, BtfError) == "probe.bpf.c: type 3: its pointers and arrays form a cycle."
+
+
+def test_structs_that_nest_too_deep_are_refused() -> None:
+    w = ObjectWriter()
+    kind = w.int
+    for level in range(500):
+        kind = w.btf.struct(f"s{level}", 4, [("m", kind, 0)])
+    w.value(kind)
+    assert refused(w) == "probe.bpf.c: struct s435: structs nest deeper than 64 levels. Nest fewer."
+
+
+@pytest.mark.parametrize("section", ["maps", "maps/counts"])
+def test_legacy_maps_are_refused(section: str) -> None:
+    w = ObjectWriter()
+    w.elf.section(section, bytes(20))
+    assert refused(w) == (
+        f'probe.bpf.c: section {section!r}: legacy map definitions. Define maps in SEC(".maps") with BTF.'
+    )
+
+
+# Padding
+
+
+def holes(*members: tuple[str, int, int], size: int) -> str:
+    w = ObjectWriter()
+    w.value(w.btf.struct("s", size, [(name, kind or w.int, 8 * offset) for name, kind, offset in members]))
+    found = built(w)
+    with pytest.raises(UnsupportedError) as caught:
+        model.refuse_holes(found)
+    return str(caught.value)
+
+
+def test_padding_in_the_middle_is_refused() -> None:
+    assert holes(("a", 0, 0), ("b", 0, 12), size=16) == (
+        "struct s: 8 bytes of implicit padding at offset 4, before member 'b'. "
+        "Order members by size or add `__u8 pad0[8];` and zero it."
+    )
+
+
+def test_padding_at_the_end_is_refused() -> None:
+    assert holes(("a", 0, 0), size=7) == (
+        "struct s: 3 bytes of implicit padding at offset 4, at its end. "
+        "Order members by size or add `__u8 pad0[3];` and zero it."
+    )
+
+
+def test_padding_of_inner_records_is_refused() -> None:
+    w = ObjectWriter()
+    inner = w.btf.struct("inner", 8, [("n", w.int, 0)])
+    w.value(w.btf.struct("outer", 8, [("inner", inner, 0)]))
+    with pytest.raises(
+        UnsupportedError, match=r"^struct inner: 4 bytes of implicit padding at offset 4, at its end\. "
+    ):
+        model.refuse_holes(built(w))
+
+
+def test_records_without_holes_are_taken() -> None:
+    w = ObjectWriter()
+    byte = w.btf.integer("u8", 1)
+    w.value(w.btf.struct("s", 8, [("n", w.int, 0), ("pad0", w.btf.array(byte, 4), 32)]))
+    w.value(w.btf.struct("empty", 0, []), "none")
+    model.refuse_holes(built(w))
+
+
+# Maps
+
+
+def test_maps_in_order_of_their_place() -> None:
+    w = ObjectWriter()
+    w.map("zeta", {"type": 1, "max_entries": 10}, {"key": w.int, "value": w.int})
+    w.map("alpha", {"type": 6, "max_entries": 1, "key_size": 4, "value_size": 24, "map_flags": 0})
+    w.variables[".maps"].reverse()
+    number = model.Scalar("s32", 4, "int")
+    byte = model.Scalar("u8", 1, "__u8")
+    key, value = model.ArrayOf(byte, 4, 4, "__u8[4]"), model.ArrayOf(byte, 24, 24, "__u8[24]")
+    assert built(w, Documentation(variables={"zeta": "Last letter."})).maps == (
+        model.Map("zeta", "HASH", number, number, 10, "Last letter."),
+        model.Map("alpha", "PERCPU_ARRAY", key, value, 1, ""),
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        (1, "HASH"),
+        (2, "ARRAY"),
+        (5, "PERCPU_HASH"),
+        (9, "LRU_HASH"),
+        (27, "RINGBUF"),
+        (32, "CGRP_STORAGE"),
+        (33, "ARENA"),
+    ],
+)
+def test_map_types(number: int, name: str) -> None:
+    w = ObjectWriter()
+    w.map("m", {"type": number, "max_entries": 1})
+    assert built(w).maps == (model.Map("m", name, None, None, 1, ""),)
+
+
+@pytest.mark.parametrize("numbers", [{"type": 0}, {"type": 35}, {"type": 0xFFFFFFFF}, {}])
+def test_unknown_map_types_are_refused(numbers: dict[str, int]) -> None:
+    w = ObjectWriter()
+    w.map("m", numbers)
+    shown = numbers.get("type", 0)
+    assert refused(w) == f"probe.bpf.c: map 'm': map type {shown} is unknown. Set __uint(type, BPF_MAP_TYPE_…)."
+
+
+def test_map_that_is_no_struct_is_refused() -> None:
+    w = ObjectWriter()
+    w.variable(".maps", "m", w.int, 4)
+    assert refused(w) == "probe.bpf.c: map 'm': its definition is no struct. Define it as in SEC(\".maps\")."
+
+
+def test_ring_buffers_get_their_records() -> None:
+    w = ObjectWriter()
+    first = w.btf.struct("first", 4, [("n", w.int, 0)])
+    second = w.btf.struct("second", 4, [("n", w.int, 0)])
+    for name in ("one", "two", "raw"):
+        w.map(name, {"type": 27, "max_entries": 4096})
+    w.record("two", second)
+    w.record("one", first)
+    assert [(m.name, m.value) for m in built(w).maps] == [
+        ("one", model.RecordRef("first", 4, "struct first")),
+        ("two", model.RecordRef("second", 4, "struct second")),
+        ("raw", None),
+    ]
+
+
+def test_record_of_an_unknown_map_is_refused() -> None:
+    w = ObjectWriter()
+    w.record("none", w.int)
+    assert refused(w) == (
+        "probe.bpf.c: RINGBUF_RECORD(none, …): there is no map of this name. Name a map of this object."
+    )
+
+
+def test_record_that_disagrees_with_the_value_type_is_refused() -> None:
+    w = ObjectWriter()
+    first = w.btf.struct("first", 4, [("n", w.int, 0)])
+    w.map("events", {"type": 27, "max_entries": 4096}, {"value": first})
+    w.record("events", w.btf.struct("second", 4, [("n", w.int, 0)]))
+    assert refused(w) == (
+        "probe.bpf.c: map 'events': RINGBUF_RECORD and __type(value, …) name different types. Keep one of them."
+    )
+
+
+def test_record_that_agrees_with_the_value_type_is_taken() -> None:
+    w = ObjectWriter()
+    first = w.btf.struct("first", 4, [("n", w.int, 0)])
+    w.map("events", {"type": 27, "max_entries": 4096}, {"value": w.btf.refer("typedef", first, "first_t")})
+    w.record("events", first)
+    assert built(w).maps[0].value == model.RecordRef("first", 4, "struct first")
+
+
+def test_record_that_is_no_pointer_is_refused() -> None:
+    w = ObjectWriter()
+    w.variable(".ringbuf_record", "__ringbuf_record_events", w.int, 8)
+    w.variable(".ringbuf_record", "something_else", w.int, 8)
+    assert refused(w) == (
+        "probe.bpf.c: .ringbuf_record, __ringbuf_record_events: it is no pointer. Use RINGBUF_RECORD(name, type)."
+    )
+
+
+# Variables
+
+
+def test_variables_of_three_sections_by_offset() -> None:
+    w = ObjectWriter()
+    for section in (".bss", ".data", ".rodata", ".data.custom"):
+        w.variable(section, f"first_{section[1]}", w.int, 4)
+        w.variable(section, f"second_{section[1]}", w.btf.refer("volatile", w.int), 4)
+        w.variables[section].reverse()
+    number = model.Scalar("s32", 4, "int")
+    found = built(w, Documentation(variables={"first_b": "Counted."})).sections
+    assert [(section.name, section.size) for section in found] == [(".rodata", 8), (".data", 8), (".bss", 8)]
+    assert found[2].variables == (
+        model.Member("first_b", 0, number, "Counted."),
+        model.Member("second_b", 4, number, ""),
+    )
+
+
+def test_static_hidden_and_extern_variables_are_left_out() -> None:
+    w = ObjectWriter()
+    w.variable(".bss", "static", w.int, 4, linkage=0)
+    w.variable(".bss", "hidden", w.int, 4, visibility=2)
+    w.variable(".bss", "extern", w.int, 4, linkage=2)
+    w.variable(".bss", "public", w.int, 4)
+    (section,) = built(w).sections
+    assert [(v.name, v.offset) for v in section.variables] == [("public", 12)]
+
+
+def test_variable_without_a_symbol_is_refused() -> None:
+    w = ObjectWriter()
+    w.variable(".bss", "counter", w.int, 4, symbol="another")
+    assert refused(w, ElfError) == "read probe.bpf.c: BTF has a variable 'counter' that no symbol defines."
+
+
+# Programs
+
+
+def test_programs_in_order_of_their_place() -> None:
+    w = ObjectWriter()
+    w.program("zeta", "kprobe/z")
+    w.program("alpha", "?fentry/a", "fentry")
+    w.program("local", "kprobe/l", bind="local")
+    w.program("helper", ".text")
+    w.elf.symbol("label", 1, 8)
+    found = built(w, Documentation(functions={"alpha": "First letter."}))
+    assert found.programs == (
+        model.Program("zeta", "kprobe/z", True, (), None, ""),
+        model.Program("alpha", "fentry/a", False, ("fentry",), None, "First letter."),
+    )
+
+
+def test_variants_in_order_of_their_programs() -> None:
+    w = ObjectWriter()
+    w.program("one", "?fentry/f", "fast")
+    w.program("both", "?raw_tp/t", "slow", "fast")
+    w.program("two", "?kprobe/f", "slow")
+    w.program("always", "raw_tp/u")
+    w.btf.decl_tag("other:tag", 1)
+    w.btf.decl_tag("variant:struct", w.btf.struct("s", 0, []))
+    found = built(w)
+    assert found.variants == ("fast", "slow")
+    assert [program.variants for program in found.programs] == [("fast",), ("fast", "slow"), ("slow",), ()]
+
+
+def test_iterators_get_their_rows() -> None:
+    w = ObjectWriter()
+    row = w.btf.struct("row", 4, [("n", w.int, 0)])
+    w.program("dump", "iter/task")
+    pointer = w.btf.ptr(row)
+    w.variable(".iter_record", "__iter_record_dump", pointer, 8)
+    (program,) = built(w).programs
+    assert program.row == model.RecordRef("row", 4, "struct row")
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("kprobe/x", 'kprobe/x is no iterator. Use SEC("iter/…").'),
+        (".text", "there is no program of this name. Name a program."),
+    ],
+)
+def test_rows_of_anything_but_an_iterator_are_refused(section: str, message: str) -> None:
+    w = ObjectWriter()
+    w.program("dump", section)
+    w.variable(".iter_record", "__iter_record_dump", w.btf.ptr(w.int), 8)
+    assert re.sub(r"\s+", " ", refused(w)) == f"probe.bpf.c: ITER_RECORD(dump, …): {message}"

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which kernels to boot, and a table of what they said."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.vm.results import Results
+from tests.vm.vmtest.kernels import SUITES
+
+_results = pytest.StashKey[Results]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kernel",
+        action="append",
+        metavar="SERIES",
+        help=f"kernel to boot: {', '.join(SUITES)}, or another that Debian has (default: these; may be repeated)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_results] = Results()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "series" in metafunc.fixturenames:
+        metafunc.parametrize("series", metafunc.config.getoption("--kernel", default=None) or SUITES)
+
+
+@pytest.fixture
+def results(request: pytest.FixtureRequest) -> Results:
+    """What the guests' tests said; printed at the end."""
+    return request.config.stash[_results]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash[_results].table():
+        terminalreporter.write_line(line)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel tests on other kernels, and there each kill by every variant.
+
+Needs root (QEMU's file sharing does) and, for a kernel that is not in the cache, the network.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.vm.results import COLUMNS, VARIANTS, Outcomes, Results
+from tests.vm.vmtest.errors import VmtestError
+from tests.vm.vmtest.guest import Guest
+from tests.vm.vmtest.kernels import Cache, default_cache, kernel_for
+from tests.vm.vmtest.qemu import Emulator, emulator_for
+from tests.vm.vmtest.shares import Share
+
+ROOT = Path(__file__).resolve().parents[2]
+INSIDE = Path("tests/vm/inside_equal_variants.py")
+SUITE = Path("tests/kernel")
+# Emulated, the suite takes one to two minutes.
+GUEST_LIMIT_S = 1500
+TEST_LIMIT_S = 600
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(GUEST_LIMIT_S + 600)]
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Emulator:
+    """The QEMU to use; without one there is nothing to try, so this ends the run."""
+    try:
+        if os.geteuid() != 0:
+            raise VmtestError("start a guest: EPERM, virtiofsd needs root. Run make vm as root, or with sudo.")
+        return emulator_for(Cache(default_cache()))
+    except VmtestError as error:
+        pytest.exit(f"make vm: {error}", returncode=pytest.ExitCode.TESTS_FAILED)
+
+
+def run_inside(
+    emulator: Emulator, series: str, reports: Path, *tests: Path, cgroup: str = "v2"
+) -> tuple[str, Outcomes]:
+    """Boot a kernel and run tests under it; return its release and what became of them."""
+    report = Path("/run/report")
+    # -P keeps the checkout off the path: what is tested is the installed wheel.
+    command = [sys.executable, "-B", "-P", "-m", "pytest", "-p", "no:cacheprovider", "-m", "kernel", "--require-kernel"]
+    command += [f"--timeout={TEST_LIMIT_S}", f"--junitxml={report / 'report.xml'}", *map(str, tests)]
+    try:
+        kernel = kernel_for(Cache(default_cache()), series)
+        shares = [Share(reports, report, writable=True)]
+        guest = Guest(kernel, emulator, command, ROOT, shares=shares, cgroup=cgroup, timeout_s=GUEST_LIMIT_S)
+        status = guest.run()
+    except VmtestError as error:
+        raise pytest.fail.Exception(f"Linux {series}: {error}", pytrace=False) from None
+    if not (reports / "report.xml").exists():
+        pytest.fail(f"Linux {series}: pytest exited with {status} and wrote no report, see its output", pytrace=False)
+    return kernel.release, Outcomes.read(reports / "report.xml")
+
+
+def assert_passed(outcomes: Outcomes, columns: Iterable[str], skipped: str) -> None:
+    """Fail if a test failed, another one than *skipped* was skipped, or one of those behind *columns* did not run."""
+    assert not outcomes.names("failed") | outcomes.names("error")
+    assert outcomes.names("skipped") == {skipped}
+    cells = {f"{variant} {column}": outcomes.cell(column, variant) for variant in VARIANTS for column in columns}
+    assert cells == dict.fromkeys(cells, "passed")
+
+
+def test_the_kernel_tests_pass_and_all_variants_are_equal(
+    emulator: Emulator, series: str, tmp_path: Path, results: Results
+) -> None:
+    release, outcomes = run_inside(emulator, series, tmp_path, SUITE, INSIDE)
+    results.guests[release] = outcomes
+    assert_passed(outcomes, COLUMNS, skipped="test_a_selected_variant_that_the_kernel_refuses_says_so")
+
+
+def test_all_variants_are_equal_with_cgroup_version_1(
+    emulator: Emulator, request: pytest.FixtureRequest, tmp_path: Path, results: Results
+) -> None:
+    series = "6.1"  # the newest of the series with a memory controller of version 1
+    asked = request.config.getoption("--kernel", default=None)
+    if asked and series not in asked:
+        pytest.skip(f"--kernel does not name {series}")
+    release, outcomes = run_inside(emulator, series, tmp_path, INSIDE, cgroup="v1")
+    results.guests[f"{release}, cgroup v1"] = outcomes
+    columns = ("loaded", "attached", "equal kills")
+    assert_passed(outcomes, columns, skipped="test_a_group_kill_is_equal_in_all_variants")
