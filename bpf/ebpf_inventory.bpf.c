@@ -80,7 +80,10 @@ struct {
 	__type(value, __u32);
 } inventory_hash SEC(".maps");
 
-/* Linux commit 803370d3d375 ("bpf: Allow access to const void pointer arguments...") (in v6.6). */
+/*
+ * Linux commit 803370d3d375 ("bpf: add a new kfunc to return current bpf_map elements
+ * count") (in v6.6).
+ */
 extern __s64 bpf_map_sum_elem_count(const struct bpf_map *map) __ksym __weak;
 
 static __always_inline struct inventory_scratch *get_scratch(void)

@@ -54,7 +54,8 @@ struct bpf_map___typed {
 	enum bpf_map_type map_type;
 };
 
-/* Before Linux commit 80ee81e0403c ("bpf: Eliminate rlimit-based memory accounting infra for bpf
+/*
+ * Before Linux commit 80ee81e0403c ("bpf: Eliminate rlimit-based memory accounting infra for bpf
  * maps") (in v5.11): what a map was charged for.
  */
 struct bpf_map_memory___charged {
@@ -70,7 +71,8 @@ struct bpf_map_ops___usage {
 	void *map_mem_usage;
 };
 
-/* Linux commit 25954730461a ("bpf: add percpu stats for bpf_map elements insertions/deletions")
+/*
+ * Linux commit 25954730461a ("bpf: add percpu stats for bpf_map elements insertions/deletions")
  * (in v6.6); NULL for maps whose elements are not counted.
  */
 struct bpf_map___counting {
@@ -82,8 +84,9 @@ struct bpf_htab___locked {
 	int *map_locked[8];
 };
 
-/* Linux commit 86fe28f7692d ("bpf: Add percpu allocation support to bpf_mem_alloc"), and the counter
- * of maps with many entries (both in v6.1).
+/*
+ * Linux commit 86fe28f7692d ("bpf: Optimize element count in non-preallocated hash map.") (in v6.1), and
+ * of the same kernel the allocator of such maps' elements.
  */
 struct bpf_mem_alloc___any {
 	void *cache;
