@@ -16,6 +16,7 @@ from ebpf_codegen.compiler import Compiler
 from .cases import ROOT
 
 GENERATED = ROOT / "generated" / "ebpf_probes"
+PROBES = sorted(path.name.removesuffix(".bpf.c") for path in (ROOT / "bpf").glob("*.bpf.c"))
 FILES = (
     "oom_kill.arm64.bpf.o", "oom_kill.flat.c", "oom_kill.py", "oom_kill.sha256", "oom_kill.x86_64.bpf.o",
 )  # fmt: skip
@@ -143,11 +144,12 @@ def test_a_stale_module_and_package_are_reported_and_removed(tmp_path: Path) -> 
     assert (done.returncode, done.stdout) == (0, "regen: removed gone.py\n")
     assert not gone.exists()
     assert package.read_bytes() == expected
-    assert sorted(path.name for path in generated.iterdir()) == ["__init__.py", "oom_kill.py", "py.typed"]
+    modules = [f"{name}.py" for name in PROBES]
+    assert sorted(path.name for path in generated.iterdir()) == ["__init__.py", *modules, "py.typed"]
 
 
 @pytest.mark.parametrize("arguments", [["none"], ["oom_kill", "none"], ["--check", "none"]])
 def test_an_unknown_probe_is_a_usage_error(arguments: list[str]) -> None:
     done = run(ROOT / "tools" / "regen", *arguments)
     assert done.returncode == 2
-    assert done.stderr.endswith("regen: error: there is no bpf/none.bpf.c; there are oom_kill\n")
+    assert done.stderr.endswith(f"regen: error: there is no bpf/none.bpf.c; there are {', '.join(PROBES)}\n")

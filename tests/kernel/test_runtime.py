@@ -417,10 +417,6 @@ int dump_tasks(struct bpf_iter__task *ctx)
 ITER_RECORD(dump_tasks, struct task_row);
 """
     types = """
-struct seq_file;
-struct bpf_iter_meta {
-	struct seq_file *seq;
-} __attribute__((preserve_access_index));
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;

@@ -8,6 +8,7 @@ import errno
 import mmap
 import os
 import resource
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ _SOFTWARE, _BPF_OUTPUT, _SAMPLE_RAW = 1, 10, 1 << 10
 _CLOEXEC = 8
 
 NO_PREALLOC = 1
+_BATCH = 5_000
 _MMAPABLE = 1 << 10
 _ARRAY = 2
 
@@ -127,19 +129,32 @@ def update(fd: int, key: bytes, value: bytes) -> None:
 
 
 def update_batch(fd: int, keys: list[bytes], value: bytes) -> None:
-    """Store *value* under each of *keys* by one call."""
-    _batch(_UPDATE_BATCH, fd, keys, value * len(keys))
+    """Store *value* under each of *keys*, many by one call."""
+    for start in range(0, len(keys), _BATCH):
+        some = keys[start : start + _BATCH]
+        _batch(_UPDATE_BATCH, fd, some, value * len(some))
 
 
 def delete_batch(fd: int, keys: list[bytes]) -> None:
-    """Delete *keys* by one call."""
-    _batch(_DELETE_BATCH, fd, keys, b"")
+    """Delete *keys*, many by one call."""
+    for start in range(0, len(keys), _BATCH):
+        _batch(_DELETE_BATCH, fd, keys[start : start + _BATCH], b"")
 
 
 def _batch(command: int, fd: int, keys: list[bytes], values: bytes) -> None:
     joined = b"".join(keys)
     buffers = ctypes.create_string_buffer(joined, len(joined)), ctypes.create_string_buffer(values, len(values) or 1)
-    _bpf(command, pack("=QQQQIIQQ", 0, 0, *map(ctypes.addressof, buffers), len(keys), fd, 0, 0))
+    attributes = pack("=QQQQIIQQ", 0, 0, *map(ctypes.addressof, buffers), len(keys), fd, 0, 0)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            _bpf(command, attributes)
+            return
+        except OSError as error:
+            # Elements come from a pool that the kernel fills up from behind; a slow machine is not always in time.
+            if error.errno != errno.ENOMEM or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 @contextmanager
