@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 WHEEL := build/wheel
+DEPS := build/deps
+# What `make wheel` builds libbpf for: this machine, or as in make wheel ARCHITECTURES='x86_64 aarch64'.
+ARCHITECTURES := $(shell uname -m)
 
 # What the wheel is made of: what git knows or would know, less what was just deleted.
 PARTS := pyproject.toml CMakeLists.txt README.md LICENSE LICENSES \
@@ -16,7 +19,7 @@ SOURCES := $(wildcard $(shell git ls-files --cached --others --exclude-standard 
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test lint regen bench vm wheel docs clean packages
+.PHONY: help run test lint regen bench vm deps wheel bare-root docs clean packages
 
 help:
 	@echo 'make run     from a fresh clone to a reading: install what is missing, build, run the demo'
@@ -25,7 +28,8 @@ help:
 	@echo 'make regen   compile the probes and write generated/ anew'
 	@echo 'make bench   the benchmarks'
 	@echo 'make vm      the kernel tests on other kernels; KERNEL=6.1 for one'
-	@echo 'make wheel   sdist and wheel for a release, into dist/'
+	@echo 'make deps    the sources of libbpf for a wheel that brings its own, into build/deps/'
+	@echo 'make wheel   sdist and wheels for a release, with and without libbpf, into dist/'
 	@echo 'make docs    reference pages from the docstrings, into build/docs/'
 	@echo 'make clean   remove what make made'
 
@@ -58,14 +62,27 @@ bench: $(VENV)/.wheel $(VENV)/.tools
 vm: $(VENV)/.wheel $(VENV)/.tools
 	$(SUDO) $(BIN)/python -B $(BIN)/pytest -p no:cacheprovider -m vm $(KERNEL:%=--kernel=%) tests/vm
 
-wheel: $(VENV)/.tools
-	$(BIN)/python -m build --no-isolation --outdir dist
+deps: | $(BIN)/python
+	$(BIN)/python tools/fetch-sources $(DEPS)
+
+# The sdist, the wheel without libbpf from it, and one with libbpf for each architecture.
+wheel: $(VENV)/.tools deps
+	$(BIN)/python -m build --no-isolation --outdir dist \
+		-Ccmake.define.EBPF_LIBBPF_HEADERS=$(abspath $(DEPS))/include
+	$(foreach architecture,$(ARCHITECTURES),$(BIN)/python -m build --wheel --no-isolation --outdir dist \
+		-Ccmake.define.EBPF_LIBBPF_SOURCE=$(abspath $(DEPS)) \
+		-Ccmake.define.EBPF_LIBBPF_ARCHITECTURE=$(architecture) &&) true
+
+# By hand, and with the network: a Debian with nothing but Python has to run the wheel.
+bare-root: wheel
+	$(SUDO) $(BIN)/python tests/packaging/bare_root.py "$$(ls -t dist/*manylinux*_$$(uname -m).whl | head -n 1)"
 
 docs: $(VENV)/.wheel
 	mkdir -p build/docs
-	cd build/docs && ../../$(BIN)/python -m pydoc -w ebpf_runtime ebpf_probes.oom_kill
+	cd build/docs && ../../$(BIN)/python -m pydoc -w ebpf_runtime ebpf_probes.oom_kill ebpf_probes.tcp_queue_length
 
 clean:
+	test ! -e build/bare-root || $(SUDO) rm -rf build/bare-root
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The distribution's packages: those `make run` needs, and those that only some tests use.

@@ -93,10 +93,10 @@ static __always_inline struct inventory_scratch *get_scratch(void)
 	return bpf_map_lookup_elem(&inventory_work, &zero);
 }
 
+/* Linux commit 07343110b293 ("bpf: add bpf_map_lookup_percpu_elem for percpu map") (in v5.19). */
 static __always_inline bool finds_cpus(void)
 {
-	return bpf_core_enum_value_exists(enum bpf_func_id___percpu,
-					  BPF_FUNC_map_lookup_percpu_elem___percpu);
+	return bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_map_lookup_percpu_elem);
 }
 
 /*

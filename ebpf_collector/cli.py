@@ -9,12 +9,15 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from errno import EPIPE
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from ebpf_collector.checks import CHECK_NAMES, Check, check_factory
+from ebpf_collector.checks import CHECK_NAMES, Check, MetricScheme, check_factory
 from ebpf_collector.configuration import Configuration, load_configuration
 from ebpf_collector.demo import run_demo
 from ebpf_collector.errors import ConfigError, OutputError, near_match
@@ -22,6 +25,7 @@ from ebpf_collector.runner import Failures, run_checks
 from ebpf_collector.senders import ConsoleSender, JsonLinesSender, Sender
 from ebpf_collector.senders.base import deliver
 from ebpf_collector.stop import StopSignals
+from ebpf_runtime import FallbackWarning
 
 __all__ = ["main"]
 
@@ -46,8 +50,9 @@ examples:
 checks:
 """
 _DEMO_EXAMPLES = """\
-Makes a memory cgroup, has the kernel kill a child process in it, and shows what the check
-oom_kill reports. Cgroup and child are gone afterwards. Needs root.
+Makes a TCP connection to itself whose reader never reads, and shows what the check
+tcp_queue_length reports. Then makes a memory cgroup, has the kernel kill a child process in it,
+and shows what the check oom_kill reports. Cgroup and child are gone afterwards. Needs root.
 
 examples:
   ebpf-collector demo
@@ -62,13 +67,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     failures = Failures(_report)
     try:
-        with failures.caught("internal"):
+        with failures.caught("internal"), _warnings_reported():
             return _run(argv, failures)
     except KeyboardInterrupt:
         return _EXIT_SIGNAL + signal.SIGINT
     except SystemExit as end:  # --help, --version, SIGTERM
         return end.code if isinstance(end.code, int) else 0
     return failures.exit_code
+
+
+@contextmanager
+def _warnings_reported() -> Iterator[None]:
+    """Report what the runtime warns of like a failure, each time and on one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", FallbackWarning)
+        show = warnings.showwarning
+
+        def report(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, FallbackWarning):
+                _report(f"warning: {message}")
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = report
+        yield
 
 
 def _run(argv: Sequence[str] | None, failures: Failures) -> int:
@@ -108,7 +130,10 @@ def _check(arguments: argparse.Namespace, failures: Failures) -> int:
 
 def _demo(arguments: argparse.Namespace, failures: Failures) -> int:
     configuration = load_configuration(None, os.environ)
-    check = _configured("oom_kill", configuration, None)
+    # Under the datadog scheme the check says nothing of processes outside of containers, such as the demo's.
+    native = replace(configuration, metric_scheme=MetricScheme.NATIVE)
+    tcp_queue_length = _configured("tcp_queue_length", native, None)
+    oom_kill = _configured("oom_kill", configuration, None)
     # With --json the standard output holds JSON lines only.
     stream = sys.stderr if arguments.json else sys.stdout
 
@@ -116,7 +141,7 @@ def _demo(arguments: argparse.Namespace, failures: Failures) -> int:
         deliver(stream, f"{line}\n")
 
     with failures.caught("demo"):
-        run_demo(check, _sender(arguments.json), say)
+        run_demo(oom_kill, tcp_queue_length, _sender(arguments.json), say)
     return failures.exit_code
 
 
@@ -241,7 +266,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser(
         "demo",
-        help="show the checks at work on a process killed on purpose",
+        help="show the checks at work on a stalled connection and a process killed on purpose",
         description=_DEMO_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

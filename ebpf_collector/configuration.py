@@ -12,6 +12,8 @@
     checks:
       oom_kill:
         collect_oom_kill: true
+      tcp_queue_length:
+        collect_tcp_queue_length: true
 
 All keys are optional. Those of `system_probe_config`, and the environment variables, are named as
 in the Datadog Agent.

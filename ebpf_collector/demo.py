@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A kill made on purpose, and the check `oom_kill` that must see it."""
+"""A stalled reader and a kill made on purpose, and the checks that must see them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from ebpf_collector.senders import Event, Sender
 from ebpf_collector.stop import signals_held
 from ebpf_collector.workloads.memory_cgroup import memory_cgroup
 from ebpf_collector.workloads.memory_hog import memory_hog
+from ebpf_collector.workloads.stalled_reader import Queue, StalledReader, stalled_reader
 
 __all__ = ["run_demo"]
 
@@ -29,26 +30,63 @@ _EVENT_TIMEOUT_S = 5.0
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 
 
-def run_demo(check: Check, sender: Sender, say: Callable[[str], None]) -> None:
-    """Have the kernel kill a child in a cgroup of its own, and show what *check* says about it.
+def run_demo(oom_kill: Check, tcp_queue_length: Check, sender: Sender, say: Callable[[str], None]) -> None:
+    """Let data queue up in a connection, have the kernel kill a child, and show what the checks say.
 
     Args:
-        check: The check `oom_kill`, not started; it is closed at the end.
+        oom_kill: The check of this name, not started; it is closed at the end.
+        tcp_queue_length: The same. It must have the native scheme: the demo is no container.
         say: Takes lines for the reader: what is about to happen, and the child's process id.
     Raises:
-        WorkloadError: The kill could not be made, or the check did not report it.
-        EbpfError: The probe could not be loaded or attached.
+        WorkloadError: A workload could not be made, or the check did not report it.
+        EbpfError: A probe could not be loaded or attached.
         KeyboardInterrupt, SystemExit: SIGINT or SIGTERM came; cgroup and child are gone.
     """
     with _terminable():
-        try:
-            with signals_held():
-                check.start()
+        with _started(tcp_queue_length):
+            _show_queues(tcp_queue_length, sender, say)
+        with _started(oom_kill):
             pid = _kill_one(say)
-            _report(check, sender, pid)
-        finally:
-            with signals_held():
-                check.close()
+            _report(oom_kill, sender, pid)
+
+
+@contextmanager
+def _started(check: Check) -> Iterator[None]:
+    try:
+        with signals_held():
+            check.start()
+        yield
+    finally:
+        with signals_held():
+            check.close()
+
+
+def _show_queues(check: Check, sender: Sender, say: Callable[[str], None]) -> None:
+    with stalled_reader() as connection:
+        say(f"loopback connection to port {connection.port}: writing, and never reading, until nothing more fits")
+        connection.fill()
+        queues = connection.receive_queue(), connection.send_queue()
+        say(f"receive queue {_described(queues[0])}, send queue {_described(queues[1])}; the check reports:")
+        _report_queues(check, sender, connection, queues)
+
+
+def _described(queue: Queue) -> str:
+    return f"{queue.queued_bytes} of {queue.buffer_bytes} bytes"
+
+
+def _report_queues(check: Check, sender: Sender, connection: StalledReader, queues: tuple[Queue, Queue]) -> None:
+    watcher = _GaugeWatcher(sender)
+    with signals_held():
+        check.run(watcher)
+        watcher.commit()
+    for name, queue in zip(("read", "write"), queues, strict=True):
+        metric = f"tcp_queue.{name}_queue_max_bytes"
+        if watcher.highest.get(metric, 0) < queue.queued_bytes:
+            raise WorkloadError(
+                f"find the connection to port {connection.port}",
+                f"the check sent no {metric} of {queue.queued_bytes} or more",
+                "Compare with ss -tnm.",
+            )
 
 
 def _kill_one(say: Callable[[str], None]) -> int:
@@ -78,6 +116,22 @@ def _report(check: Check, sender: Sender, pid: int) -> None:
     if str(Path("/proc/self/ns/pid").readlink()) != _INITIAL_PID_NAMESPACE:
         remedy = "Run it in the host's PID namespace: the probe reports the host's process ids."
     raise WorkloadError(f"find the kill of process {pid}", "the check sent no event with that victim_tgid", remedy)
+
+
+class _GaugeWatcher:
+    """Passes everything on and notes the highest gauge of each name."""
+
+    def __init__(self, sender: Sender) -> None:
+        self.highest: dict[str, float] = {}
+        self._gauge = sender.gauge
+        self.count = sender.count
+        self.monotonic_count = sender.monotonic_count
+        self.event = sender.event
+        self.commit = sender.commit
+
+    def gauge(self, name: str, value: float, tags: Sequence[str] = ()) -> None:
+        self.highest[name] = max(value, self.highest.get(name, value))
+        self._gauge(name, value, tags)
 
 
 class _Watcher:

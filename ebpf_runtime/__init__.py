@@ -11,8 +11,11 @@ from .config import ProbeConfig
 from .errors import (
     AttachError,
     CloseError,
+    CompileError,
+    CoReError,
     DigestError,
     EbpfError,
+    FallbackWarning,
     LibraryNotFoundError,
     LoadError,
     MapError,
@@ -59,6 +62,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .arrays import dtype
     from .cpus import possible_cpus
+    from .host_compiler import compile
     from .kernel_objects import ProgramCounters, map_memory, program_counters, run_statistics
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
@@ -70,8 +74,11 @@ __all__ = [
     "AttachError",
     "CEnum",
     "CloseError",
+    "CoReError",
+    "CompileError",
     "DigestError",
     "EbpfError",
+    "FallbackWarning",
     "Field",
     "HashMap",
     "IteratorProgram",
@@ -106,6 +113,7 @@ __all__ = [
     "VerifierError",
     "array",
     "boolean",
+    "compile",
     "dtype",
     "enumeration",
     "f32",
@@ -134,7 +142,7 @@ __all__ = [
     "u128",
 ]
 
-# Names that need libbpf or numpy, and the modules they come from.
+# Names that need libbpf, numpy or a compiler, and the modules they come from.
 _ON_USE = {
     "ArrayMap": "maps",
     "HashMap": "maps",
@@ -147,6 +155,7 @@ _ON_USE = {
     "Program": "programs",
     "ProgramCounters": "kernel_objects",
     "RingBuffer": "ring_buffer",
+    "compile": "host_compiler",
     "dtype": "arrays",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",

@@ -15,11 +15,12 @@ class ProbeConfig:
     """What a probe may do to load; the names and defaults are those of the collector's configuration file.
 
     Attributes:
-        enable_co_re: Load the embedded CO-RE object.
-        allow_runtime_compiled_fallback: Where CO-RE cannot load, compile on this host.
+        enable_co_re: Load the embedded CO-RE object; False: compile on this host at once.
+        allow_runtime_compiled_fallback: Where CO-RE cannot load, compile on this host, with one warning.
         btf_path: BTF file of the running kernel, where the kernel does not show its own; None: the kernel's.
         kernel_header_dirs: Kernel headers for compiling on this host.
-        runtime_compiler_output_dir: Where objects compiled on this host are kept.
+        runtime_compiler_output_dir: Where objects compiled on this host are kept; None: /var/tmp/ebpf-runtime/build
+            for root, ebpf-runtime/build in the cache directory of other users.
         bpf_debug: Ask the verifier for its full log also when programs load.
     """
 

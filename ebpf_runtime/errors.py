@@ -6,7 +6,9 @@ EbpfError
 ├── OpenError              the object cannot be opened
 │   └── DigestError        an embedded file is not the one that was built
 ├── LoadError              the kernel or libbpf refuses maps or programs
-│   └── VerifierError      the verifier refuses a program
+│   ├── VerifierError      the verifier refuses a program
+│   ├── CoReError          CO-RE failed, and compiling on this host is forbidden
+│   └── CompileError       the source cannot be compiled on this host
 ├── AttachError            a loaded program cannot be attached
 ├── PermissionDeniedError  the process lacks a capability
 ├── MapError               an operation on a map failed
@@ -24,8 +26,11 @@ import os
 __all__ = [
     "AttachError",
     "CloseError",
+    "CoReError",
+    "CompileError",
     "DigestError",
     "EbpfError",
+    "FallbackWarning",
     "LibraryNotFoundError",
     "LoadError",
     "MapError",
@@ -113,6 +118,21 @@ class VerifierError(LoadError):
         self.source_file = source_file
         self.source_line = source_line
         self.instruction = instruction
+
+
+class CoReError(LoadError):
+    """The CO-RE object could not be loaded, and the configuration forbids to compile on this host instead.
+
+    *log* is the log of the failure, which is `__cause__`.
+    """
+
+
+class CompileError(LoadError):
+    """The embedded source could not be compiled on this host, or not be used; *log* is all the compiler said."""
+
+
+class FallbackWarning(UserWarning):
+    """The CO-RE object could not be loaded, and the probe's source is compiled on this host instead."""
 
 
 class AttachError(EbpfError):

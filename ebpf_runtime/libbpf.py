@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """libbpf by ctypes: every foreign prototype of the project stands here and nowhere else.
 
-The library is looked for in this order: the file that `EBPF_LIBBPF` names, the bundled `_libbpf.so`, the system's
-`libbpf.so.1`. The floor is libbpf 1.1 (Debian 12).
+The library is looked for in this order: the file that `EBPF_LIBBPF` names, the `_libbpf.so` that came with the wheel,
+the system's `libbpf.so.1`. The floor is libbpf 1.1 (Debian 12).
 
 Source: libbpf 1.1 src/libbpf.h, src/bpf.h.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 from contextlib import contextmanager
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
@@ -107,8 +108,10 @@ def _candidates() -> list[str]:
     chosen = os.environ.get("EBPF_LIBBPF")
     if chosen:
         return [chosen]
-    bundled = Path(__file__).with_name("_libbpf.so")
-    return [*([str(bundled)] if bundled.is_file() else []), "libbpf.so.1"]
+    # An editable install has two folders: the checkout's, and the one that the build installed into.
+    folders = sys.modules[__package__].__path__
+    bundled = [path for folder in folders if (path := Path(folder, "_libbpf.so")).is_file()]
+    return [*map(str, bundled), "libbpf.so.1"]
 
 
 def _load() -> ctypes.CDLL:
@@ -144,28 +147,19 @@ def _declare(found: ctypes.CDLL) -> None:
         function.argtypes = arguments
 
 
-class _Sink:
-    """What libbpf said in one block, and the interrupt that came while it was being noted."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.interrupt: BaseException | None = None
-
-
 @contextmanager
 def captured() -> Iterator[list[str]]:
     """Collect what libbpf warns of in this thread, one entry a message, verifier logs included.
 
-    An interrupt that arrives inside libbpf is raised at the end of the block: what the block made must be freed then.
+    Signals should be held meanwhile: what is raised while a message is noted cannot pass through libbpf.
     """
     before = getattr(_messages, "sink", None)
-    sink = _messages.sink = _Sink()
+    sink: list[str] = []
+    _messages.sink = sink
     try:
-        yield sink.messages
+        yield sink
     finally:
         _messages.sink = before
-    if sink.interrupt is not None:
-        raise sink.interrupt
 
 
 _libc = ctypes.CDLL(None)
@@ -175,19 +169,14 @@ _libc.free.argtypes = (c_void_p,)
 
 def _on_print(level: int, template: bytes, arguments: int) -> int:
     """Format one message of libbpf; va_list travels as a pointer on x86_64 and arm64."""
-    sink: _Sink | None = getattr(_messages, "sink", None)
+    sink: list[str] | None = getattr(_messages, "sink", None)
     if level != _WARN or sink is None:
         return 0
-    try:
-        text = c_void_p()
-        length = _libc.vasprintf(ctypes.byref(text), template, arguments)
-        if length >= 0 and text.value:
-            sink.messages.append(
-                ctypes.string_at(text.value, length).decode("utf-8", "replace").removeprefix("libbpf: ")
-            )
-            _libc.free(text)
-    except BaseException as error:  # nothing can be raised through libbpf
-        sink.interrupt = error
+    text = c_void_p()
+    length = _libc.vasprintf(ctypes.byref(text), template, arguments)
+    if length >= 0 and text.value:
+        sink.append(ctypes.string_at(text.value, length).decode("utf-8", "replace").removeprefix("libbpf: "))
+        _libc.free(text)
     return 0
 
 

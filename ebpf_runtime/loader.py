@@ -12,7 +12,10 @@ from . import registry
 from .errors import (
     AttachError,
     CloseError,
+    CoReError,
+    DigestError,
     EbpfError,
+    FallbackWarning,
     LoadError,
     OpenError,
     PermissionDeniedError,
@@ -24,8 +27,10 @@ from .libbpf import OpenOptions, captured, library
 from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
 from .privilege import missing_capabilities
 from .probe import RefusedVariant
-from .programs import IteratorProgram, Link, Program
+from .programs import IteratorProgram, Program
 from .ring_buffer import RingBuffer
+from .signals import signals_held, signals_let_through
+from .specs import architecture
 from .verifier import load_error
 
 TYPE_CHECKING = False
@@ -47,6 +52,8 @@ _MAP_CLASSES: dict[str, type[Map]] = {
 }
 # Programs of these kinds hang on a trampoline, which takes a program only once on kernels before 5.13.
 _TRAMPOLINES = ("fentry", "fexit", "fmod_ret", "freplace", "lsm")
+CO_RE = "co_re"
+COMPILED = "compiled"
 _VERBOSE = 1  # bpf_program log level: the full log of every program, also of accepted ones
 
 
@@ -61,15 +68,10 @@ class _Object:
             btf_custom_path=os.fsencode(config.btf_path) if config.btf_path else None,
             kernel_log_level=_VERBOSE if config.bpf_debug else 0,
         )
-        self.pointer: int | None = None
-        try:
-            with captured() as messages:
-                # Lifetime: libbpf copies the image and the strings of the options.
-                self.pointer = self._library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
-                number = ctypes.get_errno()
-        except BaseException:
-            self.close()
-            raise
+        with captured() as messages:
+            # Lifetime: libbpf copies the image and the strings of the options.
+            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
+            number = ctypes.get_errno()
         if not self.pointer:
             raise OpenError(
                 f"open object {spec.name!r}: {describe(number)}; {' '.join(''.join(messages).split())}. "
@@ -105,21 +107,63 @@ class Opened:
         self.config = config
         self.variants = spec.variants
         self._sizes: dict[str, int] = {}
-        if not config.enable_co_re:
-            raise OpenError(
-                f"open probe {spec.name!r}: enable_co_re is false, and this version cannot compile on the host. "
-                "Set system_probe_config.enable_co_re to true.",
-                name=spec.name,
-            )
-        self._image = spec.read(f"{_architecture()}.bpf.o")
         self._memory: dict[str, bytearray] = {}
+        self._image = b""
+        self.origin = CO_RE
         self.closed = False
-        opened = _Object(spec, self._image, config)
+        if not config.enable_co_re:
+            self._compile()
+            return
         try:
-            for section in spec.section_types:
-                self._memory[section.section] = bytearray(_initial_value(opened, section))
+            self._open(spec.read(f"{architecture()}.bpf.o"))
+        except DigestError:
+            raise  # the package is damaged, and its source no better than its object
+        except OpenError as error:
+            self._fall_back(error)
+
+    def _open(self, image: bytes) -> None:
+        """Take an object; variables keep what they were set to."""
+        opened = _Object(self.spec, image, self.config)
+        try:
+            for section in self.spec.section_types:
+                value = _initial_value(opened, section)
+                self._memory.setdefault(section.section, bytearray(value))
         finally:
             opened.close()
+        self._image = image
+
+    def _compile(self) -> None:
+        """Take the object that is compiled on this host, now or before."""
+        from .host_compiler import compiled_image
+
+        with signals_let_through():
+            image = compiled_image(self.spec, self.config)
+        self._open(image)
+        self.origin = COMPILED
+
+    def _fall_back(self, error: OpenError | LoadError) -> None:
+        """Compile on this host, with one warning, because CO-RE failed.
+
+        Raises:
+            CoReError: That is forbidden.
+            CompileError: It failed, too.
+        """
+        what = f"load probe {self.spec.name!r} by CO-RE: {error}"
+        if not self.config.allow_runtime_compiled_fallback:
+            raise CoReError(
+                f"{what} Set system_probe_config.allow_runtime_compiled_fallback to true to compile it on this host.",
+                name=self.spec.name,
+                errno=error.errno,
+                log=getattr(error, "log", ""),
+            ) from error
+        import warnings
+
+        # Names the caller of open() or load(), or the line in open_and_load() of the module.
+        warnings.warn(f"{what} Falling back to compiling it on this host.", FallbackWarning, stacklevel=5)
+        try:
+            self._compile()
+        except EbpfError as failure:
+            raise failure from error
 
     def memory(self, section: type[Variables]) -> bytearray:
         """Return the initial bytes of a section, to be changed in place."""
@@ -140,11 +184,26 @@ class Opened:
                 f"resize map {name!r}: there is none; there are {', '.join(item.name for item in self.spec.maps)}.",
                 name=name,
             )
-        if not 0 < max_entries < 1 << 32:
-            raise OpenError(f"resize map {name!r}: {max_entries} is not from 1 to {(1 << 32) - 1}.", name=name)
+        if self.closed:
+            raise OpenError(f"resize map {name!r}: the probe is loaded or closed. Resize it before load.", name=name)
+        if type(max_entries) is not int or not 0 < max_entries < 1 << 32:
+            raise OpenError(f"resize map {name!r}: {max_entries!r} is not from 1 to {(1 << 32) - 1}.", name=name)
         self._sizes[name] = max_entries
 
     def load(self) -> Loaded:
+        """Load the CO-RE object, or where that fails and the configuration allows it, the one compiled on this host.
+
+        A missing capability is no failure of CO-RE: compiling would not help.
+        """
+        if self.origin == COMPILED:
+            return self._load()
+        try:
+            return self._load()
+        except LoadError as error:
+            self._fall_back(error)
+            return self._load()
+
+    def _load(self) -> Loaded:
         """Load the first variant that loads and attaches.
 
         Whether a hook accepts its program shows only when it attaches, so while there are other variants left each is
@@ -214,7 +273,7 @@ class Opened:
                 if -result == errno.EPERM and missing:
                     raise _not_permitted(self.spec.name, missing)
                 raise load_error(self.spec.name, -result, messages, self._image)
-            return Loaded(self.spec, opened, variant, refused)
+            return Loaded(self.spec, opened, variant, refused, self.origin)
         except BaseException:
             opened.close()
             raise
@@ -226,15 +285,18 @@ class Opened:
 class Loaded:
     """The loaded phase: owns maps, programs, links and mappings of one object, and frees them in reverse order."""
 
-    def __init__(self, spec: ObjectSpec, opened: _Object, variant: str, refused: tuple[RefusedVariant, ...]) -> None:
+    def __init__(
+        self, spec: ObjectSpec, opened: _Object, variant: str, refused: tuple[RefusedVariant, ...], origin: str
+    ) -> None:
         self.spec = spec
+        self.origin = origin
         self.variant = variant
         self.refused = refused
         self.closed = False
         self._object = opened
+        self._programs: dict[str, Program] = {}
         self._maps: dict[str, Map] = {}
         self._mappings: list[mmap.mmap] = []
-        self._order: list[Link] = []
         try:
             for item in spec.maps:
                 self._maps[item.name] = _open_map(opened, item)
@@ -288,29 +350,28 @@ class Loaded:
         Raises:
             AttachError: A hook refuses.
         """
-        links: list[Link] = []
         try:
             for program in self._programs.values():
-                links.append(program.attach())
+                program.attach()
         finally:
-            for link in reversed(links):
-                link.detach()
+            failures = self._detach()
+        self._raise(failures, "try")
 
     def has_trampolines(self) -> bool:
         return any(program.section.startswith(_TRAMPOLINES) for program in self._programs.values())
 
     def detach(self) -> None:
-        self._raise(self._detach(), "detach")
+        with signals_held():
+            failures = self._detach()
+        self._raise(failures, "detach")
 
     def _detach(self) -> list[Exception]:
         failures: list[Exception] = []
-        for name, link in reversed(self.links._items.items()):
-            if link is not None:
-                self.links._items[name] = None
-                try:
-                    link.detach()
-                except CloseError as error:
-                    failures.append(error)
+        for program in reversed(self._programs.values()):
+            failures += program._detach()
+        links = getattr(self, "links", None)
+        if links is not None:
+            links._items.update(dict.fromkeys(links._items))
         return failures
 
     def close(self) -> None:
@@ -318,10 +379,11 @@ class Loaded:
             return
         self.closed = True
         registry.discard(self)
-        failures = self._detach()
-        for section in self.sections:
-            section._close()
-        self._release(failures)
+        with signals_held():
+            failures = self._detach()
+            for section in self.sections:
+                section._close()
+            self._release(failures)
         self._raise(failures, "close")
 
     def _release(self, failures: list[Exception]) -> None:
@@ -332,7 +394,7 @@ class Loaded:
                 close()
             except (OSError, ValueError, BufferError) as error:
                 failures.append(error)
-        for program in getattr(self, "_programs", {}).values():
+        for program in self._programs.values():
             program._close()
         self._object.close()
 
@@ -381,12 +443,6 @@ def _initial_memory(opened: _Object, section: type[Variables]) -> tuple[int, int
 
 def _initial_value(opened: _Object, section: type[Variables]) -> bytes:
     return ctypes.string_at(*_initial_memory(opened, section))
-
-
-def _architecture() -> str:
-    """Return the machine by the name that embedded objects carry."""
-    machine = os.uname().machine
-    return {"aarch64": "arm64"}.get(machine, machine)
 
 
 def _refusal(variant: str, phase: str, error: EbpfError) -> RefusedVariant:

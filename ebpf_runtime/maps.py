@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
-from collections.abc import Iterator, MutableMapping
+from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .cpus import possible_cpus
 from .errors import MapError, MapFullError, RecordError, describe
+from .handles import Handle
 from .kernel_objects import object_id
 from .libbpf import library
 
@@ -24,9 +25,11 @@ V = TypeVar("V")
 _BPF_ANY = 0
 _BPF_NOEXIST = 1
 _BPF_EXIST = 2
+# What kernels answer that cannot look up and delete in one step; the first is the kernel's own ENOTSUPP.
+_NOT_SUPPORTED = (524, errno.EOPNOTSUPP, errno.EINVAL)
 
 
-class Map:
+class Map(Handle):
     """A loaded map of any type.
 
     Attributes:
@@ -68,8 +71,10 @@ class Map:
         if self.fd < 0:
             return MapError(f"{action} map {self.name!r}: the probe is closed.", name=self.name, errno=number)
         if number in (errno.E2BIG, errno.ENOSPC, errno.ENOMEM):
+            # The kernel's E2BIG is not about arguments, as its usual text has it.
+            reason = "E2BIG, it is full" if number == errno.E2BIG else describe(number)
             return MapFullError(
-                f"{action} map {self.name!r}: {describe(number)}; it holds at most {self.max_entries} entries. "
+                f"{action} map {self.name!r}: {reason}; it holds at most {self.max_entries} entries. "
                 "Delete some, or make it larger before load.",
                 name=self.name,
                 errno=number,
@@ -170,12 +175,43 @@ class HashMap(_Keyed[K, V], MutableMapping[K, V]):
             raise self._fail("delete from", -result)
         return result == 0
 
+    def drain(self) -> Iterator[tuple[K, V]]:
+        """Take out every entry that is there now, and yield it as (key, value).
+
+        Value and deletion are one step, so what programs add is either in the value or in a new entry; only a program
+        that is just writing may be too late. A kernel that cannot do this for the map's type is asked for the value
+        first and then told to delete it; what is added between the two is lost.
+
+        Raises:
+            MapError: The kernel refused.
+        Kernel: as a whole 5.14.
+        Source: bpf(2) BPF_MAP_LOOKUP_AND_DELETE_ELEM, libbpf bpf_map_lookup_and_delete_elem().
+        """
+        whole = True
+        for key in list(self):
+            value = None
+            if whole:
+                try:
+                    value = self._take("take out of", self._lib.bpf_map_lookup_and_delete_elem, key)
+                except MapError as error:
+                    if error.errno not in _NOT_SUPPORTED or self.fd < 0:
+                        raise
+                    whole = False
+            if not whole:
+                value = self.lookup(key)
+                self.delete(key)
+            if value is not None:
+                yield key, value
+
     def __delitem__(self, key: K) -> None:
         if not self.delete(key):
             raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:
-        return self.lookup(key) is not None  # type: ignore[arg-type]
+        try:
+            return self.lookup(key) is not None  # type: ignore[arg-type]
+        except RecordError:
+            return False
 
     def _next(self, previous: bytes | None) -> bytes | None:
         """Return the key behind *previous*, as bytes."""
@@ -209,6 +245,49 @@ class HashMap(_Keyed[K, V], MutableMapping[K, V]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def items(self) -> ItemsView[K, V]:
+        """Return a view of (key, value) pairs; entries that vanish while it is walked are left out."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[V]:
+        """Return a view of the values; entries that vanish while it is walked are left out."""
+        return _Values(self)
+
+    def clear(self) -> None:
+        """Delete every entry that is there now."""
+        for key in list(self):
+            self.delete(key)
+
+    def popitem(self) -> tuple[K, V]:
+        """Delete an entry and return it as (key, value).
+
+        Raises:
+            KeyError: The map is empty.
+        """
+        for key in self:
+            value = self.lookup(key)
+            if self.delete(key) and value is not None:
+                return key, value
+        raise KeyError(f"map {self.name!r} is empty")
+
+
+class _Items(ItemsView[K, V]):
+    _mapping: HashMap[K, V]
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        for key in self._mapping:
+            value = self._mapping.lookup(key)
+            if value is not None:
+                yield key, value
+
+
+class _Values(ValuesView[V]):
+    _mapping: HashMap[Any, V]
+
+    def __iter__(self) -> Iterator[V]:
+        for _, value in self._mapping.items():
+            yield value
 
 
 class ArrayMap(_Keyed[int, V]):

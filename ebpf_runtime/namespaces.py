@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from .handles import Handle
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Links", "Maps", "Programs"]
 
 
-class _Namespace:
+class _Namespace(Handle):
     """Objects as attributes; iterating gives (name, object)."""
 
     def __init__(self, items: dict[str, Any]) -> None:

@@ -18,7 +18,11 @@ def missing_capabilities() -> tuple[str, ...]:
 
     Source: /proc/self/status, field CapEff; capabilities(7).
     """
-    for line in Path("/proc/self/status").read_text().splitlines():
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return ()  # no /proc: it cannot be told
+    for line in status.splitlines():
         if line.startswith("CapEff:"):
             effective = int(line.split()[1], 16)
             if effective >> _SYS_ADMIN & 1:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 
 from .errors import AttachError, CloseError, OpenError
+from .handles import Handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,14 +47,16 @@ class RefusedVariant:
         return f"RefusedVariant({self.variant!r}, {self.phase!r}, errno={self.errno}, reason={self.reason!r})"
 
 
-class OpenProbe:
+class OpenProbe(Handle):
     """An opened object: no file descriptors yet, everything can still be configured. `load` ends this phase."""
 
     def __init__(self, spec: ObjectSpec, config: ProbeConfig | None) -> None:
         from .config import ProbeConfig
         from .loader import Opened
+        from .signals import signals_held
 
-        self._opened = Opened(spec, config or ProbeConfig())
+        with signals_held():
+            self._opened = Opened(spec, config or ProbeConfig())
         for section in spec.section_types:
             setattr(self, section.section.lstrip("."), section(self._opened.memory(section)))
 
@@ -94,9 +97,12 @@ class OpenProbe:
             raise OpenError(
                 f"load probe {self.name!r}: it is closed, or was loaded before. Open it again.", name=self.name
             )
-        loaded = self._opened.load()
-        self.close()
-        return cls(loaded)
+        from .signals import signals_held
+
+        with signals_held():
+            loaded = cls(self._opened.load())
+            self.close()
+            return loaded
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +113,7 @@ class OpenProbe:
         self.close()
 
 
-class Probe:
+class Probe(Handle):
     """A loaded object: its maps and programs are in the kernel until `close`.
 
     Made by `open_and_load()` or `open().load()`, not by calling the class.
@@ -136,6 +142,11 @@ class Probe:
         return self._loaded.variant
 
     @property
+    def origin(self) -> str:
+        """Where the object came from: `co_re`, as the package carries it, or `compiled` on this host."""
+        return self._loaded.origin
+
+    @property
     def refused(self) -> tuple[RefusedVariant, ...]:
         """The better variants and why they are not in use."""
         return self._loaded.refused
@@ -148,14 +159,17 @@ class Probe:
         Raises:
             AttachError: A hook refused its program; what was attached before is detached again.
         """
-        try:
-            for name, program in self.programs:
-                if self.links._items[name] is None:
-                    self.links._items[name] = program.attach()
-        except AttachError:
-            self.detach()
-            raise
-        return self
+        from .signals import signals_held
+
+        with signals_held():
+            try:
+                for name, program in self.programs:
+                    if self.links._items[name] is None:
+                        self.links._items[name] = program.attach()
+            except AttachError:
+                self.detach()
+                raise
+            return self
 
     def detach(self) -> None:
         """Unhook every program, the last attached first; maps stay.

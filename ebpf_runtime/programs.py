@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .errors import AttachError, CloseError, EbpfError, describe
+from .handles import Handle
 from .libbpf import captured, library
+from .signals import signals_held
 
 if TYPE_CHECKING:
     import numpy
@@ -28,7 +30,7 @@ _HINTS = {
 }
 
 
-class Link:
+class Link(Handle):
     """One attachment of a program.
 
     Attributes:
@@ -47,10 +49,9 @@ class Link:
         Raises:
             CloseError: The kernel refused; the attachment is gone for this process all the same.
         """
-        if not self._pointer:
-            return
-        pointer, self._pointer, self.fd = self._pointer, 0, -1
-        result: int = library().bpf_link__destroy(pointer)
+        with signals_held():
+            pointer, self._pointer, self.fd = self._pointer, 0, -1
+            result: int = library().bpf_link__destroy(pointer) if pointer else 0
         if result:
             raise CloseError(f"detach program {self.name!r}: {describe(-result)}.", name=self.name, failures=())
 
@@ -58,7 +59,7 @@ class Link:
         return f"<Link {self.name!r} fd={self.fd}>"
 
 
-class Program:
+class Program(Handle):
     """One program of a loaded probe.
 
     Attributes:
@@ -72,9 +73,10 @@ class Program:
         self.section = section
         self._pointer = pointer
         self.fd: int = library().bpf_program__fd(pointer)
+        self._attached: list[Link] = []
 
     def attach(self) -> Link:
-        """Attach to the hook that the section names; the caller owns the link.
+        """Attach to the hook that the section names, until the link is detached or the probe closed.
 
         Raises:
             AttachError: The kernel or libbpf refused; names hook and reason.
@@ -82,24 +84,34 @@ class Program:
         """
         if self.fd < 0:
             raise AttachError(f"attach program {self.name!r}: the probe is closed.", name=self.name)
-        pointer = None
-        try:
+        with signals_held():
             with captured() as messages:
                 pointer = library().bpf_program__attach(self._pointer)
                 number = ctypes.get_errno()
-        except BaseException:
             if pointer:
-                library().bpf_link__destroy(pointer)
-            raise
-        if not pointer:
-            hint = _HINTS.get(number, "")
-            raise AttachError(
-                f"attach program {self.name!r} to {self.section}: {describe(number)}.{' ' if hint else ''}{hint}",
-                name=self.name,
-                errno=number,
-                log="".join(messages),
-            )
-        return Link(self.name, pointer)
+                link = Link(self.name, pointer)
+                self._attached.append(link)
+                return link
+            raise self._refused(number, "".join(messages))
+
+    def _refused(self, number: int, log: str) -> AttachError:
+        hint = _HINTS.get(number, "")
+        return AttachError(
+            f"attach program {self.name!r} to {self.section}: {describe(number)}.{' ' if hint else ''}{hint}",
+            name=self.name,
+            errno=number,
+            log=log,
+        )
+
+    def _detach(self) -> list[Exception]:
+        """Detach whatever is attached, the last first; return what failed."""
+        failures: list[Exception] = []
+        while self._attached:
+            try:
+                self._attached.pop().detach()
+            except CloseError as error:
+                failures.append(error)
+        return failures
 
     def _close(self) -> None:
         self._pointer = 0

@@ -11,7 +11,6 @@ twice in a row, so that a run is contiguous even where it wraps. Source: Linux k
 from __future__ import annotations
 
 import ctypes
-import errno
 import mmap
 import os
 import select
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from .errors import MapError, RecordError
 from .libbpf import SAMPLE_CALLBACK
 from .maps import Map
+from .signals import signals_held
 
 if TYPE_CHECKING:
     import numpy
@@ -59,8 +59,8 @@ class _Layout:
         self.sizes = sizes
         self.uniform = uniform
 
-    def all_sizes(self) -> set[int]:
-        return {self.uniform} if self.uniform else set(self.sizes)
+    def sizes_from(self, first: int) -> set[int]:
+        return {self.uniform} if self.uniform else set(self.sizes[first:])
 
     def pieces(self, block: bytes | memoryview, first: int = 0) -> Iterator[bytes | memoryview]:
         """Yield the bytes of each record from the *first* on."""
@@ -134,9 +134,6 @@ class _Mapped:
         """Give everything before *position* back to the producers."""
         self._consumer[0] = position
 
-    def has_data(self) -> bool:
-        return self._consumer[0] != self._producer[0]
-
     def close(self) -> None:
         for view in (self._consumer, self._producer, self._data):
             view.release()
@@ -151,7 +148,6 @@ class _Compiled:
     def __init__(self, fd: int, library: Any) -> None:
         self._library = library
         self._block = bytearray()
-        self._interrupt: BaseException | None = None
         # Lifetime: libbpf calls it until ring_buffer__free, in close().
         self._callback = SAMPLE_CALLBACK(self._on_record)
         self._ring = library.ring_buffer__new(fd, self._callback, None, None)
@@ -159,27 +155,20 @@ class _Compiled:
             raise OSError(ctypes.get_errno(), "ring_buffer__new")
 
     def _on_record(self, _context: int, data: int, size: int) -> int:
-        try:
-            self._block += struct.pack("=II", size, 0) + ctypes.string_at(data, size) + bytes(-size % 8)
-        except BaseException as error:  # nothing can be raised through libbpf; a negative result ends its walk
-            self._interrupt = error
-            return -errno.EINTR
+        self._block += struct.pack("=II", size, 0) + ctypes.string_at(data, size) + bytes(-size % 8)
         return 0
 
     def run(self) -> tuple[memoryview, _Layout, int]:
-        self._library.ring_buffer__consume(self._ring)
-        if self._interrupt is not None:
-            interrupt, self._interrupt = self._interrupt, None
-            raise interrupt
+        with signals_held():  # what is raised in the callback cannot pass through libbpf, and would lose the record
+            result = self._library.ring_buffer__consume(self._ring)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
         block, self._block = self._block, bytearray()
         layout, _ = _walk(memoryview(block))
         return memoryview(block), layout, 0
 
     def release(self, position: int) -> None:
         """Do nothing: libbpf released each record as it handed it over."""
-
-    def has_data(self) -> bool:
-        return False
 
     def close(self) -> None:
         self._library.ring_buffer__free(self._ring)
@@ -228,17 +217,22 @@ class RingBuffer(Map, Generic[R]):
             self._wait(timeout)
         decode: Any = self._value.unpack if self._value is not None else None
         least = self._value.size if self._value is not None else 0
-        for _ in range(len(self._pending)):
-            run = self._pending[0]
+        pending = self._pending
+        newest = pending[-1] if pending else None
+        run = None
+        # Another iterator may take records, or finish runs, between any two of ours.
+        while pending and run is not newest:
+            run = pending[0]
             block, starts, sizes, uniform = run.block, run.layout.starts, run.layout.sizes, run.layout.uniform
-            for index in range(run.delivered, len(starts)):
+            while (index := run.delivered) < len(starts):
                 run.delivered = index + 1
                 start, size = starts[index], uniform or sizes[index]
                 if size < least:
                     raise self._unfit(size)
                 record: Any = decode(block, start) if decode else block[start : start + size]
                 yield record
-            self._pending.popleft()
+            if pending and pending[0] is run:
+                pending.popleft()
 
     def __iter__(self) -> Iterator[R]:
         """Yield records for ever, waiting for them."""
@@ -267,6 +261,7 @@ class RingBuffer(Map, Generic[R]):
         number of wake-ups.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        woken = False
         while True:
             if self.fd < 0:
                 raise self._fail("poll", 0)
@@ -275,16 +270,20 @@ class RingBuffer(Map, Generic[R]):
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return
-            if self._ring.has_data():
+            if woken:
                 time.sleep(_PAUSE_S if left is None else min(_PAUSE_S, left))
+                woken = False
             else:
-                self._epoll.poll(left)
+                woken = bool(self._epoll.poll(left))
 
     def _drain(self) -> bool:
         """Copy what waits into one owned block; return whether there are records in it."""
         if self.fd < 0:
             return False
-        view, layout, end = self._ring.run()
+        try:
+            view, layout, end = self._ring.run()
+        except OSError as error:
+            raise self._fail("read", error.errno or 0) from error
         block = bytes(view)
         view.release()
         self._ring.release(end)
@@ -306,10 +305,10 @@ class RingBuffer(Map, Generic[R]):
         """Lend all records that wait as a structured array over the ring's own memory (needs numpy; does not wait).
 
         The array is invalid after the block, which gives the records back to the kernel; where the block raises, the
-        next call sees them again. Discarded records make a copy necessary.
+        next call sees them again. Discarded records make a copy necessary, and so do CPUs that may reorder memory.
 
         Raises:
-            RecordError: A record has another size than the bound type.
+            RecordError: A record has another size than the bound type; the records that wait are dropped.
         """
         from .arrays import structured
 
@@ -318,16 +317,22 @@ class RingBuffer(Map, Generic[R]):
         if self._value is None:
             raise RecordError(f"read ring buffer {self.name!r}: no record type is bound to it.", name=self.name)
         field = self._value
+        if isinstance(self._ring, _Compiled):
+            self._drain()  # libbpf has given the records back already, so they are kept here until the block ends
         if self._left():
-            # An iterator stopped early: what it left comes first, and is already ours.
+            # What waits here comes before what waits in the ring.
             run = self._pending[0]
-            self._check(run.layout)
+            try:
+                self._check(run.layout, run.delivered)
+            except RecordError:
+                self._pending.popleft()
+                raise
             yield structured(b"".join(run.layout.pieces(run.block, run.delivered)), field, 0)
             self._pending.popleft()
             return
         view, layout, end = self._ring.run()
         try:
-            self._check(layout)
+            self._check(layout, 0)
         except RecordError:
             self._ring.release(end)
             raise
@@ -335,10 +340,11 @@ class RingBuffer(Map, Generic[R]):
             yield structured(view, field, (field.size + _HEADER + 7) & ~7)
         else:
             yield structured(b"".join(layout.pieces(view)), field, 0)
-        self._ring.release(end)
+        if self.fd >= 0:
+            self._ring.release(end)
 
-    def _check(self, layout: _Layout) -> None:
-        for size in layout.all_sizes():
+    def _check(self, layout: _Layout, first: int) -> None:
+        for size in layout.sizes_from(first):
             if self._value is not None and size != self._value.size:
                 raise self._unfit(size)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from .errors import DigestError, OpenError
@@ -12,7 +13,13 @@ if TYPE_CHECKING:
     from .namespaces import Links, Maps, Programs
     from .records import Field, Variables
 
-__all__ = ["MapSpec", "ObjectSpec", "ProgramSpec"]
+__all__ = ["MapSpec", "ObjectSpec", "ProgramSpec", "architecture"]
+
+
+def architecture() -> str:
+    """Return the machine by the name that embedded objects carry."""
+    machine = os.uname().machine
+    return {"aarch64": "arm64"}.get(machine, machine)
 
 
 class MapSpec:

@@ -32,8 +32,9 @@ def load_error(probe: str, number: int, messages: list[str], image: bytes) -> Lo
     log = _LOG.search(said)
     if refused is None or log is None or not log["log"].strip():
         reason = _first_reason(messages)
+        hint = " Mount sysfs on /sys, or name a BTF file by btf_path." if "kernel BTF" in reason else ""
         return LoadError(
-            f"load probe {probe!r}: {describe(number)}{'; ' + reason if reason else ''}.",
+            f"load probe {probe!r}: {describe(number)}{'; ' + reason if reason else ''}.{hint}",
             name=probe,
             errno=number,
             log=said,
@@ -66,12 +67,10 @@ def load_error(probe: str, number: int, messages: list[str], image: bytes) -> Lo
 
 
 def _first_reason(messages: list[str]) -> str:
-    """Return libbpf's first complaint, which is nearest to the cause, on one line."""
-    for message in messages:
-        text = message.strip()
-        if text and "skipping unrecognized data section" not in text:
-            return " ".join(text.split()).rstrip(".")
-    return ""
+    """Return libbpf's complaint that is nearest to the cause, on one line: the kernel's answer, else the first."""
+    said = [" ".join(message.split()).rstrip(".") for message in messages]
+    said = [text for text in said if text and "skipping unrecognized data section" not in text]
+    return next((text for text in said if "Too many open files" in text), said[0] if said else "")
 
 
 def line_of(image: bytes, program: str, instruction: int) -> tuple[str, int]:

@@ -10,7 +10,10 @@ import pytest
 from tests.support.kernel import refusal
 
 _KERNEL_MARKS = ("kernel", "acceptance")
+# How a probe of the kernel begins its answer; any other reason to skip a kernel test hides a failure.
+_ANSWERS = ("the kernel ", "this kernel ")
 _ran = pytest.StashKey[int]()
+_unexplained = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_ran] = 0
+    config.stash[_unexplained] = []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -35,22 +39,40 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="boots other kernels; run by make vm"))
 
 
+def _is_kernel(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(mark) for mark in _KERNEL_MARKS)
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in filter(_is_kernel, items):
+        item.config.stash[_unexplained].append(f"{item.nodeid}: deselected")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "call" and not report.skipped and any(item.get_closest_marker(mark) for mark in _KERNEL_MARKS):
-        item.config.stash[_ran] += 1
+    if _is_kernel(item):
+        if report.skipped:
+            reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else "").removeprefix("Skipped: ")
+            if not reason.startswith(_ANSWERS):
+                item.config.stash[_unexplained].append(f"{item.nodeid}: {reason}")
+        elif report.when == "call":
+            item.config.stash[_ran] += 1
     return report
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if session.config.getoption("--require-kernel") and not refusal() and not session.config.stash[_ran]:
+    stash = session.config.stash
+    if session.config.getoption("--require-kernel") and not refusal() and (not stash[_ran] or stash[_unexplained]):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     ran, reason = config.stash[_ran], refusal()
+    if not reason:
+        for text in config.stash[_unexplained]:
+            terminalreporter.write_line(f"kernel: could have run and did not: {text}", red=True)
     if ran:
         terminalreporter.write_line(f"kernel: {ran} tests ran in the running kernel")
     elif reason:

@@ -141,9 +141,22 @@ struct bpf_prog_aux___verified {
 	u32 verified_insns;
 };
 
-/* Linux commit 07343110b293 ("bpf: add bpf_map_lookup_percpu_elem for percpu map") (in v5.19). */
-enum bpf_func_id___percpu {
-	BPF_FUNC_map_lookup_percpu_elem___percpu = 195,
+/* Linux commit 8520e224f547 ("bpf, cgroups: Fix cgroup v2 fallback on v1/v2 mixed mode") (in v5.15). */
+struct sock_cgroup_data___pointer {
+	struct cgroup *cgroup;
+};
+
+struct sock___pointer {
+	struct sock_cgroup_data___pointer sk_cgrp_data;
+};
+
+/* Before it: a pointer whose two low bits say that it is something else. */
+struct sock_cgroup_data___tagged {
+	u64 val;
+};
+
+struct sock___tagged {
+	struct sock_cgroup_data___tagged sk_cgrp_data;
 };
 
 #pragma clang attribute pop
@@ -210,10 +223,10 @@ static __always_inline bool compat_task_locked(struct task_struct *task)
 }
 
 /*
- * Directory of a task in the hierarchy of the memory controller, on cgroup v1 and v2 alike; NULL on
- * a kernel without that controller.
+ * Group of a task in the hierarchy of the memory controller, on cgroup v1 and v2 alike; NULL on a
+ * kernel without that controller.
  */
-static __always_inline struct kernfs_node *compat_memory_cgroup(struct task_struct *task)
+static __always_inline struct cgroup *compat_memory_group(struct task_struct *task)
 {
 	struct cgroup_subsys_state *state = 0;
 	void *subsys;
@@ -224,7 +237,48 @@ static __always_inline struct kernfs_node *compat_memory_cgroup(struct task_stru
 		 bpf_core_field_offset(struct css_set___one, subsys) +
 		 bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id) * sizeof(state);
 	bpf_probe_read_kernel(&state, sizeof(state), subsys);
-	return BPF_CORE_READ(state, cgroup, kn);
+	return BPF_CORE_READ(state, cgroup);
+}
+
+/* Directory of that group, or NULL. */
+static __always_inline struct kernfs_node *compat_memory_cgroup(struct task_struct *task)
+{
+	return BPF_CORE_READ(compat_memory_group(task), kn);
+}
+
+/*
+ * The same by loads that the verifier checks, without a helper's call for each, where `task` is a
+ * pointer whose type the verifier knows. The directory found is such a pointer, too.
+ */
+static __always_inline struct kernfs_node *compat_memory_cgroup_direct(struct task_struct *task)
+{
+	struct cgroup_subsys_state *state;
+	void *subsys;
+
+	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
+		return 0;
+	subsys = (void *)task->cgroups + bpf_core_field_offset(struct css_set___one, subsys) +
+		 bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id) * sizeof(state);
+	state = *(struct cgroup_subsys_state **)subsys;
+	return state->cgroup->kn;
+}
+
+/*
+ * Group of a socket in the hierarchy of cgroup v2, as of when the socket was made; NULL if it has
+ * none. An accepted socket has that of its listener.
+ */
+static __always_inline struct cgroup *compat_socket_cgroup(struct sock *sk)
+{
+	struct sock___pointer *pointer = (void *)sk;
+	struct sock___tagged *tagged = (void *)sk;
+	u64 val;
+
+	if (bpf_core_field_exists(pointer->sk_cgrp_data.cgroup))
+		return BPF_CORE_READ(pointer, sk_cgrp_data.cgroup);
+	if (!bpf_core_field_exists(tagged->sk_cgrp_data.val))
+		return 0;
+	val = BPF_CORE_READ(tagged, sk_cgrp_data.val);
+	return val & 3 ? 0 : (struct cgroup *)val;
 }
 
 /*

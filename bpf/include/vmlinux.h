@@ -8,6 +8,7 @@
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct bpf_map_ops;
+struct cgroup_root;
 struct css_set;
 struct file_operations;
 struct mem_cgroup;
@@ -93,50 +94,48 @@ struct xa_node {
 	void *slots[64];
 };
 
-struct cgroup_subsys_state {
-	struct cgroup *cgroup;
+struct sock_common {
+	short unsigned int skc_family;
+	unsigned char skc_state;
 };
 
-struct cgroup {
-	struct kernfs_node *kn;
+struct sock {
+	struct sock_common __sk_common;
+	int sk_rcvbuf;
+	int sk_sndbuf;
+	short unsigned int sk_type;
+	short unsigned int sk_protocol;
+	struct socket *sk_socket;
 };
 
-struct kernfs_node {
-	const char *name;
-	long long unsigned int id;
+struct tcp_sock {
+	unsigned int rcv_nxt;
+	unsigned int copied_seq;
+	unsigned int write_seq;
+	unsigned int snd_una;
 };
 
-enum cgroup_subsys_id {
-	memory_cgrp_id = 4,
+struct socket {
+	struct sock *sk;
 };
 
-struct bpf_ringbuf {
-	int nr_pages;
-	long unsigned int consumer_pos;
-	long unsigned int producer_pos;
+struct sk_buff {
+	struct sock *sk;
+};
+
+struct file {
+	struct inode *f_inode;
+	const struct file_operations *f_op;
+	void *private_data;
+};
+
+struct inode {
+	short unsigned int i_mode;
 };
 
 struct bpf_iter_meta {
 	union {
 		struct seq_file *seq;
-	};
-};
-
-struct bpf_iter__bpf_map {
-	union {
-		struct bpf_iter_meta *meta;
-	};
-	union {
-		struct bpf_map *map;
-	};
-};
-
-struct bpf_iter__bpf_prog {
-	union {
-		struct bpf_iter_meta *meta;
-	};
-	union {
-		struct bpf_prog *prog;
 	};
 };
 
@@ -165,9 +164,60 @@ struct bpf_iter__task_vma {
 	};
 };
 
-struct file {
-	const struct file_operations *f_op;
-	void *private_data;
+struct bpf_iter__bpf_map {
+	union {
+		struct bpf_iter_meta *meta;
+	};
+	union {
+		struct bpf_map *map;
+	};
+};
+
+struct bpf_iter__bpf_prog {
+	union {
+		struct bpf_iter_meta *meta;
+	};
+	union {
+		struct bpf_prog *prog;
+	};
+};
+
+struct bpf_iter__tcp {
+	union {
+		struct bpf_iter_meta *meta;
+	};
+	union {
+		struct sock_common *sk_common;
+	};
+};
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+	struct cgroup_root *root;
+};
+
+struct kernfs_node {
+	const char *name;
+	long long unsigned int id;
+};
+
+enum cgroup_subsys_id {
+	memory_cgrp_id = 4,
+};
+
+struct bpf_ringbuf {
+	int nr_pages;
+	long unsigned int consumer_pos;
+	long unsigned int producer_pos;
+};
+
+enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158,
+	BPF_FUNC_map_lookup_percpu_elem = 195,
 };
 
 struct vm_area_struct {

@@ -27,9 +27,16 @@ def _oom_kill(probe_config: ProbeConfig, metric_scheme: MetricScheme) -> CheckFa
     return oom_kill.factory(probe_config, metric_scheme)
 
 
+def _tcp_queue_length(probe_config: ProbeConfig, metric_scheme: MetricScheme) -> CheckFactory:
+    from ebpf_collector.checks import tcp_queue_length
+
+    return tcp_queue_length.factory(probe_config, metric_scheme)
+
+
 _FACTORIES: dict[str, Callable[[ProbeConfig, MetricScheme], CheckFactory]] = {
     "ebpf": _ebpf,
     "oom_kill": _oom_kill,
+    "tcp_queue_length": _tcp_queue_length,
 }
 
 CHECK_NAMES = tuple(sorted(_FACTORIES))

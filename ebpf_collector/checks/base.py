@@ -36,7 +36,7 @@ PROBE_INFO = Metric(
     "ebpf_collector.probe_info",
     "gauge",
     "probe",
-    "Always 1; the tag `variant` says which variant of the probe this kernel took.",
+    "Always 1; the tag `variant` says which variant of the probe this kernel took, `origin` whether by CO-RE.",
 )
 LOST_EVENTS = Metric(
     "ebpf_collector.lost_events",

@@ -36,6 +36,10 @@ class EbpfProbe(Protocol):
     def variant(self) -> str:
         """Name of the variant in use."""
 
+    @property
+    def origin(self) -> str:
+        """`co_re`, or `compiled` where the object was made on this host."""
+
     def read(self, window_s: float) -> Inventory:
         """Return all maps and programs, with a sample of what ran in so many seconds unless 0."""
 
@@ -121,12 +125,14 @@ class EbpfCheck:
         if self._probe is None:
             return
         variant = self._probe.variant
-        sender.gauge(PROBE_INFO.name, 1, [f"probe:{CHECK_NAME}", f"variant:{variant}"])
+        tags = [f"probe:{CHECK_NAME}", f"variant:{variant}"]
         if self._config.metric_scheme is MetricScheme.NATIVE:
+            sender.gauge(PROBE_INFO.name, 1, [*tags, f"origin:{self._probe.origin}"])
             inventory = self._probe.read(self._config.statistics_window_seconds)
             for metric, value, tags in native.points(inventory):
                 _send(sender, metric, value, [*tags, f"variant:{variant}"])
         else:
+            sender.gauge(PROBE_INFO.name, 1, tags)
             for metric, value, tags in self._datadog_points().points(self._probe.read(0)):
                 _send(sender, metric, value, tags)
 

@@ -56,6 +56,10 @@ class OomKillProbe(Protocol):
     def variant(self) -> str:
         """Name of the variant in use."""
 
+    @property
+    def origin(self) -> str:
+        """`co_re`, or `compiled` where the object was made on this host."""
+
     def get_and_flush(self) -> list[OomKillEvent]:
         """Return the kills since the previous call, oldest first."""
 
@@ -137,7 +141,8 @@ class OomKillCheck:
             return
         variant = self._probe.variant
         tags = [f"probe:{CHECK_NAME}"]
-        sender.gauge(PROBE_INFO.name, 1, [*tags, f"variant:{variant}"])
+        origin = [f"origin:{self._probe.origin}"] if self._config.metric_scheme is MetricScheme.NATIVE else []
+        sender.gauge(PROBE_INFO.name, 1, [*tags, f"variant:{variant}", *origin])
         for record in self._probe.get_and_flush():
             if self._config.metric_scheme is MetricScheme.NATIVE:
                 self._send(sender, record, _native(record, variant))

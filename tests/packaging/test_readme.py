@@ -73,8 +73,9 @@ def test_package_is_built_against_an_editable_install(
     make_environment: MakeEnvironment, sources: Path, project: Path, tmp_path: Path
 ) -> None:
     environment = make_environment("scikit-build-core", "jinja2", "pyelftools", "PyYAML")
-    environment.pip("install", "--no-build-isolation", "--editable", sources)
-    assert probes(environment.build_wheel(project, tmp_path)) == EXPECTED
+    checkout = shutil.copytree(sources, tmp_path / "checkout")
+    environment.pip("install", "--no-build-isolation", "--editable", checkout)
+    assert probes(environment.build_wheel(project, tmp_path / "wheel")) == EXPECTED
 
 
 @pytest.mark.kernel

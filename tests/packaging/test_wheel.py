@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import shutil
 import subprocess
 import tarfile
@@ -60,7 +61,7 @@ def test_objects_are_stripped_bpf(wheel: Path, probe: str, architecture: str) ->
     assert elf["e_machine"] == "EM_BPF"
     sections = {section.name for section in elf.iter_sections()}
     assert {".BTF", ".BTF.ext", ".maps"} <= sections
-    assert not [name for name in sections if name.startswith((".debug", ".rel.debug"))]
+    assert not [name for name in sections if name.startswith((".debug", ".rel.debug", ".rel.BTF.ext"))]
 
 
 @pytest.mark.parametrize("probe", PROBES)
@@ -92,6 +93,18 @@ def test_wheel_holds_every_module_template_and_header(wheel: Path) -> None:
     }
     installed = {name for name in contents(wheel) if ".dist-info/" not in name}
     assert installed == expected
+
+
+def test_header_of_helpers_declares_all_and_explains_none(wheel: Path) -> None:
+    system = Path("/usr/include/bpf/bpf_helper_defs.h").read_text()
+    carried = contents(wheel)["ebpf_runtime/include/bpf/bpf_helper_defs.h"].decode()
+    declaration = re.compile(
+        r"^(?:static .*\(\* ?(?:const )?(bpf_\w+)\)\(.*= \(void \*\) ?\d+;|struct \w+;)$", re.MULTILINE
+    )
+    assert len(declaration.findall(system)) > 200
+    assert [found[0] for found in declaration.finditer(carried)] == [found[0] for found in declaration.finditer(system)]
+    assert carried.count("/*") == 1
+    assert len(carried) < len(system) / 5
 
 
 @pytest.mark.parametrize("package", ["ebpf_runtime", "ebpf_collector", "ebpf_probes", "ebpf_codegen"])

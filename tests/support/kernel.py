@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from struct import pack
 
-__all__ = ["assert_nothing_new", "identifiers", "kprobe_refusal", "refusal", "tracing_refusal"]
+__all__ = ["assert_nothing_new", "identifiers", "kprobe_refusal", "refusal", "send_length_refusal", "tracing_refusal"]
 
 _NR_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 _MAP_CREATE, _PROG_GET_NEXT_ID, _MAP_GET_NEXT_ID, _LINK_GET_NEXT_ID = 0, 11, 12, 31
@@ -50,6 +50,16 @@ def tracing_refusal() -> str:
     """Return why the kernel takes no fentry programs; empty if libbpf's trial program loads."""
     answer = ctypes.CDLL("libbpf.so.1").libbpf_probe_bpf_prog_type(_PROG_TYPE_TRACING, None)
     return "" if answer == 1 else f"the kernel takes no fentry programs (libbpf's trial program: {answer})"
+
+
+@cache
+def send_length_refusal() -> str:
+    """Return why there is no tracepoint sock_send_length; empty if the kernel's BTF has it, as from 6.3 on."""
+    if b"\0btf_trace_sock_send_length\0" in Path("/sys/kernel/btf/vmlinux").read_bytes():
+        return ""
+    major, minor = map(int, os.uname().release.split(".")[:2])
+    assert (major, minor) < (6, 3), "the kernel is newer than 6.3 and has no tracepoint sock_send_length"
+    return "the kernel has no tracepoint sock_send_length"
 
 
 def identifiers() -> dict[str, set[int]]:

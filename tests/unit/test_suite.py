@@ -32,4 +32,11 @@ def test_a_run_without_kernel_tests_fails_where_they_could_have_run() -> None:
 def test_a_run_with_a_kernel_test_passes() -> None:
     code, output = pytest_says("tests/kernel/test_runtime.py::test_array_map_is_a_sequence")
     assert code == 0
-    assert ("kernel: 1 tests ran" in output) == (not refusal())
+    assert ("kernel: 2 tests ran" in output) == (not refusal())
+
+
+def test_a_deselected_kernel_test_fails_the_run_where_it_could_have_run() -> None:
+    code, output = pytest_says("tests/kernel/test_runtime.py", "-k", "test_array_map_is_a_sequence")
+    assert "2 passed" in output or refusal()
+    assert code == (0 if refusal() else 1)
+    assert ("kernel: could have run and did not: tests/kernel/test_runtime.py::" in output) == (not refusal())

@@ -11,8 +11,9 @@ layout section) are read, and both widths of the kind and count fields of `info`
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, overload
 
 from .errors import BtfError
 
@@ -27,6 +28,7 @@ __all__ = [
     "Func",
     "FuncProto",
     "Fwd",
+    "IndexedBtf",
     "Int",
     "Member",
     "Modifier",
@@ -36,6 +38,7 @@ __all__ = [
     "Typedef",
     "Var",
     "Void",
+    "index",
     "read",
 ]
 
@@ -211,13 +214,20 @@ BtfType = (
     | DeclTag
 )
 
+# Kinds with names of their own: struct, union, enum, enum64.
+_TAGGED: Final = (4, 5, 6, 19)
+# Kind -> bytes that follow the type's head, and bytes for each of its `vlen` parts.
+_PAYLOAD: Final = {
+    1: (4, 0), 2: (0, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 7: (0, 0), 8: (0, 0), 9: (0, 0), 10: (0, 0),
+    11: (0, 0), 12: (0, 0), 13: (0, 8), 14: (4, 0), 15: (0, 12), 16: (0, 0), 17: (4, 0), 18: (0, 0), 19: (0, 12),
+}  # fmt: skip
 _MODIFIERS: Final = {9: "volatile", 10: "const", 11: "restrict", 18: "type_tag"}
 
 
 class Btf:
     """The decoded types of one BTF blob; `types[i]` has id i."""
 
-    def __init__(self, types: tuple[BtfType, ...], byte_order: str, source: str) -> None:
+    def __init__(self, types: Sequence[BtfType], byte_order: str, source: str) -> None:
         self.types = types
         self.byte_order = byte_order
         self.source = source
@@ -415,6 +425,83 @@ class _Reader:
                         f"{self.source}: .BTF, type {type_id}: it refers to type {reference}, but the last is {last}."
                     )
 
+    def index(self) -> IndexedBtf:
+        """Note where each type begins and what structs, unions and enums are called; decode nothing yet."""
+        start, end = self.header()
+        unpack = struct.Struct(self.order + "II").unpack_from
+        offsets = [0]
+        tagged: dict[int, list[int]] = {}
+        self.offset = start
+        while self.offset < end:
+            if self.offset + 12 > end:
+                raise self.fail(self.offset, f"type {len(offsets)} is cut off")
+            name_off, info = unpack(self.data, self.offset)
+            kind = info >> 24 & 0x7F
+            if kind not in _PAYLOAD:
+                raise self.fail(self.offset, f"type {len(offsets)} has the unknown kind {kind}")
+            if name_off and kind in _TAGGED:
+                tagged.setdefault(name_off, []).append(len(offsets))
+            offsets.append(self.offset)
+            fixed, each = _PAYLOAD[kind]
+            self.offset += 12 + fixed + each * (info & 0xFFFFFF)
+        return IndexedBtf(_LazyTypes(self, offsets, end), tagged, "little" if self.order == "<" else "big", self.source)
+
+    def at(self, type_id: int, offset: int, end: int) -> BtfType:
+        """Decode the one type at *offset*."""
+        self.offset = offset
+        name_off, info, extra = struct.unpack_from(self.order + "III", self.data, offset)
+        return self.one(type_id, self.string(name_off), info, extra, end - offset - 12)[0]
+
+
+class _LazyTypes(Sequence[BtfType]):
+    """The types of a blob, each decoded when it is asked for."""
+
+    def __init__(self, reader: _Reader, offsets: list[int], end: int) -> None:
+        self._reader = reader
+        self._offsets = offsets
+        self._end = end
+        self._decoded: dict[int, BtfType] = {0: Void()}
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __iter__(self) -> Iterator[BtfType]:
+        return (self[number] for number in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> BtfType: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[BtfType]: ...
+
+    def __getitem__(self, index: int | slice) -> BtfType | Sequence[BtfType]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        if index not in self._decoded:
+            if not 0 <= index < len(self):
+                raise BtfError(f"{self._reader.source}: type {index} is asked for, but the last is {len(self) - 1}.")
+            self._decoded[index] = self._reader.at(index, self._offsets[index], self._end)
+        return self._decoded[index]
+
+
+class IndexedBtf(Btf):
+    """A large blob, such as a kernel's, of which only few types are wanted."""
+
+    def __init__(self, types: _LazyTypes, tagged: dict[int, list[int]], byte_order: str, source: str) -> None:
+        super().__init__(types, byte_order, source)
+        self._tagged = tagged
+        self._strings = types._reader.strings
+
+    def tagged(self, kinds: type[Struct] | type[Enum], name: str) -> list[int]:
+        """Return the ids of all structs and unions, or all enums, of this name."""
+        wanted = b"\0" + name.encode() + b"\0"
+        found: list[int] = []
+        position = self._strings.find(wanted)
+        while position >= 0:
+            found += self._tagged.get(position + 1, ())
+            position = self._strings.find(wanted, position + 1)
+        return [type_id for type_id in found if isinstance(self[type_id], kinds)]
+
 
 def _references(item: BtfType) -> tuple[int, ...]:
     """Return the ids that a type refers to."""
@@ -449,3 +536,12 @@ def read(data: bytes, source: str = "BTF") -> Btf:
         BtfError: The blob is truncated, corrupt, or of a kind unknown to this reader; names the byte offset.
     """
     return _Reader(data, source).read()
+
+
+def index(data: bytes, source: str = "BTF") -> IndexedBtf:
+    """Prepare one large BTF blob for looking up few types, which are decoded when asked for.
+
+    Raises:
+        BtfError: As `read` does; damage inside a type shows only when that type is asked for.
+    """
+    return _Reader(data, source).index()

@@ -14,13 +14,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from .errors import CompilerError
 
-__all__ = ["ARCHITECTURES", "MINIMUM_CLANG", "Compiler", "compile_object", "find_clang", "find_compiler"]
+__all__ = ["ARCHITECTURES", "FLAGS", "MINIMUM_CLANG", "Compiler", "compile_object", "find_clang", "find_compiler"]
 
 MINIMUM_CLANG: Final = 16
 ZIGLANG: Final = "ziglang==0.15.2"
@@ -28,17 +28,18 @@ ZIGLANG: Final = "ziglang==0.15.2"
 # Wheel architecture -> the name that libbpf's bpf_tracing.h knows.
 ARCHITECTURES: Final = {"x86_64": "x86", "arm64": "arm64"}
 
-_FLAGS: Final = ("-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-Wall", "-Werror")
+FLAGS: Final = ("-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-Wall", "-Werror")
 _HEADER: Final = "bpf/bpf_helpers.h"
 _SYSTEM_INCLUDES: Final = (Path("/usr/include"), Path("/usr/local/include"))
 
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
-    """A clang driver: the command that runs it and its major version."""
+    """A clang driver: the command that runs it, its major version, and its version as it says it."""
 
     command: tuple[str, ...]
     major: int
+    version: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{' '.join(self.command)} (clang {self.major})"
@@ -115,8 +116,8 @@ def _probe(command: tuple[str, ...]) -> Compiler | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    match = re.search(r"clang version (\d+)", run.stdout)
-    return Compiler(command, int(match[1])) if match and run.returncode == 0 else None
+    match = re.search(r"clang version ((\d+)\S*)", run.stdout)
+    return Compiler(command, int(match[2]), match[1]) if match and run.returncode == 0 else None
 
 
 def find_headers(include: Iterable[Path]) -> Path:
@@ -141,6 +142,7 @@ def compile_object(
     architecture: str,
     include: Iterable[Path] = (),
     depfile: Path | None = None,
+    flags: Iterable[str] = (),
 ) -> None:
     """Compile one BPF C file to a CO-RE object with DWARF and BTF, independent of where it is compiled.
 
@@ -150,6 +152,7 @@ def compile_object(
         architecture: A key of `ARCHITECTURES`.
         include: Directories searched after the source's own.
         depfile: Where to write make-style dependencies, if wanted.
+        flags: Further flags.
     Raises:
         CompilerError: clang refused the source; carries clang's own message.
     """
@@ -159,13 +162,14 @@ def compile_object(
     maps = [f"-ffile-prefix-map={directory}/=" for directory in directories if directory != headers]
     command = [
         *compiler.command,
-        *_FLAGS,
+        *FLAGS,
         f"-D__TARGET_ARCH_{ARCHITECTURES[architecture]}",
         *maps,
         f"-ffile-prefix-map={headers}/=libbpf/",
         "-fdebug-compilation-dir=.",
         *(f"-I{directory}" for directory in directories if directory != headers),
         f"-isystem{headers}",
+        *flags,
         *(("-MD", "-MF", str(depfile), "-MT", str(output)) if depfile else ()),
         "-c",
         str(source),
@@ -178,5 +182,5 @@ def compile_object(
         raise CompilerError(f"compile {source}: {compiler.command[0]} did not start, {error.strerror}.") from error
     if run.returncode:
         raise CompilerError(
-            f"compile {source} for {architecture} with {compiler}: clang refused it.\n{run.stderr.strip()}"
+            f"compile {source} for {architecture} with {compiler}: clang refused it.\n{run.stderr.strip()}", run.stderr
         )

@@ -26,7 +26,11 @@ class CodegenError(Exception):
 
 
 class CompilerError(CodegenError):
-    """No usable compiler was found, or the compiler refused the source."""
+    """No usable compiler was found, or the compiler refused the source; *output* is what it said."""
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
 
 
 class ElfError(CodegenError):

@@ -15,7 +15,8 @@ from .errors import CodegenError
 __all__ = ["Documentation", "Flattened", "document", "flatten"]
 
 _INCLUDE: Final = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
-_KEPT: Final = re.compile(r"vmlinux\.h|bpf/")  # whoever compiles supplies the kernel's types and libbpf's headers
+_KEPT: Final = re.compile(r"bpf/")  # whoever compiles supplies libbpf's headers
+_MAX_HEADER: Final = 256 << 10  # a vmlinux.h above this declares a whole kernel, and is not embedded
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class Flattened:
 def flatten(source: Path, include: Sequence[Path] = ()) -> Flattened:
     """Inline every `#include "…"` that is found beside the source or in *include*, each file once.
 
-    `vmlinux.h`, `bpf/…` and includes in angle brackets stay. `#line` directives keep file names and line numbers, so
-    that compiler messages and verifier logs still name the original place.
+    `bpf/…`, includes in angle brackets and a `vmlinux.h` of a whole kernel stay. `#line` directives keep file names and
+    line numbers, so that compiler messages and verifier logs still name the original place.
 
     Raises:
         CodegenError: A file cannot be read.
@@ -62,7 +63,9 @@ def flatten(source: Path, include: Sequence[Path] = ()) -> Flattened:
 
 
 def _locate(name: str, beside: Path, include: Iterable[Path]) -> Path | None:
-    return next((d / name for d in (beside, *include) if (d / name).is_file()), None)
+    found = next((d / name for d in (beside, *include) if (d / name).is_file()), None)
+    too_large = found and found.name == "vmlinux.h" and found.stat().st_size > _MAX_HEADER
+    return None if too_large else found
 
 
 @dataclass(slots=True)

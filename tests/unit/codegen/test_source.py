@@ -34,9 +34,18 @@ def test_headers_are_inlined_once_and_places_kept(tmp_path: Path) -> None:
     assert flattened.files == (tmp_path / "p.c", tmp_path / "a.h", tmp_path / "b.h")
 
 
-def test_kernel_and_libbpf_headers_stay(tmp_path: Path) -> None:
-    text = '#include "vmlinux.h"\n#include <bpf/bpf_helpers.h>\n#include "bpf/bpf_tracing.h"\n#include <own.h>\n'
-    write(tmp_path, p_c=text, vmlinux_h="int v;\n", own_h="int o;\n", bpf__bpf_h="")
+def test_a_small_vmlinux_h_is_embedded_and_a_whole_kernels_is_not(tmp_path: Path) -> None:
+    write(tmp_path, p_c='#include "vmlinux.h"\n', vmlinux_h="int v;\n")
+    flattened = flatten(tmp_path / "p.c")
+    assert flattened.text == '#line 1 "p.c"\n#line 1 "vmlinux.h"\nint v;\n#line 2 "p.c"\n'
+    for size, embedded in ((256 << 10, True), ((256 << 10) + 1, False)):
+        (tmp_path / "vmlinux.h").write_text("\n" * size)
+        assert ("#include" not in flatten(tmp_path / "p.c").text) is embedded
+
+
+def test_libbpf_headers_stay(tmp_path: Path) -> None:
+    text = '#include <bpf/bpf_helpers.h>\n#include "bpf/bpf_tracing.h"\n#include <own.h>\n'
+    write(tmp_path, p_c=text, own_h="int o;\n", bpf__bpf_h="")
     (tmp_path / "bpf" / "bpf_tracing.h").write_text("int t;\n")
     assert flatten(tmp_path / "p.c").text == f'#line 1 "p.c"\n{text}'
 

@@ -55,6 +55,7 @@ class FakeProbe:
     def __init__(self, *inventories: Inventory, variant: str = "task_vma") -> None:
         self.inventories = list(inventories)
         self.variant = variant
+        self.origin = "co_re"
         self.windows: list[float] = []
         self.closed = 0
 

@@ -12,19 +12,18 @@ from typing import IO
 
 import pytest
 
-from ebpf_collector import checks
+from ebpf_collector import checks, cli, demo
 from ebpf_collector.checks import CHECK_NAMES, CheckFactory, MetricScheme
 from ebpf_collector.checks.oom_kill import OomKillCheck, OomKillProbe
+from ebpf_collector.checks.tcp_queue_length import TcpQueueLengthCheck
 from ebpf_collector.cli import main
 from ebpf_probes.oom_kill import OomKillEvent
 from ebpf_runtime import AttachError, MapError, PermissionDeniedError, ProbeConfig
-from tests.unit.collector.records import FakeProbe, kill
-
-KNOWN = ", ".join((*CHECK_NAMES, "all"))
+from tests.unit.collector.records import FakeProbe, FakeTracer, kill
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None:
-    """Let the check `oom_kill` have *probe*, or fail to start with it."""
+    """Let the check `oom_kill` be the only one, and have *probe*, or fail to start with it."""
 
     def open_probe() -> OomKillProbe:
         if isinstance(probe, Exception):
@@ -35,6 +34,11 @@ def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None
         return lambda: OomKillCheck(open_probe, metric_scheme)
 
     monkeypatch.setitem(checks._FACTORIES, "oom_kill", make)
+    monkeypatch.setattr(cli, "CHECK_NAMES", ("oom_kill",))
+    monkeypatch.setattr(demo, "_show_queues", lambda check, sender, say: None)
+    monkeypatch.setitem(
+        checks._FACTORIES, "tcp_queue_length", lambda config, scheme: lambda: TcpQueueLengthCheck(FakeTracer, scheme)
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,12 +46,12 @@ def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None
     [
         (
             ["check", "oom_kil"],
-            f"run check 'oom_kil': unknown check. Did you mean 'oom_kill'? Known checks: {KNOWN}.",
+            "run check 'oom_kil': unknown check. Did you mean 'oom_kill'? Known checks: {known}.",
         ),
-        (["check", "nosuch"], f"run check 'nosuch': unknown check. Known checks: {KNOWN}."),
+        (["check", "nosuch"], "run check 'nosuch': unknown check. Known checks: {known}."),
         (
             ["check", "oom_kill", "nosuch"],
-            f"run check 'nosuch': unknown check. Known checks: {KNOWN}.",
+            "run check 'nosuch': unknown check. Known checks: {known}.",
         ),
         (
             ["check"],
@@ -85,7 +89,8 @@ def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None
 )
 def test_usage_errors(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
-    assert capsys.readouterr() == ("", f"ebpf-collector: {message}\n")
+    known = ", ".join((*CHECK_NAMES, "all"))
+    assert capsys.readouterr() == ("", f"ebpf-collector: {message.format(known=known)}\n")
 
 
 def test_wrong_settings_of_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +140,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (RuntimeError("a defect"), 1),
     ],
 )
-@pytest.mark.parametrize("command", [["check", "oom_kill"], ["demo"]])
+@pytest.mark.parametrize("command", [["check", "all"], ["demo"]])
 def test_check_that_cannot_start(
     command: list[str],
     error: Exception,
@@ -155,7 +160,7 @@ def test_check_that_cannot_start(
 def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     probe = FakeProbe([kill()], [kill(), kill()])
     serve(monkeypatch, probe)
-    assert main(["check", "oom_kill", "oom_kill", "--json", "--interval", "0.01", "--count", "2"]) == 0
+    assert main(["check", "all", "oom_kill", "--json", "--interval", "0.01", "--count", "2"]) == 0
     output, errors = capsys.readouterr()
     assert errors == ""
     kinds = [json.loads(line)["kind"] for line in output.splitlines()]
@@ -240,12 +245,16 @@ ROOT = Path(__file__).resolve().parents[3]
 # The command with a probe, and a demo with a kill, that need no root.
 SCRIPT = """
 import sys
-from ebpf_collector import checks, demo
+from ebpf_collector import checks, cli, demo
 from ebpf_collector.checks.oom_kill import OomKillCheck
+from ebpf_collector.checks.tcp_queue_length import TcpQueueLengthCheck
 from ebpf_collector.cli import main
-from tests.unit.collector.records import FakeProbe, kill
+from tests.unit.collector.records import FakeProbe, FakeTracer, kill
 
 checks._FACTORIES["oom_kill"] = lambda config, scheme: lambda: OomKillCheck(lambda: FakeProbe(*[[kill()]] * 1000))
+checks._FACTORIES["tcp_queue_length"] = lambda config, scheme: lambda: TcpQueueLengthCheck(FakeTracer)
+cli.CHECK_NAMES = ("oom_kill",)
+demo._show_queues = lambda check, sender, say: None
 demo._kill_one = lambda say: 4242
 sys.exit(main(sys.argv[1:]))
 """
@@ -267,7 +276,7 @@ def start(output: int | IO[str], *arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_reader_that_leaves_ends_the_command_quietly(options: list[str]) -> None:
-    process = start(subprocess.PIPE, "check", "oom_kill", "--interval", "0.01", "--count", "0", *options)
+    process = start(subprocess.PIPE, "check", "all", "--interval", "0.01", "--count", "0", *options)
     assert process.stdout is not None
     assert process.stderr is not None
     with process, process.stdout as output, process.stderr as errors:
@@ -277,7 +286,7 @@ def test_reader_that_leaves_ends_the_command_quietly(options: list[str]) -> None
         assert errors.read() == ""
 
 
-@pytest.mark.parametrize("command", [["check", "oom_kill", "--interval", "0.01"], ["demo"]])
+@pytest.mark.parametrize("command", [["check", "all", "--interval", "0.01"], ["demo"]])
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_reader_that_was_never_there(command: list[str], options: list[str]) -> None:
     reader, writer = os.pipe()
@@ -288,7 +297,7 @@ def test_reader_that_was_never_there(command: list[str], options: list[str]) -> 
     assert (process.returncode, errors) == (0, "")
 
 
-@pytest.mark.parametrize("command", [["check", "oom_kill", "--interval", "0.01"], ["demo"]])
+@pytest.mark.parametrize("command", [["check", "all", "--interval", "0.01"], ["demo"]])
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_full_disk_is_one_line(command: list[str], options: list[str]) -> None:
     with Path("/dev/full").open("w") as full, start(full, *command, *options) as process:

@@ -70,7 +70,7 @@ def test_native_points_of_a_map() -> None:
     tags = ["map_name:flows", "map_type:hash", "map_id:71", "module:oom_kill", "variant:task_vma"]
     module = ["module:oom_kill", "variant:task_vma"]
     assert points(Inventory((map_state(),), ())) == [
-        ("ebpf_collector.probe_info", 1, ["probe:ebpf", "variant:task_vma"]),
+        ("ebpf_collector.probe_info", 1, ["probe:ebpf", "variant:task_vma", "origin:co_re"]),
         ("ebpf.maps.memory_bytes", 277_777, tags),
         ("ebpf.maps.max_entries", 1000, tags),
         ("ebpf.maps.entry_count", 250, tags),

@@ -46,13 +46,13 @@ def test_names() -> None:
     assert new_check().windowed
 
 
-@pytest.mark.parametrize("settings", [b"", DATADOG])
-def test_every_point_of_a_run(settings: bytes) -> None:
+@pytest.mark.parametrize(("settings", "origin"), [(b"", ["origin:compiled"]), (DATADOG, [])])
+def test_every_point_of_a_run(settings: bytes, origin: list[str]) -> None:
     record = kill()
-    _, sender = run(FakeProbe([record, record], variant="kprobe", lost=7), settings)
+    _, sender = run(FakeProbe([record, record], variant="kprobe", origin="compiled", lost=7), settings)
     tags = counted(sender)[0]
     assert sender.points == [
-        ("gauge", "ebpf_collector.probe_info", 1, ["probe:oom_kill", "variant:kprobe"]),
+        ("gauge", "ebpf_collector.probe_info", 1, ["probe:oom_kill", "variant:kprobe", *origin]),
         ("count", "oom_kill.oom_process.count", 1, tags),
         ("count", "oom_kill.oom_process.count", 1, tags),
         ("monotonic_count", "ebpf_collector.lost_events", 7, ["probe:oom_kill"]),

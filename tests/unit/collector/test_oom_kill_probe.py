@@ -15,6 +15,7 @@ class FakeLoaded:
     """Stands for a loaded `OomKill`."""
 
     variant = "raw_tp"
+    origin = "compiled"
     refused = (RefusedVariant("fentry", "load", 1, "EPERM"),)
 
     def __init__(self, attach_error: Exception | None = None) -> None:
@@ -54,7 +55,7 @@ def test_probe_is_attached_read_and_closed(monkeypatch: pytest.MonkeyPatch) -> N
     with new_probe(config) as probe:
         assert configs == [config]
         assert loaded.log == ["attach"]
-        assert probe.variant == "raw_tp"
+        assert (probe.variant, probe.origin) == ("raw_tp", "compiled")
         assert [(refused.variant, refused.errno) for refused in probe.refused] == [("fentry", 1)]
         assert [event.victim_tgid for event in probe.get_and_flush()] == [4242, 5]
         assert loaded.timeouts == [0]  # drains, never waits

@@ -32,12 +32,12 @@ def package(tmp_path: Path) -> Path:
 
 
 def open_from(package: Path, **environment: str) -> str:
-    """Open the probe of a copied package in a new interpreter; return what it prints."""
+    """Open the probe of a copied package in a new interpreter, by CO-RE only; return what it prints."""
     code = """
-from ebpf_runtime import EbpfError
+from ebpf_runtime import EbpfError, ProbeConfig
 from ebpf_probes.oom_kill import OomKill
 try:
-    print("opened", OomKill.open().variants)
+    print("opened", OomKill.open(ProbeConfig(allow_runtime_compiled_fallback=False)).variants)
 except EbpfError as error:
     print(type(error).__name__, error)
 """
@@ -70,8 +70,9 @@ def test_a_changed_object_is_refused_with_both_digests(package: Path) -> None:
 def test_a_missing_object_is_named(package: Path) -> None:
     (package / OBJECT).unlink()
     assert open_from(package) == (
-        f"OpenError open {OBJECT}: it is not beside module ebpf_probes.oom_kill (looked in {package}). "
-        "Install the package, a checkout alone holds no objects."
+        f"CoReError load probe 'oom_kill' by CO-RE: open {OBJECT}: it is not beside module ebpf_probes.oom_kill "
+        f"(looked in {package}). Install the package, a checkout alone holds no objects. "
+        "Set system_probe_config.allow_runtime_compiled_fallback to true to compile it on this host."
     )
 
 
@@ -81,7 +82,7 @@ def test_a_damaged_object_with_a_matching_digest_is_libbpfs_to_refuse(package: P
     path.write_bytes(good[:4000])
     digests = package / "oom_kill.sha256"
     digests.write_text(digests.read_text().replace(sha256(good).hexdigest(), sha256(good[:4000]).hexdigest()))
-    assert open_from(package).startswith("OpenError open object 'oom_kill': ")
+    assert open_from(package).startswith("CoReError load probe 'oom_kill' by CO-RE: open object 'oom_kill': ")
 
 
 def test_a_missing_libbpf_is_one_clear_error(package: Path) -> None:
@@ -102,11 +103,6 @@ def test_an_unknown_variant_is_refused() -> None:
     assert str(caught.value) == (
         "select variant 'uprobe' of 'oom_kill': there is none; there are fentry, kprobe, raw_tp."
     )
-
-
-def test_co_re_can_be_forbidden() -> None:
-    with pytest.raises(OpenError, match="open probe 'oom_kill': enable_co_re is false"):
-        oom_kill.OomKill.open(ProbeConfig(enable_co_re=False))
 
 
 def test_errors_form_one_tree() -> None:

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The longest receive and send queue of TCP sockets, per control group or per container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ebpf_collector.checks.base import LOST_EVENTS, PROBE_INFO, Metric, MetricScheme
+from ebpf_collector.container import container_id, container_tags
+from ebpf_collector.section import read_section
+from ebpf_collector.senders import Sender
+
+if TYPE_CHECKING:
+    from ebpf_probes.tcp_queue_length import TcpQueue, TcpQueueStats
+    from ebpf_runtime import ProbeConfig
+
+__all__ = [
+    "CHECK_NAME",
+    "TcpQueueLengthCheck",
+    "TcpQueueLengthCheckConfig",
+    "TcpQueueLengthTracer",
+    "factory",
+    "new_check",
+]
+
+CHECK_NAME = "tcp_queue_length"
+
+_READ_PERMILLE = Metric(
+    "tcp_queue.read_buffer_max_usage_permille",
+    "gauge",
+    "permille",
+    "Longest receive queue of a socket, in thousandths of its buffer; the buffer also holds overhead.",
+)
+_WRITE_PERMILLE = Metric(
+    "tcp_queue.write_buffer_max_usage_permille",
+    "gauge",
+    "permille",
+    "Longest send queue of a socket, in thousandths of its buffer.",
+)
+_READ_BYTES = Metric(
+    "tcp_queue.read_queue_max_bytes",
+    "gauge",
+    "byte",
+    "Longest receive queue of a socket: bytes received and not read yet.",
+)
+_WRITE_BYTES = Metric(
+    "tcp_queue.write_queue_max_bytes",
+    "gauge",
+    "byte",
+    "Longest send queue of a socket: bytes written and not acknowledged yet by the other side.",
+)
+_READ_PCT = Metric(
+    "tcp_queue.read_buffer_max_usage_pct",
+    "gauge",
+    "fraction",
+    "Longest receive queue of a container's sockets, as a fraction of the buffer: 1 is full, in spite of its name.",
+)
+_WRITE_PCT = Metric(
+    "tcp_queue.write_buffer_max_usage_pct",
+    "gauge",
+    "fraction",
+    "Longest send queue of a container's sockets, as a fraction of the buffer: 1 is full, in spite of its name.",
+)
+
+
+class TcpQueueLengthTracer(Protocol):
+    """What the check needs of its probe; `ebpf_collector.probes.tcp_queue_length.Tracer` has it."""
+
+    @property
+    def variant(self) -> str:
+        """Name of the variant in use."""
+
+    def get_and_flush(self) -> list[TcpQueue]:
+        """Return the longest queues of each control group since the previous call."""
+
+    def lost_events(self) -> int:
+        """Return how many samples the kernel side had no room for, since the start."""
+
+    def close(self) -> None:
+        """Detach and free everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpQueueLengthCheckConfig:
+    """Settings of the check."""
+
+    collect_tcp_queue_length: bool = True
+    """False: the check loads nothing and sends nothing."""
+    metric_scheme: MetricScheme = MetricScheme.NATIVE
+
+    @classmethod
+    def parse(cls, data: bytes, metric_scheme: MetricScheme = MetricScheme.NATIVE) -> TcpQueueLengthCheckConfig:
+        """Return the settings in a YAML mapping.
+
+        Args:
+            metric_scheme: The scheme where *data* names none.
+        Raises:
+            ConfigError: Not YAML, not a mapping, an unknown or repeated key, or a wrong value.
+        """
+        section = read_section(data, f"read configuration of check '{CHECK_NAME}'")
+        config = cls(
+            collect_tcp_queue_length=section.boolean("collect_tcp_queue_length", default=True),
+            metric_scheme=section.choice("metric_scheme", default=metric_scheme),
+        )
+        section.finish()
+        return config
+
+
+class TcpQueueLengthCheck:
+    """Sends gauges for each control group whose sockets were read, written to, or hold data."""
+
+    name = CHECK_NAME
+    windowed = True
+    metrics: tuple[Metric, ...] = (
+        _READ_PERMILLE,
+        _WRITE_PERMILLE,
+        _READ_BYTES,
+        _WRITE_BYTES,
+        _READ_PCT,
+        _WRITE_PCT,
+        PROBE_INFO,
+        LOST_EVENTS,
+    )
+
+    def __init__(
+        self,
+        open_tracer: Callable[[], TcpQueueLengthTracer],
+        metric_scheme: MetricScheme = MetricScheme.NATIVE,
+        container_tags: Callable[[str], Sequence[str]] = container_tags,
+    ) -> None:
+        """Make a check that is configured with its defaults.
+
+        Args:
+            open_tracer: Loads and attaches the probe; called by `start()`.
+            metric_scheme: The scheme where the check's settings name none.
+            container_tags: Gives a container's tags; asked only about ids that are not empty.
+        """
+        self._open_tracer = open_tracer
+        self._default_scheme = metric_scheme
+        self._container_tags = container_tags
+        self._config = TcpQueueLengthCheckConfig(metric_scheme=metric_scheme)
+        self._tracer: TcpQueueLengthTracer | None = None
+
+    def configure(self, data: bytes) -> None:
+        """Take the check's settings from a YAML mapping, see `TcpQueueLengthCheckConfig`.
+
+        Raises:
+            ConfigError: Naming the key that is wrong.
+        """
+        self._config = TcpQueueLengthCheckConfig.parse(data, self._default_scheme)
+
+    def start(self) -> None:
+        """Load and attach the probe, unless `collect_tcp_queue_length` is false."""
+        if self._config.collect_tcp_queue_length:
+            self._tracer = self._open_tracer()
+
+    def run(self, sender: Sender) -> None:
+        """Send the longest queues since the previous run, or since the start."""
+        if self._tracer is None:
+            return
+        variant = self._tracer.variant
+        tags = [f"probe:{CHECK_NAME}"]
+        sender.gauge(PROBE_INFO.name, 1, [*tags, f"variant:{variant}"])
+        for cgroup, stats in _by_name(self._tracer.get_and_flush()).items():
+            if self._config.metric_scheme is MetricScheme.NATIVE:
+                _send_native(sender, cgroup, stats, variant)
+            else:
+                self._send_datadog(sender, cgroup, stats)
+        # Read last: a sample lost while the others were read is already in it.
+        sender.monotonic_count(LOST_EVENTS.name, self._tracer.lost_events(), tags)
+
+    def close(self) -> None:
+        """Detach the probe and free it."""
+        tracer, self._tracer = self._tracer, None
+        if tracer is not None:
+            tracer.close()
+
+    def _send_datadog(self, sender: Sender, cgroup: str, stats: _Longest) -> None:
+        container = container_id(cgroup)
+        if not container:  # theirs reports no process of the host
+            return
+        tags = self._container_tags(container)
+        sender.gauge(_READ_PCT.name, stats.read_permille / 1000, tags)
+        sender.gauge(_WRITE_PCT.name, stats.write_permille / 1000, tags)
+
+
+@dataclass(slots=True)
+class _Longest:
+    """The longest queues under one name."""
+
+    read_permille: int = 0
+    write_permille: int = 0
+    read_bytes: int = 0
+    write_bytes: int = 0
+
+    def add(self, stats: TcpQueueStats) -> None:
+        self.read_permille = max(self.read_permille, stats.read_queue_max_permille)
+        self.write_permille = max(self.write_permille, stats.write_queue_max_permille)
+        self.read_bytes = max(self.read_bytes, stats.read_queue_max_bytes)
+        self.write_bytes = max(self.write_bytes, stats.write_queue_max_bytes)
+
+
+def factory(
+    probe_config: ProbeConfig | None = None, metric_scheme: MetricScheme = MetricScheme.NATIVE
+) -> Callable[[], TcpQueueLengthCheck]:
+    """Return a callable that makes one check per call.
+
+    Args:
+        probe_config: How the probe is loaded; None means the defaults.
+        metric_scheme: The scheme where a check's own settings name none.
+    """
+
+    def open_tracer() -> TcpQueueLengthTracer:
+        from ebpf_collector.probes.tcp_queue_length import new_tracer
+        from ebpf_runtime import ProbeConfig
+
+        return new_tracer(ProbeConfig() if probe_config is None else probe_config)
+
+    return lambda: TcpQueueLengthCheck(open_tracer, metric_scheme)
+
+
+def new_check() -> TcpQueueLengthCheck:
+    """Return a check with the default settings that loads its own probe when started."""
+    return factory()()
+
+
+def _by_name(readings: Sequence[TcpQueue]) -> dict[str, _Longest]:
+    # Directories in different places may have one name, and points with the same tags are one.
+    longest: dict[str, _Longest] = {}
+    for reading in readings:
+        longest.setdefault(reading.key.cgroup, _Longest()).add(reading.stats)
+    return longest
+
+
+def _send_native(sender: Sender, cgroup: str, stats: _Longest, variant: str) -> None:
+    tags = [f"cgroup:{cgroup or '/'}", f"variant:{variant}"]
+    sender.gauge(_READ_PERMILLE.name, stats.read_permille, tags)
+    sender.gauge(_WRITE_PERMILLE.name, stats.write_permille, tags)
+    sender.gauge(_READ_BYTES.name, stats.read_bytes, tags)
+    sender.gauge(_WRITE_BYTES.name, stats.write_bytes, tags)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The directory of objects compiled on this host: who may have written there, and reading and writing safely.
+
+What it holds is given to the kernel with the rights of this process, so nobody else may write it: the directory is
+ours with mode 0700, no part of its path is a symbolic link or belongs to another user than us and root, and none can be
+written by others unless it is sticky, as /var/tmp is.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from .errors import CompileError, describe
+
+__all__ = ["BuildDirectory"]
+
+_ROOTS_DIRECTORY = "/var/tmp/ebpf-runtime/build"
+
+
+class BuildDirectory:
+    """A directory for compiled objects, made if it is not there."""
+
+    def __init__(self, configured: str | os.PathLike[str] | None) -> None:
+        """Make sure of the directory; None takes the user's own default.
+
+        Raises:
+            CompileError: It cannot be made, or others could write there.
+        """
+        self.path = Path(os.path.abspath(configured or _default()))  # noqa: PTH100  # resolve() would follow links
+        try:
+            for path in (*reversed(self.path.parents), self.path):
+                try:
+                    state = path.lstat()
+                except FileNotFoundError:
+                    path.mkdir(mode=0o700)
+                    state = path.lstat()
+                self._check(path, state)
+        except OSError as error:
+            raise self._refuse(f"{describe(error.errno or 0)} ({error.filename})") from error
+
+    def _check(self, path: Path, state: os.stat_result) -> None:
+        last = path == self.path
+        if not stat.S_ISDIR(state.st_mode):
+            raise self._refuse(f"{path} is no directory" if last else f"{path}, on the way there, is no directory")
+        if state.st_uid not in ({os.geteuid()} if last else {0, os.geteuid()}):
+            raise self._refuse(f"{path} belongs to user {state.st_uid}")
+        mode = stat.S_IMODE(state.st_mode)
+        if last and mode & 0o077:
+            raise self._refuse(f"it has mode {mode:04o}, others can use it; chmod 0700 it")
+        if mode & 0o022 and not mode & stat.S_ISVTX:
+            raise self._refuse(f"{path} has mode {mode:04o}, others can write there")
+
+    def _refuse(self, reason: str) -> CompileError:
+        return CompileError(
+            f"use directory {self.path}: {reason}. "
+            "Set system_probe_config.runtime_compiler_output_dir to a directory of your own.",
+            name=str(self.path),
+        )
+
+    def find(self, prefix: str) -> bytes | None:
+        """Return the newest file whose name begins with *prefix* and ends in `.o`; None if there is none.
+
+        Raises:
+            CompileError: It is not a plain file of ours that only we can write.
+        """
+        found = [path for path in self.path.iterdir() if path.name.startswith(prefix) and path.suffix == ".o"]
+        if not found:
+            return None
+        path = max(found, key=lambda item: (item.lstat().st_mtime_ns, item.name))
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise CompileError(f"read {path}: {describe(error.errno or 0)}. Delete it.", name=path.name) from error
+        with os.fdopen(fd, "rb") as file:
+            state = os.fstat(fd)
+            mode = stat.S_IMODE(state.st_mode)
+            if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid() or mode & 0o022:
+                raise CompileError(
+                    f"read {path}: it belongs to user {state.st_uid} and has mode {mode:04o}, so others could have "
+                    "made it. Delete it.",
+                    name=path.name,
+                )
+            return file.read()
+
+    def write(self, name: str, data: bytes) -> Path:
+        """Put a file there, whole or not at all, that only we can read and write.
+
+        Raises:
+            CompileError: It cannot be written.
+        """
+        path = self.path / name
+        temporary = self.path / f".{name}.{os.getpid()}"
+        try:
+            try:
+                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+                with os.fdopen(fd, "wb") as file:
+                    file.write(data)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise CompileError(f"write {path}: {describe(error.errno or 0)}. Free its space.", name=name) from error
+        return path
+
+
+def _default() -> str:
+    """Return root's directory, or the one in the user's cache."""
+    if os.geteuid() == 0:
+        return _ROOTS_DIRECTORY
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118
+    return os.path.join(cache, "ebpf-runtime", "build")  # noqa: PTH118

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiling a probe's embedded source on this host, for the running kernel alone.
+
+The same `.bpf.c` as for CO-RE, whose declarations of kernel types get the layout that the running kernel's BTF gives
+(see `ebpf_codegen.host_source`), so the object has nothing left to relocate. It is kept, and found again without a
+compiler, under a name made from the kernel, the source and the flags.
+
+Needs clang or ziglang, and pyelftools; the extra `build` brings the latter.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+
+from .build_directory import BuildDirectory
+from .config import ProbeConfig
+from .errors import CompileError, describe
+from .records import Field, _Array, _Nested
+from .specs import architecture
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ebpf_codegen import compiler, model
+
+    from .specs import ObjectSpec
+
+__all__ = ["compile", "compiled_image"]
+
+_KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
+_SHOWN = 3
+# What is checked when the wheel is built need not be checked again with another compiler's warnings.
+_FLAGS = ("-w",)
+
+
+def compile(source: str, name: str = "program", config: ProbeConfig | None = None) -> bytes:
+    """Return flattened BPF C as an object for the running kernel, which needs no CO-RE relocation.
+
+    Args:
+        source: BPF C with its own headers inlined; `bpf/…` of libbpf may be included. Declarations of kernel types are
+            those marked `preserve_access_index`.
+        name: The name that messages and the kept object carry.
+        config: `btf_path` serves where the kernel shows no BTF, `runtime_compiler_output_dir` keeps the object.
+    Raises:
+        CompileError: There is no compiler or no BTF, the compiler refuses the source, or the directory is not safe.
+    """
+    return _Job(name, source.encode(), config or ProbeConfig()).image(None)
+
+
+def compiled_image(spec: ObjectSpec, config: ProbeConfig) -> bytes:
+    """Return a probe's embedded source as an object for the running kernel, whose layouts are those of its module.
+
+    Raises:
+        OpenError: The source is missing from the package, or was changed.
+        CompileError: As `compile` does, or a record, map or variable has another layout than in the module.
+    """
+    return _Job(spec.name, spec.read("flat.c"), config).image(spec)
+
+
+class _Job:
+    """One source for the running kernel."""
+
+    def __init__(self, name: str, source: bytes, config: ProbeConfig) -> None:
+        self.name = name
+        self.source = source
+        self.config = config
+        self.directory = BuildDirectory(config.runtime_compiler_output_dir)
+
+    def image(self, spec: ObjectSpec | None) -> bytes:
+        from ebpf_codegen.compiler import FLAGS
+        from ebpf_codegen.host_source import FORM
+
+        kernel, kernel_identity = self.kernel_types()
+        flags = " ".join((*FLAGS, *_FLAGS, architecture(), FORM))
+        parts = (kernel_identity, self.source, flags.encode())
+        prefix = "-".join((self.name, *(sha256(part).hexdigest()[:16] for part in parts))) + "-"
+        found = self.directory.find(prefix)
+        if found is not None:
+            return found
+        if kernel is None:
+            raise self.fail(
+                f"{_KERNEL_BTF} is missing, and compiling against kernel headers is not possible yet. "
+                "Set system_probe_config.btf_path to the BTF of this kernel"
+            )
+        image, used = self.compile(kernel, prefix)
+        if spec is not None:
+            self.check_layouts(image, spec)
+        version = re.sub(r"[^\w.+-]", "_", used.version)
+        self.directory.write(f"{prefix}clang-{version}.o", image)
+        return image
+
+    def fail(self, reason: str, log: str = "") -> CompileError:
+        return CompileError(f"compile {self.name!r} on this host: {reason}.", name=self.name, log=log)
+
+    def kernel_types(self) -> tuple[Path | None, bytes]:
+        """Return the BTF of the running kernel, and what tells this kernel from others."""
+        system = os.uname()
+        identity = f"{system.release} {system.version}".encode()
+        if _KERNEL_BTF.exists():
+            return _KERNEL_BTF, identity
+        if self.config.btf_path is None:
+            return None, identity
+        path = Path(self.config.btf_path)
+        return path, identity + sha256(self.read(path)).digest()
+
+    def read(self, path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise self.fail(f"read {path}: {describe(error.errno or 0)}") from error
+
+    def compile(self, kernel: Path, prefix: str) -> tuple[bytes, compiler.Compiler]:
+        """Run the compiler once."""
+        from ebpf_codegen import btf
+        from ebpf_codegen.compiler import ARCHITECTURES, compile_object, find_compiler
+        from ebpf_codegen.errors import CodegenError, CompilerError
+        from ebpf_codegen.host_source import host_source
+        from ebpf_codegen.strip import strip
+
+        if architecture() not in ARCHITECTURES:
+            raise self.fail(f"there is no support for {architecture()}")
+        try:
+            used = find_compiler()
+            types: btf.IndexedBtf = btf.index(self.read(kernel), str(kernel))
+            text = host_source(self.source.decode("utf-8"), types, f"{self.name}.flat.c")
+            with tempfile.TemporaryDirectory(prefix=".compile-", dir=self.directory.path) as scratch:
+                source, output = Path(scratch, f"{self.name}.bpf.c"), Path(scratch, f"{self.name}.o")
+                source.write_text(text)
+                try:
+                    compile_object(used, source, output, architecture(), (_include(),), flags=_FLAGS)
+                except CompilerError as error:
+                    if not error.output:
+                        raise
+                    kept = self.directory.write(f"{prefix}refused.c", text.encode())
+                    raise self.fail(
+                        f"{used} refuses it: {_first_lines(error.output)}. See {kept}", error.output
+                    ) from error
+                image = strip(output.read_bytes())
+        except UnicodeDecodeError as error:
+            raise self.fail("its source is not UTF-8") from error
+        except CodegenError as error:
+            raise self.fail(" ".join(str(error).split()).removesuffix(".")) from error
+        except OSError as error:
+            raise self.fail(f"{describe(error.errno or 0)} ({error.filename})") from error
+        if _relocated_bytes(image):
+            raise self.fail(
+                "the object still has CO-RE relocations, which only some of bpf_core_read.h's macros avoid "
+                "(bpf_core_type_id_kernel does not)"
+            )
+        return image, used
+
+    def check_layouts(self, image: bytes, spec: ObjectSpec) -> None:
+        """Refuse an object whose records, maps, variables or programs are not those of the imported module."""
+        try:
+            from ebpf_codegen import elf, model
+        except ModuleNotFoundError as error:
+            raise self.fail(
+                f"the Python package {error.name} is missing, which reads the object. "
+                "Run pip install 'ebpf-runtime[build]'"
+            ) from error
+        from ebpf_codegen.errors import CodegenError
+        from ebpf_codegen.source import Documentation
+
+        try:
+            built = model.build(elf.parse(image, f"{self.name}.o"), self.name, Documentation())
+        except CodegenError as error:
+            raise self.fail(" ".join(str(error).split()).removesuffix(".")) from error
+        for difference in _differences(spec, built):
+            raise self.fail(f"{difference}. Run tools/regen, or reinstall the package")
+
+
+def _include() -> Path:
+    """Return the directory of libbpf's headers that came with the wheel; the system's serve where it has none."""
+    return Path(__file__).with_name("include")
+
+
+def _first_lines(output: str) -> str:
+    """Return the first errors of a compiler's output on one line, without the code that they quote."""
+    errors = [line for line in output.splitlines() if re.search(r"(?:^|: )(?:fatal )?error: ", line)]
+    return "; ".join(line.strip() for line in (errors or output.splitlines())[:_SHOWN]) or "it says nothing"
+
+
+def _relocated_bytes(image: bytes) -> int:
+    """Return the length of the CO-RE relocations in an object's .BTF.ext.
+
+    Source: Linux Documentation/bpf/btf.rst, struct btf_ext_header of libbpf.
+    """
+    (table,) = struct.unpack_from("<Q", image, 0x28)
+    size, count, names = struct.unpack_from("<HHH", image, 0x3A)
+    headers = [struct.unpack_from("<IIQQQQ", image, table + index * size) for index in range(count)]
+    strings = headers[names][4]
+    for name, _, _, _, offset, length in headers:
+        start = strings + name
+        if image[start : image.index(b"\0", start)] == b".BTF.ext" and length >= 32:
+            (header_size,) = struct.unpack_from("<I", image, offset + 4)
+            return int(struct.unpack_from("<I", image, offset + 28)[0]) if header_size >= 32 else 0
+    return 0
+
+
+def _differences(spec: ObjectSpec, built: model.ObjectModel) -> list[str]:
+    """Return what an object has otherwise than a module says."""
+    records = {record.name: record for record in built.records}
+    found: list[str] = []
+    maps = {item.name: item for item in built.maps}
+    for item in spec.maps:
+        other = maps.get(item.c_name)
+        if other is None or other.type != item.type:
+            found.append(f"map {item.c_name!r} is {other.type if other else 'missing'}, the module says {item.type}")
+            continue
+        for what, field, kind in (("key", item.key, other.key), ("value", item.value, other.value)):
+            if field is not None and kind is not None:
+                found += _field_differences(f"the {what} of map {item.c_name!r}", field, kind, records)
+            elif (field is None) != (kind is None):
+                found.append(f"map {item.c_name!r} and the module differ in whether it has a {what}")
+    sections = {section.name: section for section in built.sections}
+    for variables in spec.section_types:
+        section = sections.get(variables.section)
+        if section is None or section.size != variables._size_:
+            size = section.size if section else 0
+            found.append(f"section {variables.section} has {size} bytes, the module says {variables._size_}")
+            continue
+        found += _member_differences(variables.section, variables._fields_, section.variables, records)
+    programs = {(item.name, item.section) for item in built.programs}
+    for program in spec.programs:
+        if (program.c_name, program.section) not in programs:
+            found.append(f"there is no program {program.c_name!r} in section {program.section}")
+    return found
+
+
+def _member_differences(
+    where: str, fields: tuple[Field, ...], members: tuple[model.Member, ...], records: dict[str, model.RecordType]
+) -> list[str]:
+    found: list[str] = []
+    if len(fields) != len(members):
+        found.append(f"{where} has {len(members)} members, the module says {len(fields)}")
+    for field, member in zip(fields, members, strict=False):
+        if field.offset != member.offset:
+            found.append(f"{where}.{member.name} is at offset {member.offset}, the module says {field.offset}")
+        found += _field_differences(f"{where}.{member.name}", field, member.type, records)
+    return found
+
+
+def _field_differences(
+    where: str, field: Field, kind: model.ValueType, records: dict[str, model.RecordType]
+) -> list[str]:
+    from ebpf_codegen.model import ArrayOf, RecordRef, Scalar
+
+    if field.size != kind.size:
+        return [f"{where} has {kind.size} bytes, the module says {field.size}"]
+    if isinstance(field, _Nested) and isinstance(kind, RecordRef):
+        record = records[kind.name]
+        return _member_differences(record.c_name, field.type._fields_, record.members, records)
+    if isinstance(field, _Array) and isinstance(kind, ArrayOf):
+        return _field_differences(f"{where}[]", field.element, kind.element, records)
+    if isinstance(kind, Scalar) and kind.kind != field.kind:
+        return [f"{where} is {kind.kind}, the module says {field.kind}"]
+    return []

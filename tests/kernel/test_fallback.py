@@ -1,0 +1,518 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CO-RE first, the compiler second: the source compiled on this host says the same as the CO-RE object."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import io
+import json
+import os
+import pkgutil
+import shlex
+import signal
+import struct
+import subprocess
+import sys
+import time
+import warnings
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+import ebpf_probes
+from ebpf_codegen import compiler
+from ebpf_probes.oom_kill import OomKill, OomKillEvent, OomKillSource
+from ebpf_runtime import (
+    CompileError,
+    CoReError,
+    FallbackWarning,
+    LoadError,
+    ProbeConfig,
+    VerifierError,
+    host_compiler,
+)
+from ebpf_runtime import compile as compile_here
+from tests.support.kills import kill_one, victims_cgroup
+from tests.support.sources import make_module, write_source
+
+pytestmark = pytest.mark.kernel
+
+
+class Compiler:
+    """A compiler in EBPF_CLANG that notes its command lines."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log = directory / "compiler.log"
+        self.log.touch()
+        self.path = directory / "counted-clang"
+        real = shlex.join(compiler.find_compiler().command)
+        self.write(f'exec {real} "$@"')
+        monkeypatch.setenv("EBPF_CLANG", str(self.path))
+
+    def write(self, command: str) -> None:
+        self.path.write_text(f'#!/bin/sh\necho "$*" >>{self.log}\n{command}\n')
+        self.path.chmod(0o755)
+
+    def runs(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+    def compilations(self) -> int:
+        return sum(" -c " in line for line in self.runs())
+
+
+@pytest.fixture
+def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiler:
+    return Compiler(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    return tmp_path / "build"
+
+
+def compiled_only(build: Path) -> ProbeConfig:
+    return ProbeConfig(enable_co_re=False, runtime_compiler_output_dir=build)
+
+
+@pytest.fixture
+def empty_btf(tmp_path: Path) -> Path:
+    """BTF that has no type but an int, so that no CO-RE relocation finds its target."""
+    types = struct.pack("<IIII", 1, 1 << 24, 4, 32 | 1 << 24)
+    strings = b"\0int\0"
+    path = tmp_path / "empty.btf"
+    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+    path.write_bytes(header + types + strings)
+    return path
+
+
+def relocations(image: bytes) -> int:
+    """Return the length of the CO-RE relocations of an object, read by pyelftools."""
+    section = ELFFile(io.BytesIO(image)).get_section_by_name(".BTF.ext")
+    assert section is not None
+    header = struct.unpack_from("<HBBIIIIIII", section.data())
+    assert header[0] == 0xEB9F
+    return int(header[-1])
+
+
+def read(probe: OomKill, count: int) -> list[OomKillEvent]:
+    events: list[OomKillEvent] = []
+    while len(events) < count:
+        found = list(probe.maps.oom_events.poll(10))
+        assert found
+        events += found
+    return events
+
+
+def test_the_compiler_runs_once_and_then_never_again(build: Path, counted: Compiler, monkeypatch: Any) -> None:
+    with OomKill.open_and_load(compiled_only(build)) as probe:
+        assert probe.origin == "compiled"
+        assert counted.compilations() == 1
+    before = counted.runs()
+    with OomKill.open_and_load(compiled_only(build)) as probe:
+        assert probe.origin == "compiled"
+    assert counted.runs() == before  # not even asked for its version
+    monkeypatch.setenv("EBPF_CLANG", "/nonexistent/clang")
+    with OomKill.open_and_load(compiled_only(build)) as probe:
+        probe.attach()
+
+
+def test_the_compiled_object_has_no_co_re_relocations(build: Path) -> None:
+    OomKill.open_and_load(compiled_only(build)).close()
+    (path,) = build.iterdir()
+    assert relocations(path.read_bytes()) == 0
+    machine = {"aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    from ebpf_probes.oom_kill import _OBJECT
+
+    assert relocations(_OBJECT.read(f"{machine}.bpf.o")) > 0
+
+
+def probe_classes() -> list[Any]:
+    """Return the class of every probe that the package has."""
+    modules = [
+        importlib.import_module(f"ebpf_probes.{item.name}") for item in pkgutil.iter_modules(ebpf_probes.__path__)
+    ]
+    return [value for module in modules for value in vars(module).values() if hasattr(value, "open_and_load")]
+
+
+@pytest.mark.parametrize("cls", probe_classes(), ids=lambda cls: cls.__name__)
+def test_every_probe_takes_the_same_variant_both_ways(cls: Any, build: Path) -> None:
+    by_co_re = ProbeConfig(allow_runtime_compiled_fallback=False)
+    with cls.open_and_load(by_co_re) as co_re, cls.open_and_load(compiled_only(build)) as compiled:
+        assert (compiled.variant, compiled.origin) == (co_re.variant, "compiled")
+        assert [item.variant for item in compiled.refused] == [item.variant for item in co_re.refused]
+        compiled.attach()
+
+
+@pytest.mark.parametrize("scan_stack", [True, False])
+def test_both_ways_read_the_same_of_the_same_kills(build: Path, scan_stack: bool) -> None:
+    probes = []
+    for config in (ProbeConfig(allow_runtime_compiled_fallback=False), compiled_only(build)):
+        opened = OomKill.open(config)
+        opened.rodata.scan_stack = scan_stack
+        probes.append(opened.load())
+    co_re, compiled = probes
+    with co_re, compiled, victims_cgroup() as group:
+        assert (co_re.origin, compiled.origin) == ("co_re", "compiled")
+        assert co_re.variant == compiled.variant
+        co_re.attach()
+        compiled.attach()
+        planted = [kill_one(group, score_adj=100 * i, comm=f"victim{i}").pid for i in range(3)]
+        ours = [
+            [event.replace(timestamp_ns=0) for event in read(probe, 3) if event.victim_tgid in planted]
+            for probe in probes
+        ]
+    assert ours[0] == ours[1]
+    assert [event.victim_tgid for event in ours[0]] == planted
+    if compiled.variant == "raw_tp":
+        expected = OomKillSource.STACK if scan_stack else OomKillSource.RECOMPUTED
+        assert {event.source for event in ours[1]} == {expected}
+    assert all(event.score_points > 1000 for event in ours[1])
+
+
+def test_a_failure_of_co_re_is_one_warning_and_then_the_compiler(
+    build: Path, empty_btf: Path, counted: Compiler
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        opened = OomKill.open(ProbeConfig(btf_path=empty_btf, runtime_compiler_output_dir=build))
+        opened.rodata.scan_stack = False
+        with opened.load() as probe:
+            assert probe.origin == "compiled"
+            assert probe.rodata.scan_stack is False  # what was set before is kept
+    (warning,) = caught
+    assert warning.category is FallbackWarning
+    assert warning.filename == __file__
+    text = str(warning.message)
+    assert text.startswith(
+        "load probe 'oom_kill' by CO-RE: load probe 'oom_kill': no variant works here. fentry: load, "
+    )
+    assert text.endswith(" Falling back to compiling it on this host.")
+    assert "\n" not in text
+    assert counted.compilations() == 1
+
+
+def test_where_compiling_is_forbidden_one_error_names_probe_cause_and_setting(
+    build: Path, empty_btf: Path, counted: Compiler
+) -> None:
+    config = ProbeConfig(btf_path=empty_btf, allow_runtime_compiled_fallback=False, runtime_compiler_output_dir=build)
+    with pytest.raises(CoReError) as caught:
+        OomKill.open_and_load(config)
+    text = str(caught.value)
+    assert text.startswith(
+        "load probe 'oom_kill' by CO-RE: load probe 'oom_kill': no variant works here. fentry: load, "
+    )
+    assert text.endswith(" Set system_probe_config.allow_runtime_compiled_fallback to true to compile it on this host.")
+    assert "\n" not in text
+    assert isinstance(caught.value.__cause__, LoadError)
+    assert caught.value.log
+    assert not counted.runs()
+    assert not build.exists()
+
+
+def check(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-m", "ebpf_collector", "check", "oom_kill", "--json", "--interval", "0.1", *arguments)
+    return subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def configuration(path: Path, **settings: object) -> str:
+    path.write_text(json.dumps({"system_probe_config": settings}, default=str))
+    return str(path)
+
+
+def test_the_collector_shows_the_warning_as_one_line_and_the_origin_as_a_tag(
+    tmp_path: Path, build: Path, empty_btf: Path
+) -> None:
+    config = configuration(tmp_path / "c.yaml", btf_path=empty_btf, runtime_compiler_output_dir=build)
+    done = check("--config", config)
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ebpf-collector: warning: load probe 'oom_kill' by CO-RE: ")
+    info = [json.loads(line) for line in done.stdout.splitlines() if "probe_info" in line]
+    assert info[0]["tags"][-1] == "origin:compiled"
+    assert json.loads(check().stdout.splitlines()[0])["tags"][-1] == "origin:co_re"
+
+
+def test_the_collector_ends_with_the_one_error_where_compiling_is_forbidden(tmp_path: Path, empty_btf: Path) -> None:
+    config = configuration(tmp_path / "c.yaml", btf_path=empty_btf, allow_runtime_compiled_fallback=False)
+    done = check("--config", config)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ebpf-collector: check oom_kill: load probe 'oom_kill' by CO-RE: ")
+    assert "system_probe_config.allow_runtime_compiled_fallback" in line
+
+
+def test_ziglang_serves_where_there_is_no_clang(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EBPF_CLANG", raising=False)
+    monkeypatch.setattr(compiler, "_installed", lambda: iter(()))
+    assert "ziglang" in compiler.find_compiler().command
+    with OomKill.open_and_load(compiled_only(build)) as probe, victims_cgroup() as group:
+        probe.attach()
+        pid = kill_one(group).pid
+        assert pid in [event.victim_tgid for event in read(probe, 1)]
+
+
+def test_without_a_compiler_the_error_says_how_to_get_one(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EBPF_CLANG", raising=False)
+    monkeypatch.setattr(compiler, "_installed", lambda: iter(()))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CompileError) as caught:
+        OomKill.open(compiled_only(build))
+    assert str(caught.value) == (
+        "compile 'oom_kill' on this host: find a BPF compiler: no clang of 16 or newer on PATH or in /usr/lib/llvm-*. "
+        "Install one (apt install clang-16, dnf install clang) or run pip install 'ziglang==0.15.2', "
+        "or set EBPF_CLANG."
+    )
+
+
+def test_a_refusal_of_the_compiler_is_one_line_and_keeps_the_file(build: Path, counted: Compiler) -> None:
+    counted.write(
+        'case "$*" in *--version*) echo clang version 19.0.0; exit;; esac; echo "x.c:1:2: error: no" >&2; exit 1'
+    )
+    with pytest.raises(CompileError) as caught:
+        OomKill.open(compiled_only(build))
+    (kept,) = build.glob("*.c")
+    assert str(caught.value) == (
+        f"compile 'oom_kill' on this host: {counted.path} (clang 19) refuses it: x.c:1:2: error: no. See {kept}."
+    )
+    assert caught.value.log == "x.c:1:2: error: no\n"
+    assert "EBPF_HOST_COMPILED" in kept.read_text()
+    assert [path.suffix for path in build.iterdir()] == [".c"]
+
+
+def test_an_interrupt_ends_a_compiler_that_hangs(build: Path, counted: Compiler) -> None:
+    counted.write('case "$*" in *--version*) echo clang version 19.0.0; exit;; esac; exec sleep 60')
+
+    def interrupt(*_: object) -> None:
+        raise SystemExit  # as the collector does; of a KeyboardInterrupt, subprocess leaves a zombie for a while
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    started = time.monotonic()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1)
+        with pytest.raises(SystemExit):
+            OomKill.open(compiled_only(build))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - started < 20
+    assert counted.compilations() == 1
+    assert not list(build.iterdir())
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_kernel_without_btf_needs_that_of_btf_path(
+    tmp_path: Path, build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_compiler, "_KERNEL_BTF", tmp_path / "missing")
+    with pytest.raises(CompileError) as caught:
+        OomKill.open(compiled_only(build))
+    assert str(caught.value) == (
+        f"compile 'oom_kill' on this host: {tmp_path}/missing is missing, and compiling against kernel headers is not "
+        "possible yet. Set system_probe_config.btf_path to the BTF of this kernel."
+    )
+    config = ProbeConfig(False, btf_path="/sys/kernel/btf/vmlinux", runtime_compiler_output_dir=build)
+    with OomKill.open_and_load(config) as probe:
+        assert probe.origin == "compiled"
+
+
+def test_without_pyelftools_the_error_names_the_extra(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "ebpf_codegen.elf", raising=False)
+    monkeypatch.delattr("ebpf_codegen.elf", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "elftools"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "elftools", None)
+    with pytest.raises(CompileError, match=r"elftools.* is missing, .* Run pip install 'ebpf-runtime\[build\]'\.$"):
+        OomKill.open(compiled_only(build))
+    assert not list(build.iterdir())
+
+
+def test_a_file_that_others_could_have_written_is_refused(build: Path) -> None:
+    OomKill.open(compiled_only(build)).close()
+    (path,) = build.iterdir()
+    path.chmod(0o622)
+    with pytest.raises(CompileError) as caught:
+        OomKill.open(compiled_only(build))
+    assert str(caught.value) == (
+        f"read {path}: it belongs to user {os.geteuid()} and has mode 0622, so others could have made it. Delete it."
+    )
+
+
+def test_an_object_of_another_layout_than_the_module_is_refused(tmp_path: Path, build: Path) -> None:
+    code = """
+/* Two numbers. */
+struct pair {
+	%s first;
+	%s second;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, struct pair);
+} pairs SEC(".maps");
+"""
+    sources = {}
+    for name, types in (("module", ("__u64", "__u64")), ("object", ("__u32", "__s32"))):
+        directory = tmp_path / name
+        directory.mkdir()
+        module = make_module(directory, write_source(directory, "pairs", code % types))
+        sources[name] = module
+    text = sources["object"]._OBJECT.read("flat.c")
+    package = Path(sources["module"].__file__ or "").parent
+    old = (package / "pairs.flat.c").read_bytes()
+    (package / "pairs.flat.c").write_bytes(text)
+    digests = package / "pairs.sha256"
+    digests.write_text(digests.read_text().replace(sha256(old).hexdigest(), sha256(text).hexdigest()))
+    with pytest.raises(CompileError) as caught:
+        sources["module"].Pairs.open(compiled_only(build))
+    assert str(caught.value) == (
+        "compile 'pairs' on this host: the value of map 'pairs' has 8 bytes, the module says 16. "
+        "Run tools/regen, or reinstall the package."
+    )
+    assert not list(build.iterdir())
+
+
+# Everything that bpf_core_read.h can ask, of members and types that this kernel has and has not.
+QUESTIONS = """
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct signal_struct___bits {
+	unsigned int is_child_subreaper : 1;
+	unsigned int has_child_subreaper : 1;
+	unsigned int no_such_bit : 3;
+};
+
+struct task_struct___bits {
+	struct signal_struct___bits *signal;
+	int tgid;
+	int no_such_member;
+	struct {
+		int deeper;
+	} no_such_struct;
+	struct hlist_node no_such_array[3];
+	struct hlist_node pid_links[4];
+};
+
+struct no_such_type {
+	int x;
+};
+
+enum cgroup_subsys_id___other {
+	memory_cgrp_id___other = 100,
+	no_such_cgrp_id = 101,
+};
+
+#pragma clang attribute pop
+
+struct task_struct___own {
+	int pid;
+	char comm[16];
+} __attribute__((preserve_access_index));
+
+/* What is asked for, and found. */
+__u64 answers[24] = {};
+const volatile __u32 wanted_pid = 0;
+
+SEC("raw_tp/sys_enter")
+int ask(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct___bits *task = (void *)bpf_get_current_task();
+	struct task_struct___own *own = (void *)task;
+	char comm[16] = {};
+
+	if (bpf_get_current_pid_tgid() >> 32 != wanted_pid)
+		return 0;
+	answers[0] = BPF_CORE_READ(task, tgid);
+	answers[1] = bpf_core_field_exists(task->no_such_member);
+	answers[2] = bpf_core_field_exists(struct task_struct___bits, no_such_struct.deeper);
+	answers[3] = bpf_core_field_exists(task->no_such_array[2].next);
+	answers[4] = bpf_core_field_exists(task->pid_links[1].next);
+	answers[5] = bpf_core_field_offset(struct task_struct___bits, pid_links);
+	answers[6] = bpf_core_field_size(task->pid_links);
+	answers[7] = bpf_core_type_exists(struct no_such_type);
+	answers[8] = bpf_core_type_exists(struct task_struct___bits);
+	answers[9] = bpf_core_type_size(struct task_struct);
+	answers[10] = bpf_core_enum_value_exists(enum cgroup_subsys_id___other, no_such_cgrp_id);
+	answers[11] = bpf_core_enum_value_exists(enum cgroup_subsys_id___other, memory_cgrp_id___other);
+	answers[12] = bpf_core_enum_value(enum cgroup_subsys_id___other, memory_cgrp_id___other);
+	struct signal_struct___bits *signal = BPF_CORE_READ(task, signal);
+	answers[13] = BPF_CORE_READ_BITFIELD_PROBED(signal, is_child_subreaper);
+	answers[14] = BPF_CORE_READ_BITFIELD_PROBED(signal, has_child_subreaper);
+	answers[15] = BPF_CORE_READ(own, pid);
+	BPF_CORE_READ_STR_INTO(&comm, own, comm);
+	answers[16] = *(__u64 *)comm;
+	answers[17] = bpf_core_field_offset(struct signal_struct, oom_mm);
+	if (bpf_core_field_exists(task->no_such_member))
+		answers[18] = BPF_CORE_READ(task, no_such_member);
+	answers[19] = (__u64)BPF_CORE_READ(task, pid_links[1].next);
+	answers[20] = bpf_core_type_size(struct signal_struct);
+	return 0;
+}
+"""
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def answers(module: Any, config: ProbeConfig) -> list[int]:
+    opened = module.Questions.open(config)
+    opened.rodata.wanted_pid = os.getpid()
+    with opened.load() as probe:
+        probe.attach()
+        os.getppid()
+        found = (probe.bss if hasattr(probe, "bss") else probe.data).answers
+        return list(found)
+
+
+def test_every_question_has_the_same_answer_both_ways(tmp_path: Path, build: Path) -> None:
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    module = make_module(tmp_path, write_source(tmp_path, "questions", QUESTIONS))
+    assert prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    try:
+        co_re = answers(module, ProbeConfig(allow_runtime_compiled_fallback=False))
+        compiled = answers(module, compiled_only(build))
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    assert compiled == co_re
+    assert co_re[0] == os.getpid()
+    assert co_re[1:5] == [0, 0, 0, 1]
+    assert co_re[7:9] == [0, 1]
+    assert co_re[10:12] == [0, 1]
+    assert co_re[13] == 1
+    assert co_re[16]
+
+
+def test_reading_what_this_kernel_lacks_unasked_is_refused_both_ways(tmp_path: Path, build: Path) -> None:
+    code = QUESTIONS.replace("\tif (bpf_core_field_exists(task->no_such_member))\n", "")
+    module = make_module(tmp_path, write_source(tmp_path, "unasked", code))
+    with pytest.raises(CoReError) as refused:
+        module.Unasked.open_and_load(ProbeConfig(allow_runtime_compiled_fallback=False))
+    assert isinstance(refused.value.__cause__, VerifierError)
+    with pytest.raises(CompileError) as caught:
+        module.Unasked.open_and_load(compiled_only(build))
+    line = next(i for i, line in enumerate(code.splitlines(), 1) if "answers[18]" in line)
+    prologue = 7  # lines of write_source() before the code
+    assert f"unasked.bpf.c:{line + prologue - 1}:" in str(caught.value)
+    assert "this kernel does not have the member that is read" in str(caught.value)
+
+
+def test_source_without_a_module_compiles_too(build: Path) -> None:
+    source = """
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+struct task_struct { int tgid; } __attribute__((preserve_access_index));
+__attribute__((section("raw_tp/sys_enter"))) int offset(void *ctx)
+{
+	return (long)__builtin_preserve_access_index(&((struct task_struct *)0)->tgid);
+}
+"""
+    image = compile_here(source, "offset", compiled_only(build))
+    assert relocations(image) == 0
+    assert [path.name.partition("-")[0] for path in build.iterdir()] == ["offset"]
+    with pytest.raises(CompileError, match=r"compile 'offset' on this host: .* refuses it: .*; .*See "):
+        compile_here("nonsense here;\nmore", "offset", compiled_only(build))

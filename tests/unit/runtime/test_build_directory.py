@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The directory of compiled objects: who may use it, what is found in it, what is written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ebpf_runtime import CompileError
+from ebpf_runtime.build_directory import BuildDirectory
+
+ADVICE = "Set system_probe_config.runtime_compiler_output_dir to a directory of your own."
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(CompileError) as caught:
+        BuildDirectory(path)
+    return str(caught.value).replace(str(path), "DIR")
+
+
+def test_it_is_made_for_us_alone_with_its_parents(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    assert BuildDirectory(path).path == path
+    assert [item.stat().st_mode & 0o7777 for item in (path, path.parent)] == [0o700, 0o700]
+    BuildDirectory(path)  # and is taken as it is
+
+
+def test_one_that_others_can_use_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "b"
+    path.mkdir()
+    path.chmod(0o750)
+    assert refusal(path) == f"use directory DIR: it has mode 0750, others can use it; chmod 0700 it. {ADVICE}"
+
+
+def test_a_way_that_others_can_change_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "open" / "b"
+    path.parent.mkdir()
+    path.parent.chmod(0o777)
+    assert refusal(path) == (f"use directory DIR: {path.parent} has mode 0777, others can write there. {ADVICE}")
+    assert not path.exists()
+    path.parent.chmod(0o1777)  # sticky: nobody can replace what is ours
+    BuildDirectory(path)
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    link = tmp_path / "link"
+    link.symlink_to("real")
+    assert refusal(link) == f"use directory DIR: DIR is no directory. {ADVICE}"
+    assert refusal(link / "b").startswith(f"use directory DIR: {link}, on the way there, is no directory. ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory away, as only root can")
+def test_one_of_another_user_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "b"
+    path.mkdir(mode=0o700)
+    os.chown(path, 12345, -1)
+    assert refusal(path) == f"use directory DIR: DIR belongs to user 12345. {ADVICE}"
+    assert refusal(path / "c").startswith(f"use directory DIR: {path} belongs to user 12345. ")
+
+
+def test_the_default_of_a_user_is_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ebpf_runtime import build_directory
+
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert build_directory._default() == f"{tmp_path}/ebpf-runtime/build"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/u")
+    assert build_directory._default() == "/home/u/.cache/ebpf-runtime/build"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert build_directory._default() == "/var/tmp/ebpf-runtime/build"
+
+
+def test_the_newest_of_the_prefix_is_found(tmp_path: Path) -> None:
+    directory = BuildDirectory(tmp_path / "b")
+    assert directory.find("x-1-") is None
+    for number, name in enumerate(("x-1-new.o", "x-1-old.o", "x-2-other.o", "x-1-refused.c")):
+        path = directory.write(name, name.encode())
+        os.utime(path, ns=(0, 100 - number))
+        assert path.stat().st_mode & 0o7777 == 0o600
+    assert directory.find("x-1-") == b"x-1-new.o"
+    assert len(list(directory.path.iterdir())) == 4  # no temporary file stays
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_file_that_others_could_write_is_refused(tmp_path: Path, mode: int) -> None:
+    directory = BuildDirectory(tmp_path / "b")
+    path = directory.write("x-1.o", b"")
+    path.chmod(mode)
+    with pytest.raises(CompileError) as caught:
+        directory.find("x-")
+    assert str(caught.value) == (
+        f"read {path}: it belongs to user {os.geteuid()} and has mode {mode:04o}, so others could have made it. "
+        "Delete it."
+    )
+
+
+def test_a_link_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    directory = BuildDirectory(tmp_path / "b")
+    (directory.path / "x.o").symlink_to("/etc/passwd")
+    with pytest.raises(CompileError, match=r"read .*/x\.o: ELOOP, .* Delete it\."):
+        directory.find("x")
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    directory = BuildDirectory(tmp_path / "b")
+    (directory.path / "x.o").mkdir()
+    with pytest.raises(CompileError, match=r"write .*/b/x\.o: EISDIR, is a directory\."):
+        directory.write("x.o", b"1")
+    assert [path.name for path in directory.path.iterdir()] == ["x.o"]
