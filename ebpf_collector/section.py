@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -62,6 +63,21 @@ class Section:
             return default
         self._require(key, node, "a boolean", "Write true or false")
         return _BOOLEANS[node.value.lower()]
+
+    def seconds(self, key: str, default: float) -> float:
+        """Return the number at *key*, 0 or above."""
+        node = self._take(key)
+        if node is None:
+            return default
+        remedy = "Write a number of seconds, 0 or above"
+        self._require(key, node, "a number", remedy)
+        try:
+            value = float(node.value)
+        except ValueError:  # YAML also knows 0x10 and 1:30
+            value = math.nan
+        if not (math.isfinite(value) and value >= 0):
+            raise self._error(node, f"{_quoted(self._full(key))} cannot be {node.value}", remedy)
+        return value
 
     def text(self, key: str, default: str) -> str:
         """Return the string at *key*."""

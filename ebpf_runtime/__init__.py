@@ -63,8 +63,10 @@ if TYPE_CHECKING:
     from .arrays import dtype
     from .cpus import possible_cpus
     from .host_compiler import compile
+    from .kernel_objects import ProgramCounters, map_memory, program_counters, run_statistics
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
+    from .registry import LoadedObject, loaded_objects
     from .ring_buffer import RingBuffer
 
 __all__ = [
@@ -84,6 +86,7 @@ __all__ = [
     "Link",
     "Links",
     "LoadError",
+    "LoadedObject",
     "Map",
     "MapError",
     "MapFullError",
@@ -98,6 +101,7 @@ __all__ = [
     "Probe",
     "ProbeConfig",
     "Program",
+    "ProgramCounters",
     "ProgramSpec",
     "Programs",
     "Record",
@@ -115,11 +119,15 @@ __all__ = [
     "f32",
     "f64",
     "fields",
+    "loaded_objects",
+    "map_memory",
     "nested",
     "padding",
     "pointer",
     "possible_cpus",
+    "program_counters",
     "raw",
+    "run_statistics",
     "s8",
     "s16",
     "s32",
@@ -140,14 +148,20 @@ _ON_USE = {
     "HashMap": "maps",
     "IteratorProgram": "programs",
     "Link": "programs",
+    "LoadedObject": "registry",
     "Map": "maps",
     "PerCpuArrayMap": "maps",
     "PerCpuHashMap": "maps",
     "Program": "programs",
+    "ProgramCounters": "kernel_objects",
     "RingBuffer": "ring_buffer",
     "compile": "host_compiler",
     "dtype": "arrays",
+    "loaded_objects": "registry",
+    "map_memory": "kernel_objects",
     "possible_cpus": "cpus",
+    "program_counters": "kernel_objects",
+    "run_statistics": "kernel_objects",
 }
 
 

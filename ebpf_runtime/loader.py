@@ -8,6 +8,7 @@ import errno
 import mmap
 import os
 
+from . import registry
 from .errors import (
     AttachError,
     CloseError,
@@ -309,11 +310,24 @@ class Loaded:
         self.maps = spec.maps_type(dict(self._maps))
         self.programs = spec.programs_type(dict(self._programs))
         self.links = spec.links_type(dict.fromkeys(item.name for item in spec.programs))
+        registry.add(
+            self,
+            spec.name,
+            [
+                *(("map", item.name, item.fd) for item in self._maps.values()),
+                *(("map", item.section, self._section_fd(item)) for item in spec.section_types),
+                *(("program", item.name, item.fd) for item in self._programs.values()),
+            ],
+        )
+
+    def _section_fd(self, section: type[Variables]) -> int:
+        fd: int = library().bpf_map__fd(self._object.map(section.section))
+        return fd
 
     def _map_section(self, section: type[Variables]) -> Variables:
         """Map a section's memory: the programs' own, read-only for `.rodata`."""
         constant = section.section.startswith(".rodata")
-        fd = library().bpf_map__fd(self._object.map(section.section))
+        fd = self._section_fd(section)
         length = -(-section._size_ // mmap.PAGESIZE) * mmap.PAGESIZE
         protection = mmap.PROT_READ if constant else mmap.PROT_READ | mmap.PROT_WRITE
         try:
@@ -364,6 +378,7 @@ class Loaded:
         if self.closed:
             return
         self.closed = True
+        registry.discard(self)
         with signals_held():
             failures = self._detach()
             for section in self.sections:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from .cpus import possible_cpus
 from .errors import MapError, MapFullError, RecordError, describe
 from .handles import Handle
+from .kernel_objects import object_id
 from .libbpf import library
 
 if TYPE_CHECKING:
@@ -53,6 +54,14 @@ class Map(Handle):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self.type} fd={self.fd}>"
+
+    @property
+    def id(self) -> int:
+        """The kernel's id of the map.
+
+        Kernel: 4.13.
+        """
+        return object_id(self.fd)
 
     def _close(self) -> None:
         self.fd = -1

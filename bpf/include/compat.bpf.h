@@ -49,6 +49,98 @@ struct task_struct___spinning {
 	} alloc_lock;
 };
 
+/* The numbers come from ebpf_base.h. */
+struct bpf_map___typed {
+	enum bpf_map_type map_type;
+};
+
+/*
+ * Before Linux commit 80ee81e0403c ("bpf: Eliminate rlimit-based memory accounting infra for bpf
+ * maps") (in v5.11): what a map was charged for.
+ */
+struct bpf_map_memory___charged {
+	u32 pages;
+};
+
+struct bpf_map___charged {
+	struct bpf_map_memory___charged memory;
+};
+
+/* Linux commit 90a5527d7686 ("bpf: add new map ops ->map_mem_usage") (in v6.4). */
+struct bpf_map_ops___usage {
+	void *map_mem_usage;
+};
+
+/*
+ * Linux commit 25954730461a ("bpf: add percpu stats for bpf_map elements insertions/deletions")
+ * (in v6.6); NULL for maps whose elements are not counted.
+ */
+struct bpf_map___counting {
+	s64 *elem_count;
+};
+
+/* Linux commit 20b6cc34ea74 ("bpf: Avoid hashtab deadlock with map_locked") (in v5.11), until 6.15. */
+struct bpf_htab___locked {
+	int *map_locked[8];
+};
+
+/*
+ * Linux commit 86fe28f7692d ("bpf: Optimize element count in non-preallocated hash map.") (in v6.1), and
+ * of the same kernel the allocator of such maps' elements.
+ */
+struct bpf_mem_alloc___any {
+	void *cache;
+};
+
+struct percpu_counter___split {
+	s64 count;
+	s32 *counters;
+};
+
+struct bpf_htab___allocating {
+	struct bpf_mem_alloc___any ma;
+	struct percpu_counter___split pcount;
+	bool use_percpu_counter;
+};
+
+/* The lock has had several types. */
+struct bucket___locked {
+	struct {
+		int any;
+	} raw_lock;
+};
+
+/* Linux commit 700d4796ef59 ("bpf: Optimize program stats") (in v5.12); before it in the aux part. */
+struct bpf_prog___counting {
+	void *stats;
+};
+
+/* Linux commit 61a0abaee209 ("bpf: Use u64_stats_t in struct bpf_prog_stats") (in v5.16). */
+struct u64_stats___any {
+	s64 any;
+};
+
+struct bpf_prog_stats___typed {
+	struct u64_stats___any cnt;
+	struct u64_stats___any nsecs;
+	struct u64_stats___any misses;
+};
+
+struct bpf_prog_stats___plain {
+	u64 cnt;
+	u64 nsecs;
+	u64 misses;
+};
+
+struct bpf_prog___tagged {
+	u8 tag[8];
+};
+
+/* Linux commit aba64c7da983 ("bpf: Add verified_insns to bpf_prog_info and fdinfo") (in v5.16). */
+struct bpf_prog_aux___verified {
+	u32 verified_insns;
+};
+
 /* Linux commit 8520e224f547 ("bpf, cgroups: Fix cgroup v2 fallback on v1/v2 mixed mode") (in v5.15). */
 struct sock_cgroup_data___pointer {
 	struct cgroup *cgroup;
@@ -91,6 +183,12 @@ static __always_inline s64 compat_positive(s64 count)
 {
 	return count > 0 ? count : 0;
 }
+
+/* Where one of the counters stands in the kernel's struct bpf_prog_stats. */
+#define compat_stats_offset(counter)                                             \
+	(bpf_core_field_exists(struct bpf_prog_stats___typed, counter)           \
+		 ? bpf_core_field_offset(struct bpf_prog_stats___typed, counter) \
+		 : bpf_core_field_offset(struct bpf_prog_stats___plain, counter))
 
 /*
  * Memory of an address space in pages, resident and swapped: the counters of file, anonymous, swap

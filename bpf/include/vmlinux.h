@@ -7,8 +7,10 @@
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct bpf_map_ops;
 struct cgroup_root;
 struct css_set;
+struct file_operations;
 struct mem_cgroup;
 struct seq_file;
 struct zonelist;
@@ -123,6 +125,7 @@ struct sk_buff {
 
 struct file {
 	struct inode *f_inode;
+	const struct file_operations *f_op;
 	void *private_data;
 };
 
@@ -143,8 +146,39 @@ struct bpf_iter__task_file {
 	union {
 		struct task_struct *task;
 	};
+	unsigned int fd;
 	union {
 		struct file *file;
+	};
+};
+
+struct bpf_iter__task_vma {
+	union {
+		struct bpf_iter_meta *meta;
+	};
+	union {
+		struct task_struct *task;
+	};
+	union {
+		struct vm_area_struct *vma;
+	};
+};
+
+struct bpf_iter__bpf_map {
+	union {
+		struct bpf_iter_meta *meta;
+	};
+	union {
+		struct bpf_map *map;
+	};
+};
+
+struct bpf_iter__bpf_prog {
+	union {
+		struct bpf_iter_meta *meta;
+	};
+	union {
+		struct bpf_prog *prog;
 	};
 };
 
@@ -176,12 +210,123 @@ enum cgroup_subsys_id {
 };
 
 struct bpf_ringbuf {
+	int nr_pages;
 	long unsigned int consumer_pos;
 	long unsigned int producer_pos;
 };
 
 enum bpf_func_id {
 	BPF_FUNC_get_current_task_btf = 158,
+	BPF_FUNC_map_lookup_percpu_elem = 195,
+};
+
+struct vm_area_struct {
+	union {
+		struct {
+			long unsigned int vm_start;
+			long unsigned int vm_end;
+		};
+	};
+	struct file *vm_file;
+};
+
+struct bpf_map {
+	const struct bpf_map_ops *ops;
+	unsigned int key_size;
+	unsigned int value_size;
+	unsigned int max_entries;
+	unsigned int map_flags;
+	unsigned int id;
+	struct btf *btf;
+	char name[16];
+	_Bool frozen;
+};
+
+struct btf {
+	unsigned int id;
+};
+
+struct bpf_array {
+	unsigned int elem_size;
+	union {
+		struct {
+			void *ptrs[0];
+		};
+		struct {
+			void *pptrs[0];
+		};
+	};
+};
+
+struct bpf_htab {
+	unsigned int n_buckets;
+	unsigned int elem_size;
+	struct {
+		int counter;
+	} count;
+};
+
+struct bpf_ringbuf_map {
+	struct bpf_ringbuf *rb;
+};
+
+struct lpm_trie {
+	long unsigned int n_entries;
+	long unsigned int data_size;
+};
+
+struct lpm_trie_node {
+	unsigned int prefixlen;
+};
+
+struct bpf_queue_stack {
+	unsigned int head;
+	unsigned int tail;
+	unsigned int size;
+};
+
+struct bpf_event_entry {
+	struct perf_event *event;
+};
+
+struct perf_event {
+	long long unsigned int id;
+	struct perf_buffer *rb;
+};
+
+struct perf_buffer {
+	int nr_pages;
+};
+
+enum bpf_prog_type {
+	BPF_PROG_TYPE_UNSPEC = 0,
+};
+
+struct bpf_prog {
+	short unsigned int pages;
+	short unsigned int jited : 1;
+	short unsigned int gpl_compatible : 1;
+	enum bpf_prog_type type;
+	unsigned int len;
+	unsigned int jited_len;
+	struct bpf_prog_aux *aux;
+};
+
+struct bpf_prog_aux {
+	unsigned int id;
+	unsigned int func_cnt;
+	struct bpf_prog **func;
+	struct bpf_prog *prog;
+	struct user_struct *user;
+	long long unsigned int load_time;
+	char name[16];
+	struct btf *btf;
+};
+
+struct user_struct {
+	struct {
+		unsigned int val;
+	} uid;
 };
 
 #pragma clang attribute pop

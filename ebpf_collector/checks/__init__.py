@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["CHECK_NAMES", "Check", "CheckFactory", "Metric", "MetricScheme", "check_factory"]
 
 
+def _ebpf(probe_config: ProbeConfig, metric_scheme: MetricScheme) -> CheckFactory:
+    from ebpf_collector.checks import ebpf
+
+    return ebpf.factory(probe_config, metric_scheme)
+
+
 def _oom_kill(probe_config: ProbeConfig, metric_scheme: MetricScheme) -> CheckFactory:
     from ebpf_collector.checks import oom_kill
 
@@ -28,6 +34,7 @@ def _tcp_queue_length(probe_config: ProbeConfig, metric_scheme: MetricScheme) ->
 
 
 _FACTORIES: dict[str, Callable[[ProbeConfig, MetricScheme], CheckFactory]] = {
+    "ebpf": _ebpf,
     "oom_kill": _oom_kill,
     "tcp_queue_length": _tcp_queue_length,
 }
