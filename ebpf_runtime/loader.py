@@ -375,11 +375,11 @@ class Loaded:
         return failures
 
     def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        registry.discard(self)
         with signals_held():
+            if self.closed:
+                return
+            self.closed = True
+            registry.discard(self)
             failures = self._detach()
             for section in self.sections:
                 section._close()

@@ -15,7 +15,7 @@ import pytest
 from ebpf_collector.workloads.memory_cgroup import MemoryCgroup
 from ebpf_probes.oom_kill import OomKill, OomKillConstraint, OomKillEvent, OomKillSource
 from ebpf_runtime import AttachError, LoadError, OpenError, ProbeConfig, VariableError
-from tests.support.kernel import assert_nothing_new, identifiers, kprobe_refusal, tracing_refusal
+from tests.support.kernel import assert_nothing_new, identifiers, kprobe_refusal, open_files, tracing_refusal
 from tests.support.kills import LIMIT_BYTES, Kill, kill_one, victims_cgroup
 
 pytestmark = pytest.mark.kernel
@@ -169,11 +169,6 @@ def test_trigger_and_victim_are_told_apart() -> None:
         assert (event.trigger_tgid, event.trigger_comm) == (trigger, "small")
         assert (event.victim_tgid, event.victim_comm, event.score_adj) == (victim, "large", 1000)
         assert event.source is OomKillSource.STACK
-
-
-def open_files() -> set[str]:
-    """Return what each file descriptor is open on; the one that lists them is its own directory."""
-    return {f"{path.name} {path.readlink()}" for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from ebpf_runtime import (
     possible_cpus,
     ring_buffer,
 )
+from tests.support.kernel import open_files
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
@@ -583,7 +584,7 @@ def test_interrupts_are_neither_lost_nor_leave_anything(made: ModuleType) -> Non
         raise Interrupted
 
     made.Calls.open_and_load().close()
-    files = len(list(Path("/proc/self/fd").iterdir()))
+    files = open_files()
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         with warnings.catch_warnings():
@@ -602,4 +603,4 @@ def test_interrupts_are_neither_lost_nor_leave_anything(made: ModuleType) -> Non
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert raised == seen == 120
-    assert len(list(Path("/proc/self/fd").iterdir())) == files
+    assert open_files() == files

@@ -11,7 +11,15 @@ from functools import cache
 from pathlib import Path
 from struct import pack
 
-__all__ = ["assert_nothing_new", "identifiers", "kprobe_refusal", "refusal", "send_length_refusal", "tracing_refusal"]
+__all__ = [
+    "assert_nothing_new",
+    "identifiers",
+    "kprobe_refusal",
+    "open_files",
+    "refusal",
+    "send_length_refusal",
+    "tracing_refusal",
+]
 
 _NR_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 _MAP_CREATE, _PROG_GET_NEXT_ID, _MAP_GET_NEXT_ID, _LINK_GET_NEXT_ID = 0, 11, 12, 31
@@ -88,3 +96,8 @@ def assert_nothing_new(before: dict[str, set[int]]) -> None:
             return
         assert time.monotonic() < deadline, f"left in the kernel: {new}"
         time.sleep(0.05)
+
+
+def open_files() -> set[str]:
+    """Return what each file descriptor is open on; the one that lists them is its own directory."""
+    return {f"{path.name} {path.readlink()}" for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
