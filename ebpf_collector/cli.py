@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from errno import EPIPE
+from errno import EBADF, EPIPE
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Every failure is one line on the standard error stream.
     """
+    if sys.stderr is None:  # closed by the caller; print() would write to the standard output instead
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # open as long as the process lives
     failures = Failures(_report)
     try:
         with failures.caught("internal"), _warnings_reported():
@@ -95,6 +97,8 @@ def _warnings_reported() -> Iterator[None]:
 
 def _run(argv: Sequence[str] | None, failures: Failures) -> int:
     try:
+        if sys.stdout is None:  # closed by the caller
+            raise OutputError(EBADF)
         arguments = _parser().parse_args(argv)
         command: Callable[[argparse.Namespace, Failures], int] = arguments.command
         return command(arguments, failures)
@@ -102,8 +106,9 @@ def _run(argv: Sequence[str] | None, failures: Failures) -> int:
         _report(str(error))
         return _EXIT_USAGE
     except OutputError as error:
-        # Python flushes the stream once more on its way out, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            # Python flushes the stream once more on its way out, and would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == EPIPE:
             return failures.exit_code  # the reader has what it wanted
         _report(str(error))
@@ -208,7 +213,10 @@ class _Waiting:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as one line, like every other failure."""
+    """Reports a wrong command line, or help that cannot be written, as one line, like every other failure."""
+
+    def print_help(self, file: Any = None) -> None:
+        deliver(file or sys.stdout, self.format_help())
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError("read command line", message, f"See '{self.prog} --help'.")
@@ -224,7 +232,7 @@ class _Version(argparse.Action):
             number = version("ebpf-runtime")
         except PackageNotFoundError:
             number = "(not installed)"
-        print(f"{parser.prog} {number}")
+        deliver(sys.stdout, f"{parser.prog} {number}\n")
         parser.exit()
 
 

@@ -16,6 +16,8 @@ __all__ = ["Section", "read_section"]
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
+_MAX_LEVELS = 32
+
 _SCALAR_TYPES = {
     "bool": "a boolean",
     "float": "a number",
@@ -186,7 +188,7 @@ def read_section(data: bytes, subject: str) -> Section:
     Args:
         subject: The action messages begin with, such as `read configuration file x.yaml`.
     Raises:
-        ConfigError: Not UTF-8, not YAML, not one mapping, or a key that stands twice.
+        ConfigError: Not UTF-8, not YAML, nested too deeply, not one mapping, or a key that stands twice.
     """
     try:
         text = data.decode()
@@ -215,13 +217,25 @@ def read_section(data: bytes, subject: str) -> Section:
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader without aliases: settings are small, and excerpts must stand alone."""
+    """The safe loader without aliases: settings are small, and excerpts must stand alone.
+
+    Nor does it take deep nesting, which would end in a RecursionError.
+    """
+
+    _levels = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs lack it
             raise yaml.composer.ComposerError(None, None, "an alias; write the value out instead", mark)
-        return super().compose_node(parent, index)
+        if self._levels == _MAX_LEVELS:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs lack it
+            raise yaml.composer.ComposerError(None, None, f"nested more than {_MAX_LEVELS} levels deep", mark)
+        self._levels += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._levels -= 1
 
 
 def _compose(text: str) -> yaml.Node | None:

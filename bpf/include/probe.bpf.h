@@ -5,7 +5,8 @@
 
 /*
  * VARIANT(name) before a program: the program belongs to the variant `name`, or to several of them.
- * The programs of one variant are loaded together, and of the variants only one.
+ * The programs of one variant are loaded together, and of the variants only one. The best comes first:
+ * variants are tried in the order in which the source first names them.
  */
 #define VARIANT(name) __attribute__((btf_decl_tag("variant:" #name)))
 

@@ -72,6 +72,10 @@ class TcpQueueLengthTracer(Protocol):
     def variant(self) -> str:
         """Name of the variant in use."""
 
+    @property
+    def origin(self) -> str:
+        """`co_re`, or `compiled` where the object was made on this host."""
+
     def get_and_flush(self) -> list[TcpQueue]:
         """Return the longest queues of each control group since the previous call."""
 
@@ -162,7 +166,8 @@ class TcpQueueLengthCheck:
             return
         variant = self._tracer.variant
         tags = [f"probe:{CHECK_NAME}"]
-        sender.gauge(PROBE_INFO.name, 1, [*tags, f"variant:{variant}"])
+        origin = [f"origin:{self._tracer.origin}"] if self._config.metric_scheme is MetricScheme.NATIVE else []
+        sender.gauge(PROBE_INFO.name, 1, [*tags, f"variant:{variant}", *origin])
         for cgroup, stats in _by_name(self._tracer.get_and_flush()).items():
             if self._config.metric_scheme is MetricScheme.NATIVE:
                 _send_native(sender, cgroup, stats, variant)

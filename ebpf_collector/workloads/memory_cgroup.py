@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from errno import EBUSY
+from errno import EBUSY, EROFS
 from pathlib import Path
 
 from ebpf_collector.errors import WorkloadError, describe_errno
@@ -221,4 +221,6 @@ def _refused(action: str, error: OSError) -> WorkloadError:
     remedy = "Run as root, where cgroups can be written to."
     if error.errno == EBUSY:
         remedy = "Start the command from another cgroup, such as a login session's."
+    elif error.errno == EROFS:
+        remedy = "Remount the cgroup hierarchy read-write."
     return WorkloadError(action, describe_errno(error.errno), remedy, error.errno)

@@ -18,12 +18,13 @@ import pytest
 from ebpf_collector.probes.tcp_queue_length import longest
 from ebpf_collector.workloads.stalled_reader import Queue
 from ebpf_probes.tcp_queue_length import TcpQueueLength
-from ebpf_runtime import AttachError, LoadError
+from ebpf_runtime import AttachError, LoadError, ProbeConfig
 from tests.support.sources import BPF, make_module
 from tests.support.tcp import Connection, Witness, connection, ss, workers_cgroup
 
 pytestmark = pytest.mark.acceptance
 
+CO_RE_ONLY = ProbeConfig(allow_runtime_compiled_fallback=False)
 LARGE = 8 << 20  # of which the kernel makes 16 MiB
 OVERFLOWING = 4_500_000  # a thousand times as much does not fit 32 bits
 
@@ -55,7 +56,7 @@ def attached(probe_class: Any) -> Any:
     Only for that reason not by `open_and_load`: where memory cgroups are of version 1, tp_btf_probe sees no writes.
     """
     for variant in ("fentry", "kprobe", "tp_btf_send_length"):
-        opened = probe_class.open()
+        opened = probe_class.open(CO_RE_ONLY)
         opened.select_variant(variant)
         try:
             probe = opened.load()

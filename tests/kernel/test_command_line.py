@@ -16,6 +16,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from ebpf_collector.workloads.memory_cgroup import find_hierarchy
 from tests.support.kernel import assert_nothing_new, identifiers
 from tests.support.kills import kill_one, victims_cgroup
 from tests.support.tcp import connection, workers_cgroup
@@ -136,6 +137,24 @@ def test_without_capabilities_one_line_and_exit_code_3(name: str) -> None:
     (line,) = done.stderr.splitlines()
     assert "EPERM" in line
     assert "CAP_BPF" in line
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts as root")
+def test_a_read_only_cgroup_hierarchy_is_named_as_such() -> None:
+    hierarchy = find_hierarchy(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
+    assert hierarchy is not None
+    # In a mount namespace of its own.
+    script = 'mount -o remount,bind,ro "$0" && exec "$@"'
+    done = run("demo", before=("unshare", "--mount", "sh", "-c", script, str(hierarchy.mount)))
+    assert done.returncode == 3, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(": EROFS, read-only file system. Remount the cgroup hierarchy read-write.")
+
+
+def test_closed_errors_leave_the_output_to_the_lines() -> None:
+    done = run("demo", "--json", before=("sh", "-c", 'exec "$0" "$@" 2>&-'))
+    assert done.returncode == 0
+    assert "event" in [line["kind"] for line in lines(done.stdout)]
 
 
 def test_an_unknown_check_is_a_usage_error() -> None:

@@ -165,7 +165,7 @@ def test_each_variant_polls_a_reader_that_never_reads(variant: str, group: Memor
 
 
 def test_hooks_and_poll_are_merged_and_flushed(group: MemoryCgroup) -> None:
-    with new_tracer(ProbeConfig()) as tracer:
+    with new_tracer(CO_RE_ONLY) as tracer:
         with half_full(group) as ends:
             tracer.get_and_flush()
             expected = move_data(ends)
@@ -180,7 +180,7 @@ def test_hooks_and_poll_are_merged_and_flushed(group: MemoryCgroup) -> None:
 
 
 def test_the_best_variant_that_works_is_chosen_by_trying() -> None:
-    with new_tracer(ProbeConfig()) as tracer:
+    with new_tracer(CO_RE_ONLY) as tracer:
         takes = [name for name, refusal in REFUSALS.items() if not refusal()]
         assert tracer.variant == takes[0]
         assert [item.variant for item in tracer.refused] == list(REFUSALS)[: list(REFUSALS).index(takes[0])]
@@ -199,7 +199,7 @@ def test_a_selected_variant_that_the_kernel_refuses_says_so() -> None:
 
 def test_samples_without_room_are_counted(group: MemoryCgroup) -> None:
     variant = next(name for name in HOOKED if not REFUSALS[name]())
-    opened = TcpQueueLength.open()
+    opened = TcpQueueLength.open(CO_RE_ONLY)
     opened.select_variant(variant)
     opened.resize("tcp_queues", 1)
     with opened.load() as probe, connection(group) as ends:
@@ -260,10 +260,10 @@ def open_files() -> set[str]:
 
 
 def test_nothing_is_left_after_rounds_of_use() -> None:
-    new_tracer(ProbeConfig()).close()  # libbpf keeps what it learns of the kernel once
+    new_tracer(CO_RE_ONLY).close()  # libbpf keeps what it learns of the kernel once
     files, before = open_files(), identifiers()
     for _ in range(3):
-        with new_tracer(ProbeConfig()) as tracer:
+        with new_tracer(CO_RE_ONLY) as tracer:
             tracer.get_and_flush()
     assert open_files() == files
     assert_nothing_new(before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -82,20 +83,27 @@ def test_package_is_built_against_an_editable_install(
 def test_probe_sees_a_program_start(installed: Environment, hello: Path, project: Path, tmp_path: Path) -> None:
     installed.pip("install", "--no-deps", hello)
     program = shutil.copy("/bin/true", tmp_path / "hello-started")
-    started = set()
-    with subprocess.Popen(
-        [installed.python, project / "hello.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    ) as reader:
-        while reader.poll() is None:
-            with subprocess.Popen([program]) as child:
-                started.add(child.pid)
-            time.sleep(0.05)
-        assert reader.stdout is not None
-        lines = [line.split(" ", 2) for line in reader.stdout.read().splitlines()]
-    assert reader.returncode == 0
-    seen = {int(pid) for pid, uid, comm in lines if (uid, comm) == ("0", "hello-started")}
+    output = tmp_path / "output"
+    started: set[int] = set()
+    seen: set[int] = set()
+    with (
+        output.open("w") as stream,
+        subprocess.Popen([installed.python, "-u", project / "hello.py"], cwd=tmp_path, stdout=stream) as reader,
+    ):
+        deadline = time.monotonic() + 60
+        try:
+            # Other programs start as well, before it and after it.
+            while not seen and reader.poll() is None and time.monotonic() < deadline:
+                with subprocess.Popen([program]) as child:
+                    started.add(child.pid)
+                time.sleep(0.05)
+                lines = [line.split(" ", 2) for line in output.read_text().splitlines(keepends=True)]
+                seen = {int(line[0]) for line in lines if line[1:] == ["0", "hello-started\n"]}
+        finally:
+            reader.send_signal(signal.SIGINT)
     assert seen
     assert seen <= started
+    assert reader.returncode == -signal.SIGINT
 
 
 @pytest.fixture(scope="module")

@@ -368,8 +368,9 @@ class _Layout:
     absent: list[str] = field(default_factory=list)
 
     def prelude(self) -> str:
-        absent = "".join(f" {tag} *: 0," for tag in self.absent)
-        return "".join([_PRELUDE, "".join(f"{tag};\n" for tag in self.absent if not tag.startswith("enum ")),
+        tags = dict.fromkeys(self.absent)  # of a header that is included twice, each once
+        absent = "".join(f" {tag} *: 0," for tag in tags)
+        return "".join([_PRELUDE, "".join(f"{tag};\n" for tag in tags if not tag.startswith("enum ")),
                         f"#define EBPF_ABSENT_TYPES{absent}\n"])  # fmt: skip
 
     def declare(self, item: _Declared) -> str:

@@ -7,7 +7,8 @@ Names are still C names; `render` turns them into Python.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,6 +41,15 @@ __all__ = [
 _BINDINGS: Final = {"RINGBUF_RECORD": ".ringbuf_record", "ITER_RECORD": ".iter_record"}
 _VARIANT_TAG: Final = "variant:"
 _DATA_SECTIONS: Final = (".rodata", ".data", ".bss")
+# Sections that are no variables of the program, or whose variables the compiler made; the extern ones of `.ksyms` and
+# `.kconfig` are refused, extern functions are not.
+_OTHER_SECTIONS: Final = re.compile(
+    r"\.maps|license|version|\.ringbuf_record|\.iter_record|\.rodata\.(str|cst)\d.*|\.(rodata|data|bss)"
+)
+_REMEDIES: Final = {
+    ".kconfig": "Declare it const volatile and set it before load.",
+    ".ksyms": "Pass its address in a const volatile variable, or use a kfunc.",
+}
 _MAX_DEPTH: Final = 64  # of pointers and arrays, and of structs in structs
 
 # enum bpf_map_type of include/uapi/linux/bpf.h.
@@ -245,10 +255,11 @@ class _Builder:
             if section.name == "maps" or section.name.startswith("maps/"):
                 where = f"section {section.name!r}"
                 raise self.fail(where, "legacy map definitions", 'Define maps in SEC(".maps") with BTF.')
+        self.refuse_sections()
         maps = tuple(self.maps())
         sections = tuple(self.sections())
         programs = tuple(self.programs())
-        variants = dict.fromkeys(variant for program in programs for variant in program.variants)
+        variants = {variant for program in programs for variant in program.variants}
         return ObjectModel(
             name=self.name,
             byte_order=self.elf.byte_order,
@@ -258,8 +269,24 @@ class _Builder:
             maps=maps,
             programs=programs,
             sections=sections,
-            variants=tuple(variants),
+            variants=self.ranked(variants),
         )
+
+    def refuse_sections(self) -> None:
+        """Refuse public variables of sections that the bindings would leave out; static and hidden ones are private."""
+        for section in self.btf.types:
+            if not isinstance(section, btf.Datasec) or _OTHER_SECTIONS.fullmatch(section.name):
+                continue
+            for variable in section.variables:
+                var = self.btf[variable.var]
+                if not isinstance(var, btf.Var) or (var.linkage != 2 and not self.is_public(var)):
+                    continue
+                where = f"{section.name}, variable {var.name!r}"
+                remedy = _REMEDIES.get(section.name, f'Leave out its SEC("{section.name}").')
+                raise self.fail(where, "variables of this section have no Python form yet", remedy)
+
+    def is_public(self, var: btf.Var) -> bool:
+        return var.linkage == 1 and self.symbol(var.name).is_global
 
     def ordered_records(self) -> Iterator[RecordType]:
         """Yield records by name, but each after those it holds."""
@@ -475,12 +502,9 @@ class _Builder:
     def variables(self, section: btf.Datasec, name: str) -> Iterator[Member]:
         for variable in section.variables:
             var = self.btf[variable.var]
-            if not isinstance(var, btf.Var) or var.linkage != 1:
-                continue
-            symbol = self.symbol(var.name)
-            if symbol.is_global:
+            if isinstance(var, btf.Var) and self.is_public(var):
                 kind = self.value(var.type, f"{name}, variable {var.name!r}")
-                yield Member(var.name, symbol.offset, kind, self.docs.variables.get(var.name, ""))
+                yield Member(var.name, self.symbol(var.name).offset, kind, self.docs.variables.get(var.name, ""))
 
     def symbol(self, name: str) -> Symbol:
         if name not in self.symbols:
@@ -515,11 +539,16 @@ class _Builder:
         return self.value(type_id, f"program {program!r}, row")
 
     def variant_tags(self) -> dict[str, tuple[str, ...]]:
-        """Return the variants of each program, in order of the tags in BTF sorted by name for stability."""
+        """Return the variants of each program."""
         found: dict[str, list[str]] = {}
         for item in self.btf.types:
             if isinstance(item, btf.DeclTag) and item.component == -1 and item.text.startswith(_VARIANT_TAG):
                 function = self.btf[item.target]
                 if isinstance(function, btf.Func):
                     found.setdefault(function.name, []).append(item.text.removeprefix(_VARIANT_TAG))
-        return {name: tuple(sorted(tags)) for name, tags in found.items()}
+        return {name: self.ranked(tags) for name, tags in found.items()}
+
+    def ranked(self, variants: Iterable[str]) -> tuple[str, ...]:
+        """Return variants best first: as the source mentions them, else by name; compilers order tags differently."""
+        known = self.docs.variants
+        return tuple(sorted(set(variants), key=lambda v: (known.index(v) if v in known else len(known), v)))

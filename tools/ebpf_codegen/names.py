@@ -16,6 +16,9 @@ __all__ = ["class_name", "count", "docstring", "identifier", "literal", "wrap"]
 
 LINE_LENGTH = 120
 
+# What typesetting has for these signs, and what linters take for them.
+_TYPOGRAPHY = str.maketrans("\u2018\u2019\u2032\u2010\u2011\u2012\u2013\u2212\u00d7", "'''-----x")
+
 
 def identifier(name: str, taken: Container[str] = ()) -> str:
     """Return *name* as a Python identifier that is no keyword and not in *taken*.
@@ -53,7 +56,7 @@ def literal(text: str) -> str:
 
 def docstring(text: str) -> str:
     """Return *text* fit for the inside of a triple-quoted string: no escape, no end of the string, printable."""
-    printable = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    printable = "".join(c if c.isprintable() or c == "\n" else "?" for c in text.translate(_TYPOGRAPHY))
     safe = printable.replace("\\", "\\\\").replace('"""', "'''")
     safe = re.sub('^"', "'", safe)  # next to the quotes around it ruff would put a blank
     return safe[:-1] + "'" if safe.endswith('"') else safe

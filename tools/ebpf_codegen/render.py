@@ -332,10 +332,14 @@ class _Module:
             for section in self.model.sections
         ]
         return [
-            ("maps", self.maps, f"The maps, typed; see {self.maps}."),
-            ("programs", self.programs, f"The programs; see {self.programs}."),
-            ("links", self.links, "The attachments, once attached."),
-            *((name, cls, f"The {doc}; see {cls}.") for name, cls, doc in sections),
+            ("maps", self.maps, "The maps, see below." if self.model.maps else "Empty: there are no maps."),
+            (
+                "programs",
+                self.programs,
+                "The programs, see below." if self.model.programs else "Empty: there are no programs.",
+            ),
+            ("links", self.links, "The attachments of the programs by the same names; None where not attached."),
+            *((name, cls, f"The {doc}, see below.") for name, cls, doc in sections),
         ]
 
     def opened(self) -> _Class:
@@ -358,10 +362,21 @@ class _Module:
     def loaded(self) -> _Class:
         namespaces = self.namespaces()
         example = [f"with {self.probe}.open_and_load() as probe:", "    probe.attach()"]
-        for name, item in self.attributes(self.model.maps, _NAMESPACE_NAMES):
+        attributes = self.attributes(self.model.maps, _NAMESPACE_NAMES)
+        for name, item in attributes:
             if item.type == "RINGBUF":
                 example += [f"    for event in probe.maps.{name}.poll(timeout=1.0):", "        print(event)"]
                 break
+        maps = [(f"maps.{name}", item.doc, self.map_annotation(item)) for name, item in attributes]
+        programs = [
+            (f"programs.{name}", item.doc, _hook(item))
+            for name, item in self.attributes(self.model.programs, _NAMESPACE_NAMES)
+        ]
+        variables = [
+            (f"{identifier(section.name.lstrip('.'))}.{name}", item.doc, self.annotation(item.type))
+            for section in self.model.sections
+            for name, item in self.attributes(section.variables, _SECTION_NAMES)
+        ]
         about = self.model.doc.split("\n\n")[0] if self.model.doc else f"The eBPF object {self.model.name}."
         lines = _docstring(
             about,
@@ -369,6 +384,9 @@ class _Module:
             ["Opened, loaded and attached in this order; `with` closes it:"],
             ["    " + line for line in example],
             _items("Attributes:", [(name, doc, "") for name, _, doc in namespaces], 4),
+            _items("Maps:", maps, 4),
+            _items("Programs:", programs, 4),
+            _items("Variables:", variables, 4),
         )
         return _Class(
             f"{self.probe}(Probe)",

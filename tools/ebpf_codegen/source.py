@@ -15,6 +15,10 @@ from .errors import CodegenError
 __all__ = ["Documentation", "Flattened", "document", "flatten"]
 
 _INCLUDE: Final = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
+_ONCE: Final = re.compile(r"\s*#\s*pragma\s+once\b")
+_GUARD: Final = re.compile(r"\s*#\s*ifndef\s+(\w+)\b.*\n\s*#\s*define\s+\1\b")
+_MAX_DEPTH: Final = 100
+_MAX_INLINED: Final = 10_000
 _KEPT: Final = re.compile(r"bpf/")  # whoever compiles supplies libbpf's headers
 _MAX_HEADER: Final = 256 << 10  # a vmlinux.h above this declares a whole kernel, and is not embedded
 
@@ -28,38 +32,66 @@ class Flattened:
 
 
 def flatten(source: Path, include: Sequence[Path] = ()) -> Flattened:
-    """Inline every `#include "…"` that is found beside the source or in *include*, each file once.
+    """Inline each `#include "…"` that is found beside the source or in *include*, as often as it stands there.
 
-    `bpf/…`, includes in angle brackets and a `vmlinux.h` of a whole kernel stay. `#line` directives keep file names and
-    line numbers, so that compiler messages and verifier logs still name the original place.
+    The headers' own guards decide what counts twice, as they do for the compiler; `#pragma once`, which says nothing
+    in a main file, becomes a guard. `bpf/…`, includes in angle brackets and a `vmlinux.h` of a whole kernel stay.
+    `#line` directives keep file names and line numbers, so that compiler messages and verifier logs still name the
+    original place.
 
     Raises:
-        CodegenError: A file cannot be read.
+        CodegenError: A file cannot be read, or a header without a guard includes itself.
     """
-    files: list[Path] = []
-    seen: set[Path] = set()
+    guards: dict[Path, str] = {}  # of `#pragma once`, by file
+    files: dict[Path, Path] = {}
+    stack: list[tuple[Path, bool]] = []
+    inlined = 0
 
     def inline(path: Path, shown: str) -> Iterator[str]:
-        files.append(path)
-        seen.add(path.resolve())
+        nonlocal inlined
+        inlined += 1
+        if len(stack) == _MAX_DEPTH or inlined > _MAX_INLINED:
+            raise CodegenError(f"inline {path}: the headers include each other too often. Give each an include guard.")
         try:
-            lines = path.read_text("utf-8").removesuffix("\n").split("\n")  # splitlines() splits at form feeds, too
+            text = path.read_text("utf-8").removesuffix("\n")
         except (OSError, UnicodeError) as error:
             raise CodegenError(f"read {path}: {getattr(error, 'strerror', None) or error}.") from error
+        file = path.resolve()
+        files.setdefault(file, path)
+        tokens = [token for token in _tokens(text) if token.kind != "comment"]
+        includes = {t.line: m[1] for t in tokens if t.kind == "directive" and (m := _INCLUDE.match(t.text))}
+        once = {t.line for t in tokens if t.kind == "directive" and _ONCE.match(t.text)}
+        stack.append((file, bool(once) or _is_guarded(tokens)))
+        if once:
+            guard = guards.setdefault(file, f"__FLATTENED_{len(guards)}")
+            yield from (f"#ifndef {guard}", f"#define {guard}")
         yield f'#line 1 "{shown}"'
-        for number, line in enumerate(lines, 1):
-            match = _INCLUDE.match(line)
-            found = _locate(match[1], path.parent, include) if match and not _KEPT.match(match[1]) else None
-            if match is None or found is None:
-                yield line
-            elif found.resolve() not in seen:
-                yield from inline(found, match[1])
+        for number, line in enumerate(text.split("\n"), 1):  # splitlines() splits at form feeds, too
+            name = includes.get(number, "")
+            found = _locate(name, path.parent, include) if name and not _KEPT.match(name) else None
+            if found is None:
+                yield line if number not in once else ""
+                continue
+            guarded = dict(stack).get(found.resolve())
+            if guarded is None:
+                yield from inline(found, name)
                 yield f'#line {number + 1} "{shown}"'
-            else:
+            elif guarded:
                 yield ""
+            else:
+                raise CodegenError(f"inline {found}: it includes itself without end. Give it an include guard.")
+        if once:
+            yield "#endif"
+        stack.pop()
 
     text = "\n".join(inline(source, source.name)) + "\n"
-    return Flattened(text, tuple(files))
+    return Flattened(text, tuple(files.values()))
+
+
+def _is_guarded(tokens: Sequence[_Token]) -> bool:
+    """Return whether a header begins with `#ifndef X` and `#define X`."""
+    first = "\n".join(token.text for token in tokens[:2] if token.kind == "directive")
+    return bool(_GUARD.match(first))
 
 
 def _locate(name: str, beside: Path, include: Iterable[Path]) -> Path | None:
@@ -70,13 +102,17 @@ def _locate(name: str, beside: Path, include: Iterable[Path]) -> Path | None:
 
 @dataclass(slots=True)
 class Documentation:
-    """Comments by what they describe: the file, types, their members or enumerators, variables, functions."""
+    """Comments by what they describe: the file, types, their members or enumerators, variables, functions.
+
+    *variants* are the names of `VARIANT(name)` in order of their first mention.
+    """
 
     file: str = ""
     types: dict[str, str] = field(default_factory=dict)
     members: dict[tuple[str, str], str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     functions: dict[str, str] = field(default_factory=dict)
+    variants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +134,22 @@ _TOKEN: Final = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _LABEL: Final = re.compile(r"[A-Z][A-Za-z-]*: ")
-_CALL_LIKE: Final = frozenset(("SEC", "VARIANT", "RINGBUF_RECORD", "__attribute__"))
+_CALL_LIKE: Final = frozenset(("SEC", "VARIANT", "RINGBUF_RECORD", "ITER_RECORD", "__attribute__"))
+_VARIANT: Final = re.compile(r"\bVARIANT\s*\(\s*([^()]*?)\s*\)")
+_LINE: Final = re.compile(r'^\s*#\s*line\s+\d+\s+"([^"]*)"')
+_MACRO: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 def document(text: str) -> Documentation:
     """Attach the comments of C text to what they stand before, or behind on the same line.
 
     A comment belongs to a declaration when nothing but the end of a line is between them; of two, the one before a
-    variable counts, and the one behind a member. The first comment of the
-    text that is not a licence line and stands alone describes the file.
+    variable counts, and the one behind a member. The first comment that is not a licence line and stands alone
+    describes the file, if it comes before all inlined headers: theirs are about them.
     """
-    found = Documentation()
     tokens = list(_tokens(text))
+    found = Documentation(variants=_variants(tokens))
+    files: set[str] = set()
     position = 0
     pending: _Token | None = None
     while position < len(tokens):
@@ -117,12 +157,13 @@ def document(text: str) -> Documentation:
         if token.kind == "comment":
             following = tokens[position + 1] if position + 1 < len(tokens) else None
             alone = following is None or following.kind == "directive" or following.line > token.end_line + 1
-            if alone and not found.file and "SPDX-License-Identifier" not in token.text:
+            if alone and len(files) < 2 and not found.file and "SPDX-License-Identifier" not in token.text:
                 found.file = _clean(token.text)
             pending = None if alone or "SPDX-License-Identifier" in token.text else token
             position += 1
             continue
         if token.kind == "directive":
+            files.update(_LINE.findall(token.text))
             pending = None
             position += 1
             continue
@@ -132,6 +173,12 @@ def document(text: str) -> Documentation:
         pending = None
         position = end + bool(behind)
     return found
+
+
+def _variants(tokens: Iterable[_Token]) -> tuple[str, ...]:
+    """Return the names that VARIANT is given, the macro's own definition aside."""
+    code = (token.text for token in tokens if token.kind != "comment" and not token.text.startswith(('"', "'")))
+    return tuple(dict.fromkeys(_VARIANT.findall(" ".join(text for text in code if "define VARIANT" not in text))))
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -186,7 +233,7 @@ def _declaration(tokens: list[_Token], doc: str, found: Documentation) -> None:
     if not doc:
         return
     if words[-1] == "}":
-        found.functions.update({name: doc for name in _head_words(code) if name not in found.functions})
+        found.functions.setdefault(_function_name(code), doc)
         return
     # A variable or map: its name stands behind the body of an anonymous struct, or before `=`, `[`, SEC or `;`.
     tail = code[len(code) - 1 - words[::-1].index("}") :] if "}" in words and words[1:2] == ["{"] else code
@@ -210,13 +257,23 @@ def _type_name(code: list[_Token]) -> str:
     return words[1] if words[1] != "{" else words[-2] if is_typedef else ""
 
 
-def _head_words(code: list[_Token]) -> Iterator[str]:
-    """Yield the words of a function's head that can be its name."""
+def _function_name(code: list[_Token]) -> str:
+    """Return the word before the parameters, or the first in the brackets of a macro like BPF_KPROBE(name, …)."""
+    depth = 0
+    in_macro = False
+    name = previous = ""
     for token in _outside_calls(code):
-        if token.text == "{":
-            return
-        if token.kind == "word":
-            yield token.text
+        if token.text == "{" and depth == 0:
+            break
+        if token.text == "(" and depth == 0 and previous:
+            name = previous
+            in_macro = bool(_MACRO.fullmatch(name))
+        elif token.kind == "word" and in_macro:
+            name = token.text
+            in_macro = False
+        depth += (token.text == "(") - (token.text == ")")
+        previous = token.text if token.kind == "word" else ""
+    return name
 
 
 def _outside_calls(tokens: Iterable[_Token]) -> Iterator[_Token]:

@@ -276,10 +276,21 @@ class Case(Probe):
             probe.attach()
 
     Attributes:
-        maps: The maps, typed; see CaseMaps.
-        programs: The programs; see CasePrograms.
-        links: The attachments, once attached.
-        bss: The .bss variables; see CaseBss.
+        maps: The maps, see below.
+        programs: The programs, see below.
+        links: The attachments of the programs by the same names; None where not attached.
+        bss: The .bss variables, see below.
+
+    Maps:
+        maps._items_: ArrayMap[Clash_]
+        maps.RingBuffer_: ArrayMap[Clash]
+
+    Programs:
+        programs.Program_: raw_tp/sys_enter
+
+    Variables:
+        bss.section_: int
+        bss._memory_: int
     """
 
     maps: CaseMaps

@@ -210,11 +210,22 @@ class Case(Probe):
             probe.attach()
 
     Attributes:
-        maps: The maps, typed; see CaseMaps.
-        programs: The programs; see CasePrograms.
-        links: The attachments, once attached.
-        rodata: The .rodata variables; see CaseRodata.
-        bss: The .bss variables; see CaseBss.
+        maps: The maps, see below.
+        programs: The programs, see below.
+        links: The attachments of the programs by the same names; None where not attached.
+        rodata: The .rodata variables, see below.
+        bss: The .bss variables, see below.
+
+    Maps:
+        maps.yield_: ArrayMap[Class]
+
+    Programs:
+        programs.async_: raw_tp/sys_enter
+        programs.def_: raw_tp/sys_exit
+
+    Variables:
+        rodata.global_: int
+        bss.nonlocal_: int
     """
 
     maps: CaseMaps

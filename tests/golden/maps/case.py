@@ -166,9 +166,18 @@ class Case(Probe):
             probe.attach()
 
     Attributes:
-        maps: The maps, typed; see CaseMaps.
-        programs: The programs; see CasePrograms.
-        links: The attachments, once attached.
+        maps: The maps, see below.
+        programs: Empty: there are no programs.
+        links: The attachments of the programs by the same names; None where not attached.
+
+    Maps:
+        maps.by_task: Calls by task. (HashMap[Key, Count])
+        maps.recent: HashMap[str, State]
+        maps.by_cgroup: PerCpuHashMap[int, Count]
+        maps.total: One counter. (ArrayMap[int])
+        maps.histogram: PerCpuArrayMap[tuple[int, ...]]
+        maps.sized: HashMap[bytes, bytes]
+        maps.stacks: Map
     """
 
     maps: CaseMaps

@@ -115,9 +115,12 @@ class Case(Probe):
             probe.attach()
 
     Attributes:
-        maps: The maps, typed; see CaseMaps.
-        programs: The programs; see CasePrograms.
-        links: The attachments, once attached.
+        maps: The maps, see below.
+        programs: Empty: there are no programs.
+        links: The attachments of the programs by the same names; None where not attached.
+
+    Maps:
+        maps.values: ArrayMap[Texts]
     """
 
     maps: CaseMaps

@@ -187,12 +187,25 @@ class Case(Probe):
             probe.attach()
 
     Attributes:
-        maps: The maps, typed; see CaseMaps.
-        programs: The programs; see CasePrograms.
-        links: The attachments, once attached.
-        rodata: The .rodata variables; see CaseRodata.
-        data: The .data variables; see CaseData.
-        bss: The .bss variables; see CaseBss.
+        maps: Empty: there are no maps.
+        programs: The programs, see below.
+        links: The attachments of the programs by the same names; None where not attached.
+        rodata: The .rodata variables, see below.
+        data: The .data variables, see below.
+        bss: The .bss variables, see below.
+
+    Programs:
+        programs.on_call: raw_tp/sys_enter
+
+    Variables:
+        rodata.verbose: Say more. (bool)
+        rodata.target_pid: int
+        rodata.prefix: str
+        rodata.limits: Limits
+        data.interval: Calls between two readings. (int)
+        data.level: Level
+        bss.calls: Calls so far. (int)
+        bss.errors: tuple[int, ...]
     """
 
     maps: CaseMaps

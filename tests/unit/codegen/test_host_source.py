@@ -196,3 +196,9 @@ def test_damage_shows_when_the_type_is_asked_for() -> None:
         data[position] = value
         with pytest.raises(BtfError, match=rf"vmlinux: \.BTF, byte 24: type 1 {message}"):
             btf.index(bytes(data), "vmlinux")
+
+
+def test_a_type_declared_twice_is_absent_once() -> None:
+    """As in a header that is included twice: its guard leaves one, but both are laid out."""
+    text = host_source(f"struct gone {{ int a; }}{MARKED}\n" * 2, kernel(), "x.c")
+    assert text.partition('#line 1 "x.c"\n')[0].count("struct gone *: 0,") == 1

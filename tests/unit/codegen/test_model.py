@@ -430,7 +430,7 @@ def test_record_that_is_no_pointer_is_refused() -> None:
 
 def test_variables_of_three_sections_by_offset() -> None:
     w = ObjectWriter()
-    for section in (".bss", ".data", ".rodata", ".data.custom"):
+    for section in (".bss", ".data", ".rodata"):
         w.variable(section, f"first_{section[1]}", w.int, 4)
         w.variable(section, f"second_{section[1]}", w.btf.refer("volatile", w.int), 4)
         w.variables[section].reverse()
@@ -459,6 +459,41 @@ def test_variable_without_a_symbol_is_refused() -> None:
     assert refused(w, ElfError) == "read probe.bpf.c: BTF has a variable 'counter' that no symbol defines."
 
 
+@pytest.mark.parametrize("section", [".data.x", ".rodata.x", ".bss.x", ".rodata.string", ".struct_ops", "other"])
+def test_public_variables_of_other_sections_are_refused(section: str) -> None:
+    w = ObjectWriter()
+    w.variable(section, "lost", w.int, 4)
+    assert refused(w) == (
+        f"probe.bpf.c: {section}, variable 'lost': variables of this section have no Python form yet. "
+        f'Leave out its SEC("{section}").'
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "remedy"),
+    [
+        (".kconfig", "Declare it const volatile and set it before load."),
+        (".ksyms", "Pass its address in a const volatile variable, or use a kfunc."),
+    ],
+)
+def test_extern_variables_are_refused(section: str, remedy: str) -> None:
+    w = ObjectWriter()
+    w.btf.datasec(section, [(w.btf.var("HZ", w.int, 2), 0, 4)])
+    assert refused(w) == (
+        f"probe.bpf.c: {section}, variable 'HZ': variables of this section have no Python form yet. {remedy}"
+    )
+
+
+def test_kernel_functions_private_variables_and_known_sections_are_taken() -> None:
+    w = ObjectWriter()
+    w.btf.datasec(".ksyms", [(w.btf.func("bpf_rdonly_cast", w.proto, 2), 0, 0)])
+    w.variable(".data.lock", "static", w.int, 4, linkage=0)
+    w.variable(".data.lock", "hidden", w.int, 4, visibility=2)
+    for section in ("license", "version", ".rodata.str1.1", ".rodata.cst32"):
+        w.variable(section, f"of_{section}", w.int, 4)
+    assert built(w) == built(ObjectWriter())
+
+
 # Programs
 
 
@@ -476,7 +511,7 @@ def test_programs_in_order_of_their_place() -> None:
     )
 
 
-def test_variants_in_order_of_their_programs() -> None:
+def test_variants_of_programs() -> None:
     w = ObjectWriter()
     w.program("one", "?fentry/f", "fast")
     w.program("both", "?raw_tp/t", "slow", "fast")
@@ -487,6 +522,17 @@ def test_variants_in_order_of_their_programs() -> None:
     found = built(w)
     assert found.variants == ("fast", "slow")
     assert [program.variants for program in found.programs] == [("fast",), ("fast", "slow"), ("slow",), ()]
+
+
+def test_variants_in_order_of_the_source() -> None:
+    """As far as it mentions them; those that no source mentions come last, by name."""
+    w = ObjectWriter()
+    w.program("one", "?kprobe/f", "b", "slow", "fast")
+    w.program("two", "?fentry/f", "fast", "slow", "fast", "a")
+    found = built(w, Documentation(variants=("unused", "slow", "fast")))
+    assert found.variants == ("slow", "fast", "a", "b")
+    assert [program.variants for program in found.programs] == [("slow", "fast", "b"), ("slow", "fast", "a")]
+    assert built(w).variants == ("a", "b", "fast", "slow")
 
 
 def test_iterators_get_their_rows() -> None:

@@ -96,6 +96,9 @@ def test_literals_are_quoted_like_ruff_quotes_them() -> None:
     assert literal("é\n") == '"\\xe9\\n"'
 
 
+SIGNS = "\u2018\u2019\u2032\u2010\u2011\u2012\u2013\u2212\u00d7"
+
+
 @given(ANY_TEXT, st.sampled_from(["", "    "]))
 def test_docstring_never_ends_early(text: str, indent: str) -> None:
     inside = docstring(text)
@@ -103,7 +106,8 @@ def test_docstring_never_ends_early(text: str, indent: str) -> None:
     (function,) = ast.parse(source).body
     assert isinstance(function, ast.FunctionDef)
     assert [type(node) for node in function.body] == [ast.Expr, ast.Return]
-    expected = "".join(c if c.isprintable() or c == "\n" else "?" for c in text).replace('"""', "'''")
+    plain = text.translate(str.maketrans(SIGNS, "'''-----x"))
+    expected = "".join(c if c.isprintable() or c == "\n" else "?" for c in plain).replace('"""', "'''")
     shown = ast.get_docstring(function, clean=False) or ""
     assert shown.replace('"', "'") == expected.replace('"', "'")
 
@@ -114,6 +118,12 @@ def test_docstring_shows_text_as_it_is() -> None:
     assert docstring('ends "so"') == "ends \"so'"
     assert docstring('"so" begins') == "'so\" begins"
     assert docstring("a\x1bb") == "a?b"
+    assert docstring("« Größe »: µs … “so” — 好") == "« Größe »: µs … “so” — 好"
+
+
+def test_docstring_has_no_signs_that_look_like_others() -> None:
+    assert docstring(SIGNS) == "'''-----x"
+    assert docstring("kernel\u2019s 3 \u00d7 4 \u2013 5") == "kernel's 3 x 4 - 5"
 
 
 @given(ANY_TEXT, st.integers(0, 12), st.integers(0, 8))

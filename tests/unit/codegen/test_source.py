@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flattening keeps each header once and every place; comments reach what they stand at."""
+"""Flattening keeps what was compiled, and every place; comments reach what they stand at."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ def write(directory: Path, **files: str) -> None:
 # Flattening
 
 
-def test_headers_are_inlined_once_and_places_kept(tmp_path: Path) -> None:
+def test_headers_are_inlined_each_time_and_places_kept(tmp_path: Path) -> None:
     write(
         tmp_path, p_c='#include "a.h"\nint p;\n#include "b.h"\nint q;\n', a_h='#include "b.h"\nint a;\n', b_h="int b;\n"
     )
     flattened = flatten(tmp_path / "p.c")
     assert flattened.text == (
-        '#line 1 "p.c"\n#line 1 "a.h"\n#line 1 "b.h"\nint b;\n#line 2 "a.h"\nint a;\n#line 2 "p.c"\nint p;\n\nint q;\n'
+        '#line 1 "p.c"\n#line 1 "a.h"\n#line 1 "b.h"\nint b;\n#line 2 "a.h"\nint a;\n#line 2 "p.c"\n'
+        'int p;\n#line 1 "b.h"\nint b;\n#line 4 "p.c"\nint q;\n'
     )
     assert flattened.files == (tmp_path / "p.c", tmp_path / "a.h", tmp_path / "b.h")
 
@@ -59,13 +60,51 @@ def test_headers_beside_the_includer_come_before_include_directories(tmp_path: P
 
 def test_one_header_by_two_paths_is_inlined_once(tmp_path: Path) -> None:
     write(tmp_path, p_c='#include "sub/../a.h"\n#include "a.h"\n  #  include "./a.h"\n', a_h="int a;\n", sub__b_h="")
-    assert flatten(tmp_path / "p.c").text.count("int a;") == 1
+    flattened = flatten(tmp_path / "p.c")
+    assert flattened.text.count("int a;") == 3
+    assert flattened.files == (tmp_path / "p.c", tmp_path / "sub" / ".." / "a.h")
 
 
-def test_headers_that_include_each_other_end(tmp_path: Path) -> None:
-    write(tmp_path, p_c='#include "a.h"\n', a_h='#include "b.h"\nint a;\n', b_h='#include "a.h"\nint b;\n')
+def test_headers_that_include_each_other_end_by_their_guards(tmp_path: Path) -> None:
+    guard = "/* a */\n#ifndef A /* a */\n#  define A 1\n"
+    write(
+        tmp_path,
+        p_c='#include "a.h"\n',
+        a_h=f'{guard}#include "b.h"\nint a;\n#endif\n',
+        b_h='#pragma once\n#include "a.h"\n#include "b.h"\nint b;\n',
+    )
     text = flatten(tmp_path / "p.c").text
     assert (text.count("int a;"), text.count("int b;")) == (1, 1)
+
+
+@pytest.mark.parametrize("guard", ["", "#ifdef A\n#define A\n", "#ifndef A\n#define B\n", "#ifndef A\n", "#\n#\n"])
+def test_headers_that_include_each_other_without_end_are_refused(tmp_path: Path, guard: str) -> None:
+    write(tmp_path, p_c='#include "a.h"\n', a_h=f'{guard}#include "b.h"\n', b_h='#include "a.h"\n')
+    with pytest.raises(CodegenError) as caught:
+        flatten(tmp_path / "p.c")
+    assert str(caught.value) == f"inline {tmp_path}/a.h: it includes itself without end. Give it an include guard."
+
+
+def test_headers_that_multiply_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, p_c='#include "0.h"\n')
+    for number in range(20):
+        (tmp_path / f"{number}.h").write_text(f'#include "{number + 1}.h"\n' * 2)
+    with pytest.raises(
+        CodegenError, match=r"\.h: the headers include each other too often\. Give each an include guard"
+    ):
+        flatten(tmp_path / "p.c")
+
+
+def test_pragma_once_becomes_a_guard(tmp_path: Path) -> None:
+    write(tmp_path, p_c='#include "a.h"\n#include "a.h"\n', a_h="// a\n # pragma once // really\nint a;\n")
+    inlined = '#ifndef __FLATTENED_0\n#define __FLATTENED_0\n#line 1 "a.h"\n// a\n\nint a;\n#endif\n'
+    assert flatten(tmp_path / "p.c").text == (f'#line 1 "p.c"\n{inlined}#line 2 "p.c"\n{inlined}#line 3 "p.c"\n')
+
+
+def test_includes_in_comments_stay(tmp_path: Path) -> None:
+    text = '/*\n#include "a.h"\n#pragma once\n*/\nint p;\n'
+    write(tmp_path, p_c=text, a_h="/* a */\n")
+    assert flatten(tmp_path / "p.c").text == f'#line 1 "p.c"\n{text}'
 
 
 def test_header_that_is_nowhere_is_left_to_the_compiler(tmp_path: Path) -> None:
@@ -103,6 +142,27 @@ def test_file_comment_is_the_first_that_stands_alone() -> None:
     assert document("/* of a */\nint a;\n").variables == {"a": "of a"}
     assert document("// SPDX-License-Identifier: MIT\n\nint a;\n") == Documentation()
     assert document("") == Documentation()
+
+
+def test_file_comment_of_a_header_is_not_the_source_s(tmp_path: Path) -> None:
+    header = "/* SPDX-License-Identifier: MIT */\n/* About the header. */\n#define X\n\n/* Alone. */\n\n"
+    write(tmp_path, a_h=header, p_c='// SPDX-License-Identifier: MIT\n#include "a.h"\n\n/* Maps. */\n\nint p;\n')
+    assert document(flatten(tmp_path / "p.c").text).file == ""
+    write(tmp_path, p_c='/* About p. */\n#include "a.h"\nint p;\n')
+    assert document(flatten(tmp_path / "p.c").text).file == "About p."
+    write(tmp_path, p_c="#define Y\n\n/* Behind a directive. */\n\nint p;\n")
+    assert document(flatten(tmp_path / "p.c").text).file == "Behind a directive."
+
+
+def test_variants_in_order_of_mention() -> None:
+    text = """
+        #define VARIANT(name) __attribute__((btf_decl_tag("variant:" #name)))
+        #define BOTH VARIANT(zeta) VARIANT(beta)
+        /* VARIANT(comment) */
+        SEC("VARIANT(string)") VARIANT(zeta) VARIANT( alpha ) int f(void) { return 0; }
+        SEC("x") VARIANT(/* now */ gamma) VARIANT(beta) int g(void) { return 0; }
+        """
+    assert document(text).variants == ("zeta", "beta", "alpha", "gamma")
 
 
 def test_members_before_behind_and_both() -> None:
@@ -242,10 +302,30 @@ def test_functions_behind_their_macros() -> None:
         int undocumented(void) { return 0; }
         """
     )
-    assert found.functions["on_f"] == "kprobe"
-    assert found.functions["helper"] == "plain"
-    assert "undocumented" not in found.functions
-    assert not {"kprobe", "noinline"} & set(found.functions)
+    assert found.functions == {"on_f": "kprobe", "helper": "plain"}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "int f(struct g *g, int h)",
+        "static struct g *f(void)",
+        "int BPF_PROG(f, struct g *g, int (*h)(int))",
+        "int BPF_KRETPROBE(f)",
+        '__weak __msg("g") int f(int g) __attribute__((section("h")))',
+        'SEC("g(h)") int f(int g[sizeof(h)])',
+    ],
+)
+def test_function_comment_is_for_its_name_only(head: str) -> None:
+    assert document(f"/* about f */\n{head}\n{{ return g(h); }}\n").functions == {"f": "about f"}
+
+
+def test_functions_may_be_named_in_capitals() -> None:
+    assert document("/* F */\nint BPF_PROG(F, struct g *h) { }\n").functions == {"F": "F"}
+
+
+def test_record_bindings_are_no_variables() -> None:
+    assert document("/* a */\nRINGBUF_RECORD(m, struct s);\n/* b */\nITER_RECORD(p, struct t);\n").variables == {}
 
 
 def test_a_comment_must_touch_what_it_describes() -> None:

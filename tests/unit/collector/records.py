@@ -70,9 +70,10 @@ def queue(cgroup: str = f"docker-{DOCKER_ID}.scope", cgroup_id: int = 101, **cha
 class FakeTracer:
     """Hands out what the test put in, as the real tracer does with what the kernel noted."""
 
-    def __init__(self, *windows: list[TcpQueue], variant: str = "iter", lost: int = 0) -> None:
+    def __init__(self, *windows: list[TcpQueue], variant: str = "iter", origin: str = "co_re", lost: int = 0) -> None:
         self.windows = list(windows)
         self.variant = variant
+        self.origin = origin
         self.lost = lost
         self.closed = 0
 

@@ -260,13 +260,17 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def start(output: int | IO[str], *arguments: str) -> subprocess.Popen[str]:
-    """Start the command in a process of its own, its output buffered as it is in a pipe."""
+def start(output: int | IO[str], *arguments: str, redirected: str = "", script: str = SCRIPT) -> subprocess.Popen[str]:
+    """Start the command in a process of its own, its output buffered as it is in a pipe.
+
+    Args:
+        redirected: A redirection in the shell's words, above *output*.
+    """
     environment = dict(os.environ)
     environment.pop("PYTHONUNBUFFERED", None)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*sys.path, str(ROOT)]))
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *arguments],
+        ["sh", "-c", f'exec "$@" {redirected}', "sh", sys.executable, "-c", script, *arguments],
         stdout=output,
         stderr=subprocess.PIPE,
         env=environment,
@@ -297,10 +301,88 @@ def test_reader_that_was_never_there(command: list[str], options: list[str]) -> 
     assert (process.returncode, errors) == (0, "")
 
 
-@pytest.mark.parametrize("command", [["check", "all", "--interval", "0.01"], ["demo"]])
-@pytest.mark.parametrize("options", [[], ["--json"]])
-def test_full_disk_is_one_line(command: list[str], options: list[str]) -> None:
-    with Path("/dev/full").open("w") as full, start(full, *command, *options) as process:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check", "all", "--interval", "0.01"],
+        ["check", "all", "--interval", "0.01", "--json"],
+        ["demo"],
+        ["demo", "--json"],
+        ["demo", "--help"],
+        ["--help"],
+        ["--version"],
+    ],
+)
+def test_full_disk_is_one_line(command: list[str]) -> None:
+    with Path("/dev/full").open("w") as full, start(full, *command) as process:
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
     assert errors == "ebpf-collector: write output: ENOSPC, no space left on device. See where it is redirected to.\n"
+
+
+@pytest.mark.parametrize("command", [["check", "all", "--interval", "0.01", "--json"], ["demo"], ["--version"]])
+def test_closed_output_is_one_line(command: list[str]) -> None:
+    with start(subprocess.PIPE, *command, redirected=">&-") as process:
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert errors == "ebpf-collector: write output: EBADF, bad file descriptor. See where it is redirected to.\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "lines"),
+    [
+        (["check", "all", "--interval", "0.01", "--json"], 0, True),
+        (["demo", "--json"], 0, True),
+        (["check", "nosuch"], 2, False),
+        (["--version"], 0, True),
+    ],
+)
+def test_messages_for_closed_errors_do_not_go_to_the_output(command: list[str], code: int, lines: bool) -> None:
+    with start(subprocess.PIPE, *command, redirected="2>&-") as process:
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert bool(output) == lines
+    if "--json" in command:
+        assert all(json.loads(line)["kind"] in ("metric", "event") for line in output.splitlines())
+
+
+def test_both_streams_closed() -> None:
+    with start(subprocess.PIPE, "check", "all", redirected=">&- 2>&-") as process:
+        assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 1
+
+
+def test_unusable_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "c.yaml"
+    for text in (f"system_probe_config: {{btf_path: {tmp_path}/absent}}", "[" * 3000):
+        path.write_text(text)
+        assert main(["check", "all", "--config", str(path)]) == 2
+        output, errors = capsys.readouterr()
+        assert (output, errors.count("\n")) == ("", 1)
+
+
+# Interrupts itself when the module that the first argument names is looked for.
+INTERRUPTED = """
+import os
+import signal
+import sys
+from ebpf_collector.__main__ import main
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+module = sys.argv.pop(1)
+sys.meta_path.insert(0, Interrupt())
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["ebpf_collector.stop", "ebpf_collector.cli", "argparse", "yaml", "importlib.metadata"]
+)
+def test_interrupt_during_an_import_is_quiet(module: str) -> None:
+    process = start(subprocess.PIPE, module, "--version", script=INTERRUPTED)
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 130

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The collector's file and environment."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ metric_scheme: datadog
 system_probe_config:
   enable_co_re: false
   allow_runtime_compiled_fallback: false
-  btf_path: /var/lib/btf/vmlinux.btf
+  btf_path: /proc/self/maps
   kernel_header_dirs:
     - /usr/src/linux-headers
     - /lib/modules/build
@@ -52,7 +53,7 @@ def test_all_keys(tmp_path: Path) -> None:
     assert configuration.probe == ProbeConfig(
         enable_co_re=False,
         allow_runtime_compiled_fallback=False,
-        btf_path="/var/lib/btf/vmlinux.btf",
+        btf_path="/proc/self/maps",
         kernel_header_dirs=("/usr/src/linux-headers", "/lib/modules/build"),
         runtime_compiler_output_dir="/var/tmp/ebpf",
         bpf_debug=True,
@@ -69,7 +70,7 @@ def test_environment_is_above_the_file(tmp_path: Path) -> None:
         FULL,
         DD_ENABLE_CO_RE="true",
         DD_ALLOW_RUNTIME_COMPILED_FALLBACK="1",
-        DD_SYSTEM_PROBE_BTF_PATH="/other.btf",
+        DD_SYSTEM_PROBE_BTF_PATH=__file__,
         DD_SYSTEM_PROBE_CONFIG_KERNEL_HEADER_DIRS="/a /b",
         DD_SYSTEM_PROBE_CONFIG_RUNTIME_COMPILER_OUTPUT_DIR="/c",
         DD_SYSTEM_PROBE_CONFIG_BPF_DEBUG="F",
@@ -78,7 +79,7 @@ def test_environment_is_above_the_file(tmp_path: Path) -> None:
     assert configuration.probe == ProbeConfig(
         enable_co_re=True,
         allow_runtime_compiled_fallback=True,
-        btf_path="/other.btf",
+        btf_path=__file__,
         kernel_header_dirs=("/a", "/b"),
         runtime_compiler_output_dir="/c",
         bpf_debug=False,
@@ -158,6 +159,47 @@ def test_refusals(tmp_path: Path, text: str, message: str) -> None:
         load(tmp_path, text)
     expected = message.replace("{known}", ", ".join(CHECK_NAMES))
     assert str(caught.value) == f"read configuration file {tmp_path / 'collector.yaml'}: {expected}"
+
+
+def test_deep_nesting_is_refused_and_shallow_is_not(tmp_path: Path) -> None:
+    for text in ("[" * 3000, "\n" + "{a: " * 3000, "- " * 3000):
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path, text)
+        assert caught.value.problem == "not valid YAML: nested more than 32 levels deep"
+        assert caught.value.line == text.count("\n") + 1
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "[" * 31 + "a" + "]" * 31)
+    assert caught.value.problem == "the document is a list, not a mapping"
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("absent", "ENOENT, no such file or directory"),
+        ("file/below", "ENOTDIR, not a directory"),
+        ("folder", "not a regular file"),
+        ("pipe", "not a regular file"),
+    ],
+)
+def test_unusable_btf_path(tmp_path: Path, name: str, problem: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    path = str(tmp_path / name)
+    remedy = "Name a readable file of BTF, or none for the kernel's own."
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, f"system_probe_config:\n  btf_path: {path}\n")
+    assert str(caught.value) == f"open system_probe_config.btf_path {path!r}: {problem}. {remedy}"
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, FULL, DD_SYSTEM_PROBE_BTF_PATH=path)
+    assert str(caught.value) == f"open DD_SYSTEM_PROBE_BTF_PATH {path!r}: {problem}. {remedy}"
+
+
+def test_btf_path_that_names_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, 'system_probe_config: {btf_path: "a\\0b"}')
+    assert caught.value.subject == r"open system_probe_config.btf_path 'a\x00b'"
+    assert caught.value.problem == "not the name of a file"
 
 
 def test_unreadable_file(tmp_path: Path) -> None:

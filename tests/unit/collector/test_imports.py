@@ -23,6 +23,11 @@ def test_importing_the_package_imports_nothing_else() -> None:
     assert modules_after("import ebpf_collector") == {"ebpf_collector"}
 
 
+def test_the_command_can_be_interrupted_from_the_start() -> None:
+    # Nothing that takes time is imported before main() runs.
+    assert modules_after("import ebpf_collector.__main__") == {"ebpf_collector", "ebpf_collector.__main__"}
+
+
 def test_nothing_needs_numpy() -> None:
     modules = modules_after("import ebpf_collector.cli, ebpf_collector.checks.oom_kill, ebpf_collector.probes.oom_kill")
     assert "ebpf_collector.probes.oom_kill" in modules

@@ -47,10 +47,10 @@ def test_names() -> None:
     assert new_check().windowed
 
 
-@pytest.mark.parametrize("settings", [b"", DATADOG])
-def test_first_and_last_point_of_a_run(settings: bytes) -> None:
-    _, sender = run(FakeTracer([queue()], variant="kprobe", lost=7), settings)
-    assert sender.points[0] == ("gauge", INFO, 1, ["probe:tcp_queue_length", "variant:kprobe"])
+@pytest.mark.parametrize(("settings", "origin"), [(b"", ["origin:compiled"]), (DATADOG, [])])
+def test_first_and_last_point_of_a_run(settings: bytes, origin: list[str]) -> None:
+    _, sender = run(FakeTracer([queue()], variant="kprobe", origin="compiled", lost=7), settings)
+    assert sender.points[0] == ("gauge", INFO, 1, ["probe:tcp_queue_length", "variant:kprobe", *origin])
     assert sender.points[-1] == ("monotonic_count", LOST, 7, ["probe:tcp_queue_length"])
     assert sender.events == []
     assert sender.commits == 0  # the caller's
