@@ -217,9 +217,8 @@ static __always_inline __u64 hash_bytes(struct bpf_map *map, __u32 type)
 	__u64 entries = map->max_entries;
 	__s64 count;
 
-	bytes += round_up_to(bpf_core_field_offset(struct bucket___locked, raw_lock) +
-				     bpf_core_field_size(struct bucket___locked, raw_lock),
-			     8) *
+	/* Behind the list's head stands a spin lock of 4 bytes; kernels that debug locks have more. */
+	bytes += round_up_to(bpf_core_field_size(struct bucket___listed, head) + 4, 8) *
 		 BPF_CORE_READ(htab, n_buckets);
 	if (bpf_core_field_exists(locked->map_locked))
 		bytes += sizeof(int) * 8 * possible_cpus;

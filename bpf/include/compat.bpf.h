@@ -103,11 +103,11 @@ struct bpf_htab___allocating {
 	bool use_percpu_counter;
 };
 
-/* The lock has had several types. */
-struct bucket___locked {
+/* One of several structures of this name; the one with these members is meant. */
+struct bucket___listed {
 	struct {
-		int any;
-	} raw_lock;
+		void *first;
+	} head;
 };
 
 /* Linux commit 700d4796ef59 ("bpf: Optimize program stats") (in v5.12); before it in the aux part. */

@@ -9,6 +9,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from ebpf_probes.ebpf_inventory import EbpfInventory, InventoryHold, InventoryMa
 from ebpf_probes.oom_kill import OomKill
 from ebpf_runtime import ProbeConfig, loaded_objects, program_counters, run_statistics
 from tests.support.kernel import assert_nothing_new, identifiers
-from tests.support.planted import perf_buffers, plant, update
+from tests.support.planted import MAP_TYPES, perf_buffers, plant, update
 from tests.support.sources import make_module, write_source
 from tests.unit.collector.recording import RecordingSender
 
@@ -78,6 +79,24 @@ def test_each_variant_walks_all_maps_and_programs(variant: str) -> None:
         list(loaded.programs.inventory_file.rows())
         held = {(row.object_id, row.fd) for row in loaded.programs.inventory_file.rows() if row.pid == os.getpid()}
         assert (item.id, item.fd) in held
+
+
+def test_compiled_on_the_host_it_reads_the_same(probe: Probe, tmp_path: Path) -> None:
+    config = ProbeConfig(enable_co_re=False, runtime_compiler_output_dir=str(tmp_path))
+    with plant(*MAP_TYPES) as maps, new_probe(config) as compiled:
+        assert (probe.origin, compiled.origin) == ("co_re", "compiled")
+        for number in range(37):
+            update(next(item.fd for item in maps if item.name == "p_hash_alloc"), bytes([number] * 6), bytes(13))
+        ids = {item.id for item in maps}
+        readings = [[item for item in made.read(0).maps if item.id in ids] for made in (probe, compiled)]
+        assert readings[0] == readings[1]
+        assert len(readings[0]) == len(maps)
+        ours = {known.id for known in loaded_objects() if known.kind == "program"}
+        programs = [[item for item in made.read(0).programs if item.id in ours] for made in (probe, compiled)]
+        # The readings themselves make the inventory's programs run, so no counters.
+        assert [replace(item, run_count=0, run_time_ns=0) for item in programs[0]] == [
+            replace(item, run_count=0, run_time_ns=0) for item in programs[1]
+        ]
 
 
 def test_the_best_variant_is_chosen(probe: Probe) -> None:
