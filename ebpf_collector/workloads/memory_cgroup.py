@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ebpf_collector.errors import WorkloadError, describe_errno
 from ebpf_collector.stop import signals_held
+from ebpf_collector.workloads.janitor import janitor
 
 __all__ = ["Hierarchy", "MemoryCgroup", "find_hierarchy", "memory_cgroup"]
 
@@ -92,6 +93,8 @@ class MemoryCgroup:
 def memory_cgroup(name: str, limit_bytes: int) -> Iterator[MemoryCgroup]:
     """Make a memory cgroup below this process's own; it must be empty when the block ends.
 
+    If this process is killed inside the block, what is in the cgroup is killed too, and it is removed.
+
     Version 2 forbids controllers below a cgroup that holds processes, so there the nearest
     ancestor that can have children with the memory controller is the parent.
 
@@ -114,12 +117,13 @@ def memory_cgroup(name: str, limit_bytes: int) -> Iterator[MemoryCgroup]:
         if group.path.exists():
             raise WorkloadError(f"make memory cgroup {group.path}", "it exists", "Remove it, or take another name.")
         # An interrupt may come right after the directory was made.
-        try:
-            _make(group, limit_bytes)
-            yield group
-        finally:
-            with signals_held():
-                _remove(group.path)
+        with janitor(group.path):
+            try:
+                _make(group, limit_bytes)
+                yield group
+            finally:
+                with signals_held():
+                    _remove(group.path)
 
 
 def _own_path(cgroup: str, controller: str) -> str:

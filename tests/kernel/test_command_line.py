@@ -128,6 +128,23 @@ def test_an_interrupted_demo_leaves_nothing(number: signal.Signals) -> None:
     assert not list(Path("/sys/fs/cgroup").glob("**/ebpf-collector-demo*"))
 
 
+def test_a_killed_demo_leaves_nothing() -> None:
+    before = identifiers()
+    for line in ("loopback connection", "memory cgroup", "forked child"):
+        process = subprocess.Popen((*COMMAND, "demo"), stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith(line):
+            assert process.poll() is None
+        process.kill()
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+    assert_nothing_new(before)
+    deadline = time.monotonic() + 30  # a process of its own removes the cgroup
+    while left := list(Path("/sys/fs/cgroup").glob("**/ebpf-collector-demo*")):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="drops the capabilities of root")
 @pytest.mark.parametrize("name", ["oom_kill", "tcp_queue_length"])
 def test_without_capabilities_one_line_and_exit_code_3(name: str) -> None:
