@@ -172,10 +172,12 @@ def perf_buffers(map_fd: int, slots: int, pages: int) -> Iterator[int]:
             if fd < 0:
                 number = ctypes.get_errno()
                 raise OSError(number, os.strerror(number))
-            stack.callback(os.close, fd)
             length = (pages + 1) * mmap.PAGESIZE
-            memory = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-            stack.callback(memory.close)
+            try:
+                memory = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+                stack.callback(memory.close)
+                update(map_fd, slot.to_bytes(4, "little"), fd.to_bytes(4, "little"))
+            finally:
+                os.close(fd)  # the mapping keeps a duplicate
             total += length
-            update(map_fd, slot.to_bytes(4, "little"), fd.to_bytes(4, "little"))
         yield total
