@@ -570,8 +570,9 @@ def test_closing_the_probe_detaches_links_made_by_hand(made: ModuleType) -> None
     assert link.fd == -1
 
 
-def test_interrupts_are_neither_lost_nor_leave_anything(made: ModuleType) -> None:
-    """Interrupts at many moments of a probe's life; each is seen, and nothing stays open."""
+@pytest.mark.parametrize("threads", [0, 1])
+def test_interrupts_are_neither_lost_nor_leave_anything(made: ModuleType, threads: int) -> None:
+    """Interrupts at many moments of a probe's life, also where another thread takes them: each is seen, nothing stays."""
 
     class Interrupted(Exception):
         pass
@@ -584,6 +585,9 @@ def test_interrupts_are_neither_lost_nor_leave_anything(made: ModuleType) -> Non
         raise Interrupted
 
     made.Calls.open_and_load().close()
+    done = threading.Event()
+    for _ in range(threads):
+        threading.Thread(target=done.wait, daemon=True).start()
     files = open_files()
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
@@ -602,5 +606,6 @@ def test_interrupts_are_neither_lost_nor_leave_anything(made: ModuleType) -> Non
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        done.set()
     assert raised == seen == 120
     assert open_files() == files
