@@ -572,7 +572,7 @@ def test_closing_the_probe_detaches_links_made_by_hand(made: ModuleType) -> None
 
 @pytest.mark.parametrize("threads", [0, 1])
 def test_interrupts_are_neither_lost_nor_leave_anything(made: ModuleType, threads: int) -> None:
-    """Interrupts at many moments of a probe's life, also where another thread takes them: each is seen, nothing stays."""
+    """Interrupts at many moments, also where another thread takes them: each is seen, nothing stays."""
 
     class Interrupted(Exception):
         pass
