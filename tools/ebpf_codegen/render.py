@@ -34,6 +34,7 @@ from .model import (
     ValueType,
 )
 from .names import LINE_LENGTH, class_name, count, docstring, identifier, literal, wrap
+from .runtime_names import MAP_CLASSES, OTHER_MAP, PROGRAM_CLASSES, program_class
 
 __all__ = ["Origin", "render", "render_package"]
 
@@ -46,15 +47,6 @@ _BASES: Final = (
     "CEnum", "IteratorProgram", "Link", "Links", "Map", "MapSpec", "Maps", "ObjectSpec", "OpenProbe", "Probe",
     "ProbeConfig", "Program", "ProgramSpec", "Programs", "Record", "Variables",
 )  # fmt: skip
-_MAP_CLASSES: Final = {
-    "HASH": "HashMap",
-    "LRU_HASH": "HashMap",
-    "ARRAY": "ArrayMap",
-    "PERCPU_HASH": "PerCpuHashMap",
-    "LRU_PERCPU_HASH": "PerCpuHashMap",
-    "PERCPU_ARRAY": "PerCpuArrayMap",
-    "RINGBUF": "RingBuffer",
-}
 # What annotations are made of: an attribute of this name would hide it from the attributes below.
 _ANNOTATIONS: Final = ("bool", "bytes", "float", "int", "str", "tuple")
 # Attributes of the runtime's base classes, which a member of this name would hide; `cls` and `self` could not be given
@@ -68,7 +60,8 @@ _SECTION_NAMES: Final = (
     *_SPECIFIERS,
     "_assign", "_base", "_block", "_close", "_fields_", "_locked", "_memory", "_size_", "section",
 )  # fmt: skip
-_NAMESPACE_NAMES: Final = (*_MAP_CLASSES.values(), "IteratorProgram", "Link", "Map", "Program", "_items")
+_RUNTIME_CLASSES: Final = (*(cls for cls, _ in MAP_CLASSES.values()), OTHER_MAP[0], *PROGRAM_CLASSES)
+_NAMESPACE_NAMES: Final = (*_RUNTIME_CLASSES, "Link", "_items")
 _ENUM_NAMES: Final = (
     "as_integer_ratio", "bit_count", "bit_length", "conjugate", "denominator", "from_bytes", "imag", "is_integer",
     "mro", "name", "numerator", "real", "to_bytes", "value",
@@ -155,7 +148,7 @@ class _Module:
         self.used: set[str] = {"Links", "Maps", "ObjectSpec", "OpenProbe", "Probe", "Programs"}
         self.typing_used: set[str] = {"ProbeConfig"}
         self.names: dict[tuple[str, str], str] = {}
-        taken = {*_SPECIFIERS, *_BASES, *_MAP_CLASSES.values(), "TYPE_CHECKING"}
+        taken = {*_SPECIFIERS, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
         self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
         self.open_probe = self.claim("open", model.name, identifier(f"Open{self.probe}", taken), taken)
         self.maps = self.claim("maps", model.name, identifier(f"{self.probe}Maps", taken), taken)
@@ -439,22 +432,16 @@ class _Module:
     # Values
 
     def program_annotation(self, program: Program) -> str:
-        cls = "Program" if program.row is None else "IteratorProgram"
+        cls = program_class(program.section, program.row is not None)
         self.typing_used.add(cls)
         return cls if program.row is None else f"{cls}[{self.annotation(program.row)}]"
 
     def map_annotation(self, item: Map) -> str:
-        cls = _MAP_CLASSES.get(item.type, "Map")
+        cls, parameters = MAP_CLASSES.get(item.type, OTHER_MAP)
         self.typing_used.add(cls)
-        key = self.annotation(item.key) if item.key is not None else "bytes"
-        value = self.annotation(item.value) if item.value is not None else "bytes"
-        match cls:
-            case "RingBuffer" | "ArrayMap" | "PerCpuArrayMap":
-                return f"{cls}[{value}]"
-            case "Map":
-                return cls
-            case _:
-                return f"{cls}[{key}, {value}]"
+        kinds = {"k": item.key, "v": item.value}
+        arguments = [self.annotation(kind) if kind is not None else "bytes" for kind in map(kinds.get, parameters)]
+        return f"{cls}[{', '.join(arguments)}]" if arguments else cls
 
     def field(self, name: str, member: Member) -> list[str]:
         head = f"    {name}: {self.annotation(member.type)} = "
