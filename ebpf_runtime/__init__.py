@@ -63,7 +63,14 @@ if TYPE_CHECKING:
     from .arrays import dtype
     from .cpus import possible_cpus
     from .host_compiler import compile
-    from .kernel_objects import ProgramCounters, map_memory, program_counters, run_statistics
+    from .kernel_objects import (
+        PinnedObject,
+        ProgramCounters,
+        map_memory,
+        pinned_object,
+        program_counters,
+        run_statistics,
+    )
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
@@ -98,6 +105,7 @@ __all__ = [
     "PerCpuArrayMap",
     "PerCpuHashMap",
     "PermissionDeniedError",
+    "PinnedObject",
     "Probe",
     "ProbeConfig",
     "Program",
@@ -123,6 +131,7 @@ __all__ = [
     "map_memory",
     "nested",
     "padding",
+    "pinned_object",
     "pointer",
     "possible_cpus",
     "program_counters",
@@ -152,6 +161,7 @@ _ON_USE = {
     "Map": "maps",
     "PerCpuArrayMap": "maps",
     "PerCpuHashMap": "maps",
+    "PinnedObject": "kernel_objects",
     "Program": "programs",
     "ProgramCounters": "kernel_objects",
     "RingBuffer": "ring_buffer",
@@ -159,6 +169,7 @@ _ON_USE = {
     "dtype": "arrays",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
+    "pinned_object": "kernel_objects",
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
     "run_statistics": "kernel_objects",
