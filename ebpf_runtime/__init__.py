@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
     from .ring_buffer import RingBuffer
+    from .signals import signals_held
 
 __all__ = [
     "ArrayMap",
@@ -142,6 +143,7 @@ __all__ = [
     "s32",
     "s64",
     "s128",
+    "signals_held",
     "sizeof",
     "text",
     "u8",
@@ -173,6 +175,7 @@ _ON_USE = {
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
     "run_statistics": "kernel_objects",
+    "signals_held": "signals",
 }
 
 
