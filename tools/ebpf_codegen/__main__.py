@@ -14,6 +14,7 @@ if not __package__:  # run by path, as CMake does: no PYTHONPATH may be set ther
 
 from ebpf_codegen.compiler import find_compiler
 from ebpf_codegen.errors import CodegenError, DriftError
+from ebpf_codegen.generate import generate, module_name
 from ebpf_codegen.pipeline import build_probe, compare, write_file, write_probe
 
 __all__ = ["main"]
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 done, 1 refused, 2 usage."""
     options = _parser().parse_args(arguments)
     try:
-        return _build(options)
+        return {"build": _build, "generate": _generate}[options.command](options)
     except DriftError as error:
         print(error.diff, end="", file=sys.stderr)
         print(f"ebpf-codegen: {error}", file=sys.stderr)
@@ -50,7 +51,55 @@ def _parser() -> argparse.ArgumentParser:
         "--include", type=Path, action="append", default=[], metavar="DIR", help="directory of headers, repeatable"
     )
     build.add_argument("--depfile", type=Path, metavar="FILE", help="write make-style dependencies")
+    bindings = commands.add_parser(
+        "generate",
+        help="write the bindings of BPF objects",
+        description="Write the typed bindings of any BPF object; what it says of itself is all that is needed.",
+        epilog="example: ebpf-codegen generate tcpconnect.bpf.o --record events=event -o tcpconnect.py",
+    )
+    bindings.add_argument("objects", type=Path, nargs="+", metavar="OBJECT", help="a BPF object file with BTF")
+    output = bindings.add_mutually_exclusive_group(required=True)
+    output.add_argument("-o", dest="file", type=Path, metavar="FILE", help="write the one module here")
+    output.add_argument("-d", dest="directory", type=Path, metavar="DIR", help="write a module for each object here")
+    bindings.add_argument("--all-types", action="store_true", help="emit every named struct and union, used or not")
+    bindings.add_argument(
+        "--record",
+        type=_record,
+        action="append",
+        default=[],
+        metavar="MAP=STRUCT",
+        help="what the events of a ring or perf buffer are, where the object does not say it; repeatable",
+    )
     return parser
+
+
+def _record(text: str) -> tuple[str, str]:
+    name, _, struct = text.partition("=")
+    if not name or not struct:
+        raise argparse.ArgumentTypeError(f"{text!r} is not MAP=STRUCT")
+    return name, struct
+
+
+def _generate(options: argparse.Namespace) -> int:
+    if options.file is not None and len(options.objects) > 1:
+        raise CodegenError("generate: -o takes one object. Use -d DIR for several.")
+    targets: dict[Path, Path] = {}
+    failed = False
+    for path in options.objects:
+        target = options.file or options.directory / f"{module_name(path)}.py"
+        try:
+            if target in targets:
+                raise CodegenError(f"generate {path}: {targets[target]} is {target}, too. Rename one of the objects.")
+            targets[target] = path
+            made = generate(path, records=dict(options.record), all_types=options.all_types)
+            write_file(target, made.module.encode())
+        except CodegenError as error:
+            failed = True
+            print(f"ebpf-codegen: {error}", file=sys.stderr)
+            continue
+        for warning in made.warnings:
+            print(f"ebpf-codegen: {warning}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _build(options: argparse.Namespace) -> int:
