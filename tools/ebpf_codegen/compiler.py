@@ -20,7 +20,16 @@ from typing import Final
 
 from .errors import CompilerError
 
-__all__ = ["ARCHITECTURES", "FLAGS", "MINIMUM_CLANG", "Compiler", "compile_object", "find_clang", "find_compiler", "syntax_dump"]
+__all__ = [
+    "ARCHITECTURES",
+    "FLAGS",
+    "MINIMUM_CLANG",
+    "Compiler",
+    "compile_object",
+    "find_clang",
+    "find_compiler",
+    "syntax_dump",
+]
 
 MINIMUM_CLANG: Final = 16
 ZIGLANG: Final = "ziglang==0.15.2"
@@ -182,9 +191,7 @@ def syntax_dump(compiler: Compiler, source: Path, architecture: str, include: It
     return _run(compiler, source, architecture, include, dump)
 
 
-def _run(
-    compiler: Compiler, source: Path, architecture: str, include: Iterable[Path], arguments: Iterable[str]
-) -> str:
+def _run(compiler: Compiler, source: Path, architecture: str, include: Iterable[Path], arguments: Iterable[str]) -> str:
     """Run clang with the flags that all runs share; return what it prints."""
     include = tuple(include)
     headers = find_headers(include)

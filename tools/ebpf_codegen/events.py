@@ -246,9 +246,12 @@ class _Inference:
         for node in self.tree.functions[function].walk():
             if node.kind == "VarDecl" and node.id == declaration:
                 yield from (child for child in node.children[-1:] if not child.kind.endswith("Attr"))
-            elif node.kind == "BinaryOperator" and node.text.endswith("'='") and len(node.children) == 2:
-                if self.bare(node.children[0]).reference[1] == declaration:
-                    yield node.children[1]
+            elif (
+                node.kind == "BinaryOperator"
+                and node.text.endswith("'='")
+                and self.bare(node.children[0]).reference[1] == declaration
+            ):
+                yield node.children[1]
 
     @staticmethod
     def bare(node: Node) -> Node:
