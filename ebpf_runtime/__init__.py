@@ -57,6 +57,7 @@ from .records import (
     u128,
 )
 from .specs import MapSpec, ObjectSpec, ProgramSpec
+from .tagged import one_of, tagged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ __all__ = [
     "loaded_objects",
     "map_memory",
     "nested",
+    "one_of",
     "padding",
     "pointer",
     "possible_cpus",
@@ -134,6 +136,7 @@ __all__ = [
     "s64",
     "s128",
     "sizeof",
+    "tagged",
     "text",
     "u8",
     "u16",

@@ -216,6 +216,7 @@ class RingBuffer(Map, Generic[R]):
         else:
             self._wait(timeout)
         decode: Any = self._value.unpack if self._value is not None else None
+        sized: Any = getattr(self._value, "unpack_sized", None)
         least = self._value.size if self._value is not None else 0
         pending = self._pending
         newest = pending[-1] if pending else None
@@ -229,6 +230,9 @@ class RingBuffer(Map, Generic[R]):
                 start, size = starts[index], uniform or sizes[index]
                 if size < least:
                     raise self._unfit(size)
+                if sized is not None:
+                    yield self._sized(sized, block, start, size)
+                    continue
                 record: Any = decode(block, start) if decode else block[start : start + size]
                 yield record
             if pending and pending[0] is run:
@@ -244,6 +248,13 @@ class RingBuffer(Map, Generic[R]):
         while self._pending and self._pending[0].delivered == len(self._pending[0].layout.starts):
             self._pending.popleft()
         return bool(self._pending)
+
+    def _sized(self, sized: Any, block: bytes, start: int, size: int) -> Any:
+        """Return a record of one of several types."""
+        try:
+            return sized(block, start, size)
+        except RecordError as error:
+            raise RecordError(f"read ring buffer {self.name!r}: {error}", name=self.name) from error
 
     def _unfit(self, size: int) -> RecordError:
         field = self._value
