@@ -57,6 +57,7 @@ from .records import (
     u128,
 )
 from .specs import MapSpec, ObjectSpec, ProgramSpec
+from .tagged import one_of, tagged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ __all__ = [
     "loaded_objects",
     "map_memory",
     "nested",
+    "one_of",
     "padding",
     "pointer",
     "poll_all",
@@ -140,6 +142,7 @@ __all__ = [
     "s64",
     "s128",
     "sizeof",
+    "tagged",
     "text",
     "u8",
     "u16",
