@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
-    from .ring_buffer import RingBuffer
+    from .streams import PerfBuffer, Poller, RecordBatch, RingBuffer, Stream, UserRingBuffer, poll_all
 
 __all__ = [
     "ArrayMap",
@@ -98,7 +98,9 @@ __all__ = [
     "OpenProbe",
     "PerCpuArrayMap",
     "PerCpuHashMap",
+    "PerfBuffer",
     "PermissionDeniedError",
+    "Poller",
     "Probe",
     "ProbeConfig",
     "Program",
@@ -106,9 +108,12 @@ __all__ = [
     "ProgramSpec",
     "Programs",
     "Record",
+    "RecordBatch",
     "RecordError",
     "RefusedVariant",
     "RingBuffer",
+    "Stream",
+    "UserRingBuffer",
     "VariableError",
     "Variables",
     "VerifierError",
@@ -126,6 +131,7 @@ __all__ = [
     "one_of",
     "padding",
     "pointer",
+    "poll_all",
     "possible_cpus",
     "program_counters",
     "raw",
@@ -155,13 +161,19 @@ _ON_USE = {
     "Map": "maps",
     "PerCpuArrayMap": "maps",
     "PerCpuHashMap": "maps",
+    "PerfBuffer": "streams",
+    "Poller": "streams",
     "Program": "programs",
     "ProgramCounters": "kernel_objects",
-    "RingBuffer": "ring_buffer",
+    "RecordBatch": "streams",
+    "RingBuffer": "streams",
+    "Stream": "streams",
+    "UserRingBuffer": "streams",
     "compile": "host_compiler",
     "dtype": "arrays",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
+    "poll_all": "streams",
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
     "run_statistics": "kernel_objects",
