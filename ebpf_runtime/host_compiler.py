@@ -51,7 +51,7 @@ def compile(source: str, name: str = "program", config: ProbeConfig | None = Non
     return _Job(name, source.encode(), config or ProbeConfig()).image(None)
 
 
-def compiled_image(spec: ObjectSpec, config: ProbeConfig) -> bytes:
+def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport) -> bytes:
     """Return a probe's embedded source as an object for the running kernel, whose layouts are those of its module.
 
     Raises:
