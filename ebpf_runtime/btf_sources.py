@@ -2,18 +2,17 @@
 """Where the BTF for CO-RE comes from: the configured file, the running kernel, the bundle in the package.
 
 The bundle, `minimal-btf.tar.xz` beside the modules of a package, holds what `ebpf-codegen min-btf` cut from full BTF
-files, under `<distribution>/<version>/[<architecture>/]<kernel release>.btf`. It serves CO-RE only: programs that attach
-by BTF (fentry, tp_btf, iterators) need the running kernel's own.
+files, under `<distribution>/<version>/[<architecture>/]<kernel release>.btf`. It serves CO-RE only: programs that
+attach by BTF (fentry, tp_btf, iterators) need the running kernel's own.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 from pathlib import Path
 
-from .errors import BtfError, EbpfError, OpenError, TrustError, describe
+from .errors import BtfError, DigestError, OpenError, TrustError
 from .libbpf import captured, library
 from .specs import architecture
 from .trust import SealedCopy, read_trusted
@@ -100,6 +99,9 @@ def find_btf(spec: ObjectSpec, btf_path: str | os.PathLike[str] | None) -> tuple
     """Return the first source that serves, and what is wrong with *btf_path*, empty if nothing is.
 
     What is embedded or configured is given to libbpf as a sealed copy, which is the one that was checked.
+
+    Raises:
+        DigestError: The bundle is not the one that was built: the package is damaged.
     """
     notes: list[str] = []
     warning = ""
@@ -119,7 +121,11 @@ def find_btf(spec: ObjectSpec, btf_path: str | os.PathLike[str] | None) -> tuple
         if remark:
             notes.append(remark)
         return BtfSource("embedded", member, _checked(member, data), tuple(notes)), warning
-    except EbpfError as error:
+    except DigestError:
+        raise
+    except OpenError:
+        notes.append("this package embeds none")
+    except BtfError as error:
         notes.append(str(error).removesuffix("."))
     return BtfSource("none", notes=tuple(notes)), warning
 
@@ -138,14 +144,11 @@ def _checked(file: str, data: bytes) -> SealedCopy:
     lib = library()
     with captured():
         pointer = lib.btf__parse(copy.path.encode(), None)
-        number = ctypes.get_errno()
     if not pointer:
         copy.close()
         raise BtfError(
-            f"read {file}: {describe(number)}, libbpf finds no BTF in it. Make it from the kernel's own: "
-            "cp /sys/kernel/btf/vmlinux, or bpftool btf dump.",
+            f"read {file}: libbpf finds no intact BTF in it. Copy /sys/kernel/btf/vmlinux of the same kernel.",
             name=file,
-            errno=number,
         )
     lib.btf__free(pointer)
     return copy
@@ -186,7 +189,7 @@ def _embedded(spec: ObjectSpec, here: Host) -> tuple[str, bytes, str]:
             assert data is not None  # a regular file
             return name, data.read(), remark
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise OpenError(f"read {BUNDLE}: {error}. Rebuild the package.", name=BUNDLE) from None
+        raise BtfError(f"read {BUNDLE}: {error}. Rebuild the package.", name=BUNDLE) from None
 
 
 def select(files: Mapping[str, object], here: Host) -> tuple[str, str]:

@@ -153,8 +153,8 @@ class CompileError(LoadError):
 class FallbackWarning(UserWarning):
     """The configured or better way to load a probe failed, and the next one is taken.
 
-    That is: `btf_path` does not serve, and BTF is looked for elsewhere; or the CO-RE object could not be loaded, and the
-    probe's source is compiled on this host instead.
+    That is: `btf_path` does not serve, and BTF is looked for elsewhere; or the CO-RE object could not be loaded, and
+    the probe's source is compiled on this host instead.
     """
 
 

@@ -6,7 +6,7 @@ The numbers are those of the Datadog Agent, so that dashboards can be kept.
 
 from __future__ import annotations
 
-__all__ = ["CO_RE_RESULTS", "COMPILE_RESULTS", "HEADER_RESULTS", "LoadReport"]
+__all__ = ["COMPILE_RESULTS", "CO_RE_RESULTS", "HEADER_RESULTS", "LoadReport"]
 
 # Of a CO-RE object; the first four are successes, by the source of BTF.
 CO_RE_RESULTS = ("custom", "embedded", "default", "remoteconfig", "btf_not_found", "asset_read", "verifier", "loader")
@@ -43,7 +43,8 @@ class LoadReport:
     """The ways that were tried to load a probe.
 
     Attributes:
-        btf_source: Where CO-RE's BTF came from: "custom" (btf_path), "kernel", "embedded", "none"; empty: not looked for.
+        btf_source: Where CO-RE's BTF came from: "custom" (btf_path), "kernel", "embedded", "none"; empty: not looked
+            for.
         btf_file: The file, or the bundle's member; empty where libbpf looks by itself.
         btf_notes: Why the sources before that one, or all, did not serve.
         co_re_result: One of `CO_RE_RESULTS`; empty where CO-RE was not tried.

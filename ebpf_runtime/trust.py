@@ -51,7 +51,7 @@ def trusted(path: str | os.PathLike[str]) -> str:
             links += 1
             if links > _MAX_LINKS:
                 raise OSError(errno.ELOOP, "", place)
-            target = os.readlink(place)
+            target = os.readlink(place)  # noqa: PTH115
             pending += _parts(target)
             here = "/" if target.startswith("/") else here
     except OSError as error:

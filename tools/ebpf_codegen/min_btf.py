@@ -166,8 +166,9 @@ class _Finder:
             case btf.Enum():
                 yield from self.full.tagged(btf.Enum, _stem(item.name))
             case btf.Typedef() | btf.Int() | btf.Float() | btf.Fwd():
+                wanted = (type(item), _stem(item.name))
                 for type_id, found in enumerate(self.full.types):
-                    if type(found) is type(item) and getattr(found, "name", "") == _stem(item.name):
+                    if (type(found), getattr(found, "name", "")) == wanted:
                         yield type_id
 
     def keep_enumerator(self, root: int, candidate: int, access: tuple[int, ...]) -> None:
@@ -234,9 +235,8 @@ class _Finder:
                 return not item.bit_offset and not other.bit_offset
             case (btf.Array(), btf.Array()):
                 return self.compatible(item.element, other.element)
-            case (btf.Enum(), btf.Enum()) | (btf.Fwd(), btf.Fwd()):
-                names = (_stem(item.name), _stem(other.name))
-                return "" in names or names[0] == names[1]
+            case (btf.Enum(name=one), btf.Enum(name=two)) | (btf.Fwd(name=one), btf.Fwd(name=two)):
+                return not one or not two or _stem(one) == _stem(two)
         return False
 
 
