@@ -8,8 +8,8 @@ Names are still C names; `render` turns them into Python.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from . import btf
@@ -25,6 +25,7 @@ __all__ = [
     "Map",
     "Member",
     "ObjectModel",
+    "Options",
     "Padding",
     "Program",
     "RecordRef",
@@ -196,20 +197,35 @@ class ObjectModel:
     programs: tuple[Program, ...]
     sections: tuple[SectionModel, ...]
     variants: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
-def build(elf: Elf, name: str, documentation: Documentation) -> ObjectModel:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user adds to what the object says.
+
+    Attributes:
+        records: Ring or perf buffer -> name of the struct that its events are.
+        all_types: Whether every named struct and union is emitted, reachable or not.
+    """
+
+    records: Mapping[str, str] = field(default_factory=dict)
+    all_types: bool = False
+
+
+def build(elf: Elf, name: str, documentation: Documentation, options: Options | None = None) -> ObjectModel:
     """Return the model of one object.
 
     Args:
         elf: The object as read.
         name: The object's name, its file stem.
         documentation: Comments of its source.
+        options: What the user adds; nothing by default.
     Raises:
         UnsupportedError: A type on the object's public face has no Python form; names type and member.
         ElfError: Symbols, sections and BTF contradict each other.
     """
-    return _Builder(elf, name, documentation).build()
+    return _Builder(elf, name, documentation, options or Options()).build()
 
 
 def refuse_holes(model: ObjectModel) -> None:
@@ -236,11 +252,12 @@ def _hole(record: RecordType, offset: int, size: int, where: str) -> Unsupported
 
 
 class _Builder:
-    def __init__(self, elf: Elf, name: str, documentation: Documentation) -> None:
+    def __init__(self, elf: Elf, name: str, documentation: Documentation, options: Options) -> None:
         self.elf = elf
         self.btf = elf.btf
         self.name = name
         self.docs = documentation
+        self.options = options
         self.enums: dict[str, EnumType] = {}
         self.records: dict[str, RecordType] = {}
         self.in_progress: list[str] = []

@@ -33,7 +33,7 @@ from .model import (
     Text,
     ValueType,
 )
-from .names import LINE_LENGTH, class_name, count, docstring, identifier, literal, wrap
+from .names import LINE_LENGTH, class_name, count, docstring, identifier, literal, printable, wrap
 from .runtime_names import MAP_CLASSES, OTHER_MAP, PROGRAM_CLASSES, program_class
 
 __all__ = ["Origin", "render", "render_package"]
@@ -72,11 +72,12 @@ _Named = TypeVar("_Named", Member, Map, Program)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a module comes from, for its first lines: source path, digest of the inputs, command."""
+    """Where a module comes from, for its first lines: source path, digest of the inputs, command, and its tool."""
 
     source: str
     digest: str
     command: str
+    tool: str = "tools/regen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class _Class:
 class _View:
     """All strings of a module template."""
 
+    tool: str
     source: str
     digest: str
     target: str
@@ -179,10 +181,11 @@ class _Module:
         opened = self.opened()
         loaded = self.loaded()
         return _View(
-            source=self.origin.source,
+            tool=self.origin.tool,
+            source=printable(self.origin.source),
             digest=self.origin.digest,
             target=f"{'bpfel' if model.byte_order == 'little' else 'bpfeb'}, 64-bit",
-            command=self.origin.command,
+            command=printable(self.origin.command),
             doc=_docstring(model.doc or f"The eBPF object {model.name}.", 0, self.census()),
             imports=_imports(self.used),
             typing_imports=_imports(self.typing_used, indent=4),
