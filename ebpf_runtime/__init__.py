@@ -10,6 +10,7 @@ from __future__ import annotations
 from .config import ProbeConfig
 from .errors import (
     AttachError,
+    BtfError,
     CloseError,
     CompileError,
     CoReError,
@@ -23,6 +24,7 @@ from .errors import (
     OpenError,
     PermissionDeniedError,
     RecordError,
+    TrustError,
     VariableError,
     VerifierError,
 )
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from .cpus import possible_cpus
     from .host_compiler import compile
     from .kernel_objects import ProgramCounters, map_memory, program_counters, run_statistics
+    from .load_report import LoadReport
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
@@ -73,6 +76,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArrayMap",
     "AttachError",
+    "BtfError",
     "CEnum",
     "CloseError",
     "CoReError",
@@ -87,6 +91,7 @@ __all__ = [
     "Link",
     "Links",
     "LoadError",
+    "LoadReport",
     "LoadedObject",
     "Map",
     "MapError",
@@ -113,6 +118,7 @@ __all__ = [
     "RefusedVariant",
     "RingBuffer",
     "Stream",
+    "TrustError",
     "UserRingBuffer",
     "VariableError",
     "Variables",
@@ -157,6 +163,7 @@ _ON_USE = {
     "HashMap": "maps",
     "IteratorProgram": "programs",
     "Link": "programs",
+    "LoadReport": "load_report",
     "LoadedObject": "registry",
     "Map": "maps",
     "PerCpuArrayMap": "maps",

@@ -87,6 +87,8 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
     "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
     "bpf_program__attach": (c_void_p, (c_void_p,)),
+    "btf__parse": (c_void_p, (c_char_p, c_void_p)),
+    "btf__free": (None, (c_void_p,)),
     "bpf_iter_create": (c_int, (c_int,)),
     "bpf_enable_stats": (c_int, (c_int,)),
     "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
