@@ -66,7 +66,14 @@ if TYPE_CHECKING:
     from .arrays import dtype
     from .cpus import possible_cpus
     from .host_compiler import compile
-    from .kernel_objects import ProgramCounters, map_memory, program_counters, run_statistics
+    from .kernel_objects import (
+        PinnedObject,
+        ProgramCounters,
+        map_memory,
+        pinned_object,
+        program_counters,
+        run_statistics,
+    )
     from .load_report import LoadReport
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
@@ -105,6 +112,7 @@ __all__ = [
     "PerCpuHashMap",
     "PerfBuffer",
     "PermissionDeniedError",
+    "PinnedObject",
     "Poller",
     "Probe",
     "ProbeConfig",
@@ -136,6 +144,7 @@ __all__ = [
     "nested",
     "one_of",
     "padding",
+    "pinned_object",
     "pointer",
     "poll_all",
     "possible_cpus",
@@ -170,6 +179,7 @@ _ON_USE = {
     "PerCpuHashMap": "maps",
     "PerfBuffer": "streams",
     "Poller": "streams",
+    "PinnedObject": "kernel_objects",
     "Program": "programs",
     "ProgramCounters": "kernel_objects",
     "RecordBatch": "streams",
@@ -181,6 +191,7 @@ _ON_USE = {
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
     "poll_all": "streams",
+    "pinned_object": "kernel_objects",
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
     "run_statistics": "kernel_objects",

@@ -93,6 +93,7 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_enable_stats": (c_int, (c_int,)),
     "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
     "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
+    "bpf_obj_get": (c_int, (c_char_p,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     "bpf_link__fd": (c_int, (c_void_p,)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
