@@ -59,10 +59,10 @@ from .records import (
     u128,
 )
 from .specs import MapSpec, ObjectSpec, ProgramSpec
-from .tagged import one_of, tagged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .alternatives import one_of, tagged
     from .arrays import dtype
     from .cpus import possible_cpus
     from .host_compiler import compile
@@ -190,11 +190,13 @@ _ON_USE = {
     "dtype": "arrays",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
+    "one_of": "alternatives",
     "poll_all": "streams",
     "pinned_object": "kernel_objects",
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
     "run_statistics": "kernel_objects",
+    "tagged": "alternatives",
 }
 
 
