@@ -206,11 +206,18 @@ struct perf_event___traced {
 
 #pragma clang attribute pop
 
-/* Size of a page in bytes, read off a structure whose two counters stand on a page each. */
+/*
+ * Size of a page in bytes, read off a structure whose two counters stand on a page each. What is
+ * compiled on the host is told, because no kernel header has that structure.
+ */
 static __always_inline u64 compat_page_bytes(void)
 {
+#ifdef EBPF_PAGE_BYTES
+	return EBPF_PAGE_BYTES;
+#else
 	return bpf_core_field_offset(struct bpf_ringbuf, producer_pos) -
 	       bpf_core_field_offset(struct bpf_ringbuf, consumer_pos);
+#endif
 }
 
 /*
