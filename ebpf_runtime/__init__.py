@@ -78,7 +78,6 @@ if TYPE_CHECKING:
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
-    from .ring_buffer import RingBuffer
     from .signals import signals_held
     from .streams import PerfBuffer, Poller, RecordBatch, RingBuffer, Stream, UserRingBuffer, poll_all
 
