@@ -64,15 +64,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .arrays import dtype
     from .cpus import possible_cpus
+    from .facts import HostFacts, host_facts
     from .host_compiler import compile
     from .kernel_objects import ProgramCounters, map_memory, program_counters, run_statistics
-    from .load_report import LoadReport
+    from .load_report import CO_RE_RESULTS, COMPILE_RESULTS, HEADER_RESULTS, LoadReport
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
     from .ring_buffer import RingBuffer
 
 __all__ = [
+    "COMPILE_RESULTS",
+    "CO_RE_RESULTS",
+    "HEADER_RESULTS",
     "ArrayMap",
     "AttachError",
     "BtfError",
@@ -85,6 +89,7 @@ __all__ = [
     "FallbackWarning",
     "Field",
     "HashMap",
+    "HostFacts",
     "IteratorProgram",
     "LibraryNotFoundError",
     "Link",
@@ -125,6 +130,7 @@ __all__ = [
     "f32",
     "f64",
     "fields",
+    "host_facts",
     "loaded_objects",
     "map_memory",
     "nested",
@@ -150,8 +156,12 @@ __all__ = [
 
 # Names that need libbpf, numpy or a compiler, and the modules they come from.
 _ON_USE = {
+    "COMPILE_RESULTS": "load_report",
+    "CO_RE_RESULTS": "load_report",
+    "HEADER_RESULTS": "load_report",
     "ArrayMap": "maps",
     "HashMap": "maps",
+    "HostFacts": "facts",
     "IteratorProgram": "programs",
     "Link": "programs",
     "LoadReport": "load_report",
@@ -164,6 +174,7 @@ _ON_USE = {
     "RingBuffer": "ring_buffer",
     "compile": "host_compiler",
     "dtype": "arrays",
+    "host_facts": "facts",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
     "possible_cpus": "cpus",

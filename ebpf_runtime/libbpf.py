@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SAMPLE_CALLBACK", "OpenOptions", "captured", "library"]
+__all__ = ["SAMPLE_CALLBACK", "OpenOptions", "captured", "library", "origin"]
 
 SAMPLE_CALLBACK = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 _PRINT_CALLBACK = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
@@ -89,6 +89,7 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
 }
 
 _loaded: ctypes.CDLL | None = None
+_origin = ("", "")
 _lock = threading.Lock()
 _messages = threading.local()
 
@@ -106,19 +107,25 @@ def library() -> ctypes.CDLL:
         return _loaded
 
 
-def _candidates() -> list[str]:
+def origin() -> tuple[str, str]:
+    """Return what chose the loaded library, "EBPF_LIBBPF", "bundled" or "system", and the name it was loaded by."""
+    return _origin
+
+
+def _candidates() -> list[tuple[str, str]]:
     chosen = os.environ.get("EBPF_LIBBPF")
     if chosen:
-        return [chosen]
+        return [("EBPF_LIBBPF", chosen)]
     # An editable install has two folders: the checkout's, and the one that the build installed into.
     folders = sys.modules[__package__].__path__
     bundled = [path for folder in folders if (path := Path(folder, "_libbpf.so")).is_file()]
-    return [*map(str, bundled), "libbpf.so.1"]
+    return [*(("bundled", str(path)) for path in bundled), ("system", "libbpf.so.1")]
 
 
 def _load() -> ctypes.CDLL:
+    global _origin
     reasons = []
-    for name in _candidates():
+    for chooser, name in _candidates():
         try:
             found = ctypes.CDLL(name, use_errno=True)
         except OSError as error:
@@ -134,6 +141,7 @@ def _load() -> ctypes.CDLL:
             reasons.append(f"{name}: version {version[0]}.{version[1]} is older than {_FLOOR[0]}.{_FLOOR[1]}")
             continue
         found.libbpf_set_print(_print)
+        _origin = (chooser, name)
         return found
     raise LibraryNotFoundError(
         f"load libbpf: {'; '.join(reasons)}. "
