@@ -13,8 +13,6 @@ from typing import Any
 import ebpf_probes
 from ebpf_collector.printable import printable
 from ebpf_runtime import (
-    COMPILE_RESULTS,
-    HEADER_RESULTS,
     EbpfError,
     FallbackWarning,
     HostFacts,
@@ -85,9 +83,9 @@ def _probe(name: str, cls: Any, config: ProbeConfig) -> dict[str, Any]:
         "error": error,
         "btf": {"source": report.btf_source, "file": report.btf_file, "notes": list(report.btf_notes)},
         "co_re_result": report.co_re_result,
-        "header_result": HEADER_RESULTS[report.header_result],
+        "header_result": report.header_result_name,
         "header_result_code": report.header_result,
-        "compile_result": COMPILE_RESULTS[report.compile_result],
+        "compile_result": report.compile_result_name,
         "compile_result_code": report.compile_result,
         "compile_seconds": report.compile_seconds,
     }
@@ -126,7 +124,7 @@ def _host(facts: HostFacts) -> dict[str, Any]:
         "kernel_btf": facts.kernel_btf,
         "compiler": {"found": facts.compiler, "error": facts.compiler_error},
         "headers": {
-            "result": HEADER_RESULTS[facts.header_result],
+            "result": facts.header_result_name,
             "result_code": facts.header_result,
             "directories": list(facts.header_dirs),
             "error": facts.header_error,

@@ -67,16 +67,13 @@ if TYPE_CHECKING:
     from .facts import HostFacts, host_facts
     from .host_compiler import compile
     from .kernel_objects import ProgramCounters, map_memory, program_counters, run_statistics
-    from .load_report import CO_RE_RESULTS, COMPILE_RESULTS, HEADER_RESULTS, LoadReport
+    from .load_report import LoadReport
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
     from .ring_buffer import RingBuffer
 
 __all__ = [
-    "COMPILE_RESULTS",
-    "CO_RE_RESULTS",
-    "HEADER_RESULTS",
     "ArrayMap",
     "AttachError",
     "BtfError",
@@ -156,9 +153,6 @@ __all__ = [
 
 # Names that need libbpf, numpy or a compiler, and the modules they come from.
 _ON_USE = {
-    "COMPILE_RESULTS": "load_report",
-    "CO_RE_RESULTS": "load_report",
-    "HEADER_RESULTS": "load_report",
     "ArrayMap": "maps",
     "HashMap": "maps",
     "HostFacts": "facts",

@@ -11,6 +11,7 @@ from .config import ProbeConfig
 from .errors import EbpfError
 from .kernel_headers import HeaderError, find_headers, host_version_code
 from .libbpf import library, origin
+from .load_report import HEADER_RESULTS
 from .privilege import missing_capabilities
 
 __all__ = ["HostFacts", "host_facts"]
@@ -33,6 +34,7 @@ class HostFacts:
         compiler: The compiler that would be used, empty if there is none.
         compiler_error: Why there is none.
         header_result: Index into `HEADER_RESULTS`, of looking for headers without unpacking or downloading any.
+        header_result_name: The same in words.
         header_dirs: The headers found.
         header_error: Why there are none.
         mounts: Where tracefs, bpf, cgroup and cgroup2 are mounted, the first place of each, empty if nowhere.
@@ -47,6 +49,7 @@ class HostFacts:
         "header_dirs",
         "header_error",
         "header_result",
+        "header_result_name",
         "kernel_btf",
         "libbpf",
         "libbpf_error",
@@ -87,6 +90,7 @@ class HostFacts:
         except HeaderError as error:
             self.header_result = error.result
             self.header_error = str(error)
+        self.header_result_name = HEADER_RESULTS[self.header_result]
 
 
 def host_facts(config: ProbeConfig | None = None) -> HostFacts:
