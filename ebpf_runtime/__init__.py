@@ -62,16 +62,24 @@ from .specs import MapSpec, ObjectSpec, ProgramSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .alternatives import one_of, tagged
     from .arrays import dtype
     from .cpus import possible_cpus
     from .facts import HostFacts, host_facts
     from .host_compiler import compile
-    from .kernel_objects import ProgramCounters, map_memory, program_counters, run_statistics
+    from .kernel_objects import (
+        PinnedObject,
+        ProgramCounters,
+        map_memory,
+        pinned_object,
+        program_counters,
+        run_statistics,
+    )
     from .load_report import LoadReport
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
-    from .ring_buffer import RingBuffer
+    from .streams import PerfBuffer, Poller, RecordBatch, RingBuffer, Stream, UserRingBuffer, poll_all
 
 __all__ = [
     "ArrayMap",
@@ -104,7 +112,10 @@ __all__ = [
     "OpenProbe",
     "PerCpuArrayMap",
     "PerCpuHashMap",
+    "PerfBuffer",
     "PermissionDeniedError",
+    "PinnedObject",
+    "Poller",
     "Probe",
     "ProbeConfig",
     "Program",
@@ -112,10 +123,13 @@ __all__ = [
     "ProgramSpec",
     "Programs",
     "Record",
+    "RecordBatch",
     "RecordError",
     "RefusedVariant",
     "RingBuffer",
+    "Stream",
     "TrustError",
+    "UserRingBuffer",
     "VariableError",
     "Variables",
     "VerifierError",
@@ -131,8 +145,11 @@ __all__ = [
     "loaded_objects",
     "map_memory",
     "nested",
+    "one_of",
     "padding",
+    "pinned_object",
     "pointer",
+    "poll_all",
     "possible_cpus",
     "program_counters",
     "raw",
@@ -143,6 +160,7 @@ __all__ = [
     "s64",
     "s128",
     "sizeof",
+    "tagged",
     "text",
     "u8",
     "u16",
@@ -163,17 +181,27 @@ _ON_USE = {
     "Map": "maps",
     "PerCpuArrayMap": "maps",
     "PerCpuHashMap": "maps",
+    "PerfBuffer": "streams",
+    "Poller": "streams",
+    "PinnedObject": "kernel_objects",
     "Program": "programs",
     "ProgramCounters": "kernel_objects",
-    "RingBuffer": "ring_buffer",
+    "RecordBatch": "streams",
+    "RingBuffer": "streams",
+    "Stream": "streams",
+    "UserRingBuffer": "streams",
     "compile": "host_compiler",
     "dtype": "arrays",
     "host_facts": "facts",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
+    "one_of": "alternatives",
+    "poll_all": "streams",
+    "pinned_object": "kernel_objects",
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
     "run_statistics": "kernel_objects",
+    "tagged": "alternatives",
 }
 
 

@@ -30,9 +30,9 @@ from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
 from .privilege import missing_capabilities
 from .probe import RefusedVariant
 from .programs import IteratorProgram, Program
-from .ring_buffer import RingBuffer
 from .signals import signals_held, signals_let_through
 from .specs import architecture
+from .streams import PerfBuffer, RingBuffer, UserRingBuffer
 from .verifier import load_error
 
 TYPE_CHECKING = False
@@ -53,8 +53,12 @@ _MAP_CLASSES: dict[str, type[Map]] = {
     "PERCPU_HASH": PerCpuHashMap,
     "LRU_PERCPU_HASH": PerCpuHashMap,
     "PERCPU_ARRAY": PerCpuArrayMap,
+    "PERF_EVENT_ARRAY": PerfBuffer,
     "RINGBUF": RingBuffer,
+    "USER_RINGBUF": UserRingBuffer,
 }
+# What flows through these is bound to them, and is no value that the map keeps.
+_STREAMS = ("PERF_EVENT_ARRAY", "RINGBUF", "USER_RINGBUF")
 # Programs of these kinds hang on a trampoline, which takes a program only once on kernels before 5.13.
 _TRAMPOLINES = ("fentry", "fexit", "fmod_ret", "freplace", "lsm")
 CO_RE = "co_re"
@@ -470,7 +474,7 @@ def _open_map(opened: _Object, item: MapSpec) -> Map:
     pointer = opened.map(item.c_name)
     sizes = (lib.bpf_map__key_size(pointer), lib.bpf_map__value_size(pointer), lib.bpf_map__max_entries(pointer))
     for what, field, size in (("key", item.key, sizes[0]), ("value", item.value, sizes[1])):
-        if field is not None and size and field.size != size:
+        if field is not None and size and field.size != size and item.type not in _STREAMS:
             raise OpenError(
                 f"open map {item.name!r}: its {what} has {size} bytes, the module says {field.size}. Run tools/regen.",
                 name=item.name,
