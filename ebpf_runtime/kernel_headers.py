@@ -354,6 +354,8 @@ def _run(command: list[str], directory: str | Path) -> str:
         reason = describe(error.errno or 0) if isinstance(error, OSError) else f"no end after {_DOWNLOAD_LIMIT_S} s"
         raise HeaderError(f"run {' '.join(command)}: {reason}", "download_failure") from None
     if run.returncode:
-        said = "; ".join(line.strip() for line in run.stderr.splitlines() if line.strip())
-        raise HeaderError(f"run {' '.join(command)}: {said or f'exit code {run.returncode}'}", "download_failure")
+        said = [line.strip() for line in run.stderr.splitlines() if line.strip()]
+        errors = [line for line in said if line.startswith("E: ")] or said  # the first of apt's is the cause
+        reason = errors[0] if errors else f"exit code {run.returncode}"
+        raise HeaderError(f"run {' '.join(command)}: {reason}", "download_failure")
     return run.stdout

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,7 @@ def headers(directory: Path, code: int | None = CODE, *, is_complete: bool = Tru
 
 
 @pytest.fixture
-def defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directories that are looked at by default, below a root of the test's."""
     root = tmp_path / "root"
     paths = tuple(f"{root}{path}" for path in kernel_headers.DEFAULT_DIRECTORIES)
