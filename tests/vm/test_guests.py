@@ -115,7 +115,7 @@ def run(emulator: Emulator, series: str, tmp_path: Path, results: Results) -> Ru
 
 
 def assert_passed(outcomes: Outcomes, columns: Iterable[str], skipped: set[str], series: str) -> None:
-    """Fail if a test failed, was skipped without the answer of a kernel as old as this, or one of *columns* did not run.
+    """Fail if a test failed, was skipped though the kernel is new enough, or one of those behind *columns* did not run.
 
     Args:
         skipped: Tests that may be skipped whatever the kernel's age.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One guest, wherever one can be had without a download: the variants of all probes on a kernel that is not this one."""
+"""One guest, wherever one can be had without a download: all variants of all probes on another kernel than this."""
 
 from __future__ import annotations
 
