@@ -34,6 +34,7 @@ JOBS: Final = {
     "map-growth": ("map_growth", "growth"),
     "inventory": ("inventory", "inventory"),
     "ring-buffer": ("ring_buffer", "drain"),
+    "overhead": ("overhead", "overhead"),
 }
 
 
