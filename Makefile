@@ -27,7 +27,7 @@ help:
 	@echo 'make lint    formatting, types and style of Python and C'
 	@echo 'make regen   compile the probes and write generated/ anew'
 	@echo 'make bench   the benchmarks'
-	@echo 'make vm      the kernel tests on other kernels; KERNEL=6.1 for one'
+	@echo 'make vm      the kernel tests on other kernels; KERNEL=6.1 for one, ARCH=arm64 for that architecture'
 	@echo 'make deps    the sources of libbpf for a wheel that brings its own, into build/deps/'
 	@echo 'make wheel   sdist and wheels for a release, with and without libbpf, into dist/'
 	@echo 'make docs    reference pages from the docstrings, into build/docs/'
@@ -62,7 +62,7 @@ bench: $(VENV)/.wheel $(VENV)/.tools
 	$(SUDO) $(BIN)/python benchmarks/run.py
 
 vm: $(VENV)/.wheel $(VENV)/.tools
-	$(SUDO) $(BIN)/python -B $(BIN)/pytest -p no:cacheprovider -m vm $(KERNEL:%=--kernel=%) tests/vm
+	$(SUDO) $(BIN)/python -B $(BIN)/pytest -p no:cacheprovider -m vm $(KERNEL:%=--kernel=%) $(ARCH:%=--architecture=%) tests/vm
 
 deps: | $(BIN)/python
 	$(BIN)/python tools/fetch-sources $(DEPS)
