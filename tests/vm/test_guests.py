@@ -92,6 +92,7 @@ class Run:
                 ROOT,
                 environment=kept_variables() | {"EBPF_MATRIX": str(answers)},
                 shares=[Share(self._reports, REPORT, writable=True)],
+                modules=["tcp_diag"],  # without it ss(8) does not know how large buffers are
                 cgroup=cgroup,
                 btf=btf,
                 headers=headers,
