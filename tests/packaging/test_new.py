@@ -48,8 +48,6 @@ def user(
     with zipfile.ZipFile(built) as archive:
         packed = sorted(name for name in archive.namelist() if ".dist-info/" not in name)
         assert packed == [f"connect_probes/{name}" for name in PACKED]
-            f"connect_probes/{name}" for name in PACKED
-        ]
     environment = make_environment(wheel)
     environment.pip("install", "--no-deps", built)
     return environment
