@@ -65,6 +65,7 @@ class Compiled:
         subprocess.run([*command, str(self.source), "-o", str(self.path)], check=True)
         self.elf = elf.read(self.path)
         self.order: Any = order
+        self.types = {item.name: item for item in self.elf.btf.types if isinstance(item, btf.Struct)}
         self._symbols = {symbol.name: symbol for symbol in self.elf.symbols}
 
     def bytes_of(self, name: str) -> bytes:
@@ -127,10 +128,7 @@ def compiler() -> Compiler:
 
 def btf_agrees(compiled: Compiled, number: int) -> None:
     types = compiled.elf.btf
-    type_id = types.find(btf.Struct, f"s{number}")
-    assert type_id is not None
-    item = types[type_id]
-    assert isinstance(item, btf.Struct)
+    item = compiled.types[f"s{number}"]
     size, answers = compiled.answers(number)
     assert item.size == size
     read = {leaf.name: leaf for leaf in leaves(types, item)}
@@ -235,3 +233,17 @@ class Bindings:
 @pytest.mark.parametrize("order", ORDERS)
 def test_bindings_read_and_write_what_c_wrote(order: str, compiler: Compiler, tmp_path: Path) -> None:
     check_all(Bindings(), compiler, order, drawn(), tmp_path)
+
+
+def test_other_bytes_are_seen(compiler: Compiler, tmp_path: Path) -> None:
+    """Guards the tests above: bytes that differ, or stand elsewhere, do not pass."""
+    found = drawn()[:20]
+    check, compiled = Bindings(), Compiled(compiler, "little", found, tmp_path)
+    right = compiled.bytes_of
+    for number in range(len(found)):
+        check(compiled, number)
+        for broken in (lambda data: bytes([data[0] ^ 0xFF]) + data[1:], lambda data: data + b"\0"):
+            compiled.bytes_of = lambda name: broken(right(name)) if name.startswith("value_") else right(name)  # type: ignore[method-assign]  # noqa: B023
+            with pytest.raises((AssertionError, ValueError, Exception)):
+                check(compiled, number)
+            compiled.bytes_of = right  # type: ignore[method-assign]
