@@ -36,7 +36,7 @@ __all__ = [
     "Record",
     "Variables",
     "array",
-    "bits",
+    "bitfield",
     "boolean",
     "either",
     "enumeration",
@@ -377,7 +377,7 @@ def enumeration(offset: int, size: int, enum: type[CEnum], *, signed: bool = Fal
     return _Enumeration(offset, codes[size], enum)
 
 
-def bits(bit: int, width: int, *, signed: bool = False, kind: Callable[[int], Any] = int) -> Any:
+def bitfield(bit: int, width: int, *, signed: bool = False, kind: Callable[[int], Any] = int) -> Any:
     """A bitfield of *width* bits, *bit* bits from the start of the record as BTF counts; *kind* may be bool or an enum.
 
     In a big-endian record the most significant bit of a byte is counted first.
@@ -466,7 +466,7 @@ class _Struct:
     kw_only_default=True,
     frozen_default=True,
     field_specifiers=(
-        array, bits, boolean, either, enumeration, f32, f64, nested, padding, pointer, raw, s8, s16, s32, s64, s128,
+        array, bitfield, boolean, either, enumeration, f32, f64, nested, padding, pointer, raw, s8, s16, s32, s64, s128,
         text, u8, u16, u32, u64, u128,
     ),
 )  # fmt: skip

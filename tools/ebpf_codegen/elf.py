@@ -8,6 +8,7 @@ Source: System V ABI, chapters "ELF header", "Sections", "Symbol table", "Reloca
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ _KINDS: Final = {0: "object", 1: "object", 2: "func"}  # STT_NOTYPE, STT_OBJECT,
 _MAX_BYTES: Final = 256 << 20
 _MAX_BTF: Final = 16 << 20  # the kernel's own limit
 _MAX_SYMBOLS: Final = 1 << 18
+# What cannot be told without BTF; programs alone can.
+_TYPED: Final = re.compile(r"\.?maps(/.*)?|\.(data|bss)(\..+)?|\.rodata(\.(?!str|cst).+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,9 @@ def parse(data: bytes, source: str) -> Elf:
     reader = _Reader(data, source)
     blob = next((section for section in reader.sections if section.name == ".BTF"), None)
     if blob is None:
-        raise ElfError(f"read {source}: it has no .BTF section. Compile with clang -g.")
+        if any(section.size and _TYPED.fullmatch(section.name) for section in reader.sections):
+            raise ElfError(f"read {source}: it has no .BTF section. Compile with clang -g.")
+        return Elf(reader, btf.Btf((btf.Void(),), reader.order, source))
     if blob.size > _MAX_BTF:
         raise ElfError(f"read {source}: section '.BTF' has {blob.size} bytes, the kernel takes {_MAX_BTF} at most.")
     return Elf(reader, btf.index(bytes(blob.data), source))

@@ -201,11 +201,14 @@ def build(elf: Elf, name: str, documentation: Documentation, options: Options | 
 def refuse_holes(model: ObjectModel) -> None:
     """Refuse implicit padding in records, whose bytes would leak or make equal keys unequal.
 
+    The kernel's own structures, which struct_ops maps are made from, may have it.
+
     Raises:
         UnsupportedError: Names the record, where its hole is, and the remedy.
     """
+    kernels = _reached([item.initial for item in model.maps], {record.name: record for record in model.records})
     for record in model.records:
-        for first, last, name in holes(record):
+        for first, last, name in holes(record) if record.name not in kernels else ():
             where = f"before member {name!r}" if name else "at its end"
             if first % 8 or last % 8:
                 raise UnsupportedError(
@@ -217,6 +220,20 @@ def refuse_holes(model: ObjectModel) -> None:
                 f"{record.c_name}: {count(size, 'byte')} of implicit padding at offset {first // 8}, {where}. "
                 f"Order members by size or add `__u8 pad0[{size}];` and zero it."
             )
+
+
+def _reached(kinds: Iterable[ValueType | None], records: Mapping[str, RecordType]) -> set[str]:
+    """Return the names of the records that values of these types are made of."""
+    found: set[str] = set()
+    pending = list(kinds)
+    while pending:
+        kind = pending.pop()
+        while isinstance(kind, ArrayOf):
+            kind = kind.element
+        if isinstance(kind, RecordRef) and kind.name not in found:
+            found.add(kind.name)
+            pending += [member.type for member in records[kind.name].members]
+    return found
 
 
 class _Builder:
@@ -441,7 +458,11 @@ class _Builder:
             if value_type is not None and self.btf.resolve(value_type) != self.btf.resolve(record[0]):
                 raise self.fail(where, f"{record[1]} and __type(value, …) name different types", "Keep one of them.")
             value_type = record[0]
-        return None if value_type is None else self.layouts.value(value_type, f"{where}, value", f"{name}_event")
+        return (
+            None
+            if value_type is None
+            else self.layouts.value(value_type, f"{where}, value", f"{name}_event", f"{name}.event")
+        )
 
     def struct_ops(self) -> Iterator[Map]:
         """Yield the maps that libbpf makes of the kernel's operations that an object implements."""
@@ -451,7 +472,7 @@ class _Builder:
                 var = self.btf[variable.var]
                 if isinstance(var, btf.Var):
                     where = f"{section_name}, {var.name!r}"
-                    kind = self.layouts.value(var.type, where, var.name)
+                    kind = self.layouts.value(var.type, where, var.name, f"{section_name}.{var.name}")
                     doc = self.docs.variables.get(var.name, "")
                     yield Map(var.name, "STRUCT_OPS", Scalar("u32", 4, "__u32"), None, 1, doc, initial=kind)
 
@@ -490,7 +511,7 @@ class _Builder:
             if isinstance(self.btf[self.btf.resolve(var.type)], btf.Void):
                 kind = self.layouts.atomic(symbol.size or variable.size, where)
             else:
-                kind = self.layouts.value(var.type, where, var.name)
+                kind = self.layouts.value(var.type, where, var.name, f"{name.lstrip('.')}.{var.name}")
             if symbol.offset + kind.size > size:
                 end = symbol.offset + kind.size
                 raise self.fail(where, f"it ends at byte {end} of {size}", "The object is damaged.")
@@ -572,7 +593,7 @@ class _Builder:
     def row(self, program: str, section: str, type_id: int) -> ValueType:
         if not section.startswith(("iter/", "iter.s/")):
             raise self.fail(f"ITER_RECORD({program}, …)", f"{section} is no iterator", 'Use SEC("iter/…").')
-        return self.layouts.value(type_id, f"program {program!r}, row", f"{program}_row")
+        return self.layouts.value(type_id, f"program {program!r}, row", f"{program}_row", f"{program}.row")
 
     def variant_tags(self) -> dict[str, tuple[str, ...]]:
         """Return the variants of each program."""

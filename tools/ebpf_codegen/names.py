@@ -16,6 +16,8 @@ from collections.abc import Container
 __all__ = ["byte_literal", "class_name", "count", "docstring", "identifier", "literal", "printable", "wrap"]
 
 LINE_LENGTH = 120
+_MAX_SHOWN = 70
+_AMBIGUOUS = ("l", "O", "I")  # linters refuse these names, because they look like 1 and 0
 _MAX_NAME = 64  # Rust and C++ mangle whole types into a name
 
 # What typesetting has for these signs, and what linters take for them.
@@ -23,7 +25,7 @@ _TYPOGRAPHY = str.maketrans("\u2018\u2019\u2032\u2010\u2011\u2012\u2013\u2212\u0
 
 
 def identifier(name: str, taken: Container[str] = ()) -> str:
-    """Return *name* as a Python identifier that is no keyword and not in *taken*.
+    """Return *name* as a Python identifier that is no keyword, none of `l`, `O` and `I`, and not in *taken*.
 
     Letters, digits and underscores of ASCII stay; everything else becomes an underscore. A leading digit gets an
     underscore before it; leading double underscores (which classes would mangle) become one. The end of a name that
@@ -36,7 +38,7 @@ def identifier(name: str, taken: Container[str] = ()) -> str:
     text = re.sub(r"^__+", "_", text)
     if text[0].isdigit():
         text = "_" + text
-    if keyword.iskeyword(text) or (text in taken and text != "_"):
+    if keyword.iskeyword(text) or text in _AMBIGUOUS or (text in taken and text != "_"):
         text += "_"
     number = 2
     unique = text
@@ -66,8 +68,9 @@ def byte_literal(data: bytes) -> str:
 
 
 def printable(text: str) -> str:
-    """Return *text* fit for a comment: on one line, without control characters."""
-    return "".join(c if c.isprintable() else "?" for c in text.translate(_TYPOGRAPHY))
+    """Return *text* fit for a comment: on one line, without control characters, the middle of a long one left out."""
+    shown = "".join(c if c.isprintable() else "?" for c in text.translate(_TYPOGRAPHY))
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[: _MAX_SHOWN // 2]}...{shown[-_MAX_SHOWN // 2 :]}"
 
 
 def docstring(text: str) -> str:

@@ -43,7 +43,8 @@ __all__ = ["Origin", "render", "render_package"]
 
 # Names of ebpf_runtime that generated modules may import, and so may not define.
 _SPECIFIERS: Final = (
-    "array", "bits", "boolean", "either", "enumeration", "f32", "f64", "nested", "padding", "pointer", "raw", "s128",
+    "array", "bitfield", "boolean", "either", "enumeration", "f32", "f64", "nested", "padding", "pointer", "raw",
+    "s128",
     "s16", "s32", "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
 )  # fmt: skip
 _BASES: Final = (
@@ -234,7 +235,7 @@ class _Module:
 
     def enum(self, enum: EnumType) -> _Class:
         self.used.add("CEnum")
-        c_name = enum.c_name or f"enum {enum.name}"
+        spelled = enum.c_name or f"enum {enum.name}"
         prefix = f"{enum.name.upper()}_"
         shorten = all(name.startswith(prefix) and name[len(prefix) :].isidentifier() for name, _, _ in enum.values)
         taken = set(_ENUM_NAMES)
@@ -250,9 +251,9 @@ class _Module:
         return _Class(
             f"{self.names['enum', enum.name]}(CEnum)",
             _docstring(
-                enum.doc or f"Values of {c_name}.",
+                enum.doc or f"Values of {spelled}.",
                 4,
-                [f"C: {c_name}, {count(enum.size, 'byte')}."],
+                [f"C: {spelled}, {count(enum.size, 'byte')}."],
                 _items("Attributes:", items, 4),
             ),
             body,
@@ -565,7 +566,7 @@ class _Module:
                 name = "array"
                 arguments += [self.specifier(kind.element, 0), str(kind.count)]
             case Bits():
-                name = "bits"
+                name = "bitfield"
                 arguments = [str(kind.first), str(kind.width), *self.bit_arguments(kind.base)]
         self.used.add(name)
         return _Call(prefix, name, tuple(arguments))
@@ -703,6 +704,8 @@ def _docstring(summary: str, indent: int, *sections: list[str]) -> list[str]:
     Section lines that are already laid out (indented or from `_items`) are kept; others are wrapped.
     """
     lines = wrap(docstring(summary), indent + 3)
+    if len(lines) == 1 and indent + len(lines[0]) + 6 > LINE_LENGTH:  # ruff would put the quotes behind it all the same
+        lines = wrap(docstring(summary), indent + 6)
     for section in sections:
         if not section:
             continue
