@@ -20,7 +20,7 @@ from ebpf_runtime import (
     Probe,
     Programs,
     Record,
-    bits,
+    bitfield,
     nested,
     padding,
     u8,
@@ -95,18 +95,18 @@ class Flags(Record, c_name="struct flags", size=24):
 
     __slots__ = ()
 
-    low: int = bits(0, 3)
-    high: int = bits(3, 29)
-    negative: int = bits(32, 5, signed=True)
-    middle: int = bits(37, 20)
-    yes: bool = bits(57, 1, kind=bool)
-    level: Level = bits(58, 2, kind=Level)
-    sign: Sign = bits(60, 4, signed=True, kind=Sign)
-    wide: int = bits(64, 57)
-    rest: int = bits(121, 7)
+    low: int = bitfield(0, 3)
+    high: int = bitfield(3, 29)
+    negative: int = bitfield(32, 5, signed=True)
+    middle: int = bitfield(37, 20)
+    yes: bool = bitfield(57, 1, kind=bool)
+    level: Level = bitfield(58, 2, kind=Level)
+    sign: Sign = bitfield(60, 4, signed=True, kind=Sign)
+    wide: int = bitfield(64, 57)
+    rest: int = bitfield(121, 7)
     plain: int = u8(16)
-    first: int = bits(136, 4)
-    last: int = bits(140, 4)
+    first: int = bitfield(136, 4)
+    last: int = bitfield(140, 4)
     pad0: bytes = padding(18, 6)
 
 
@@ -126,12 +126,12 @@ class PackedFlags(Record, c_name="struct packed_flags", size=20):
 
     __slots__ = ()
 
-    a: int = bits(0, 3)
-    straddles: int = bits(3, 30)
-    far: int = bits(33, 47, signed=True)
+    a: int = bitfield(0, 3)
+    straddles: int = bitfield(3, 30)
+    far: int = bitfield(33, 47, signed=True)
     plain: int = u16(10)
-    nine_bytes: int = bits(96, 60)
-    end: int = bits(156, 4)
+    nine_bytes: int = bitfield(96, 60)
+    end: int = bitfield(156, 4)
 
 
 class CaseMaps(Maps):

@@ -21,7 +21,7 @@ from ebpf_runtime import (
     Record,
     Variables,
     array,
-    bits,
+    bitfield,
     either,
     f32,
     nested,
@@ -87,7 +87,7 @@ class Either(Record, c_name="union either", size=8):
     pair: Pair = either(nested(0, Pair), default=None)
     bytes_: bytes = either(raw(0, 8), default=None)
     text_: str = either(text(0, 8), default=None)
-    low: int = either(bits(0, 12), default=None)
+    low: int = either(bitfield(0, 12), default=None)
     ratio: float = either(f32(0), default=None)
 
 
