@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
 
 from .records import Field, Record, _Array, _Bits, _Nested, _Number, _Struct, _Text, fields
 
-__all__ = ["dtype", "structured"]
+__all__ = ["dtype", "joined", "strided", "structured"]
 
 
 def dtype(record: type[_Struct]) -> numpy.dtype[Any]:
@@ -50,7 +51,7 @@ def _format(field: Field) -> Any:
     if isinstance(field, _Text):
         return f"S{field.size}" if field.size else "V0"
     if isinstance(field, _Number):
-        return "?" if field.code.endswith("?") else field.code
+        return "?" if field.code == "?" else field.order + field.code
     return f"V{field.size}"
 
 
@@ -62,3 +63,15 @@ def structured(data: bytes | memoryview, field: Field, step: int) -> numpy.ndarr
         return numpy.frombuffer(data, kind)
     count = len(data) // step
     return numpy.ndarray((count,), kind, data, 8, (step,)) if count else numpy.empty(0, kind)
+
+
+def strided(data: Any, field: Field, starts: Sequence[int]) -> numpy.ndarray[Any, Any]:
+    """Return the records of *data* that start where the range *starts* says, as a view of it."""
+    assert isinstance(starts, range)
+    kind = dtype(field.type) if isinstance(field, _Nested) else numpy.dtype(_format(field))
+    return numpy.ndarray((len(starts),), kind, data, starts.start, (starts.step,))
+
+
+def joined(parts: Sequence[Any]) -> numpy.ndarray[Any, Any]:
+    """Return arrays, or bytes, one behind the other in an array of their own."""
+    return numpy.concatenate([numpy.asarray(part) for part in parts])

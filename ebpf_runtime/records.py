@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from itertools import repeat
 
 from .errors import RecordError, VariableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
 
     Buffer = Any  # bytes, bytearray, memoryview, mmap: what struct.unpack_from takes
@@ -141,19 +142,19 @@ class Field:
 class _Number(Field):
     """A number that the struct module knows."""
 
-    __slots__ = ("_pack_into", "_unpack_from", "code")
+    __slots__ = ("_pack_into", "_unpack_from", "code", "order")
 
     def __init__(self, kind: str, offset: int, code: struct.Struct) -> None:
         super().__init__(kind, offset, code.size)
         self._use(code)
 
     def _use(self, code: struct.Struct) -> None:
-        self.code = code.format
+        self.order, self.code = code.format[0], code.format[1:]
         self._unpack_from = code.unpack_from
         self._pack_into = code.pack_into
 
     def to_big_endian(self) -> None:
-        self._use(struct.Struct(">" + self.code[1:]))
+        self._use(struct.Struct(">" + self.code))
 
     def unpack(self, block: Buffer, base: int) -> Any:
         return self._unpack_from(block, base + self.offset)[0]
@@ -297,6 +298,17 @@ class _Nested(Field):
         record._block = block
         record._base = base + self.offset
         return record
+
+    def views(self, block: bytes, bases: Iterator[int]) -> Iterator[Any]:
+        """Yield a record for each base of immutable bytes.
+
+        Between taking a base and yielding its record there is no call, so no signal handler can come in between.
+        """
+        offset = self.offset
+        for record, base in zip(map(_new, repeat(self.type)), bases):  # noqa: B905  # the first has no end
+            record._block = block
+            record._base = base + offset
+            yield record
 
     def pack(self, block: Buffer, base: int, value: object) -> None:
         if not isinstance(value, self.type):

@@ -36,12 +36,17 @@ _TYPED: Final = re.compile(r"\.?maps(/.*)?|\.(data|bss)(\..+)?|\.rodata(\.(?!str
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One section; *data* is empty for sections without bytes in the file (`.bss`)."""
+    """One section; *view* shows its bytes, none for a section that has none in the file (`.bss`)."""
 
     name: str
     size: int
-    data: bytes | memoryview
+    view: bytes | memoryview
     executable: bool
+
+    @property
+    def data(self) -> bytes:
+        """A copy of its bytes."""
+        return bytes(self.view)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,7 @@ def parse(data: bytes, source: str) -> Elf:
         return Elf(reader, btf.Btf((btf.Void(),), reader.order, source))
     if blob.size > _MAX_BTF:
         raise ElfError(f"read {source}: section '.BTF' has {blob.size} bytes, the kernel takes {_MAX_BTF} at most.")
-    return Elf(reader, btf.index(bytes(blob.data), source))
+    return Elf(reader, btf.index(blob.data, source))
 
 
 class _Reader:

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from . import btf
 from .errors import BtfError, UnsupportedError
 from .source import Documentation
+from .streams import OneOf
 
 __all__ = [
     "ArrayOf",
@@ -116,17 +117,23 @@ class Bits:
     c_type: str
 
 
-ValueType = Scalar | EnumRef | RecordRef | Text | Padding | Opaque | ArrayOf | Bits
+ValueType = Scalar | EnumRef | RecordRef | Text | Padding | Opaque | ArrayOf | Bits | OneOf
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member of a record or one variable of a section; *shared*: it is a member of a union."""
+    """One member of a record or one variable of a section.
+
+    Attributes:
+        tags: Its declaration tags, in order of their text.
+        shared: Whether it is a member of a union.
+    """
 
     name: str
     offset: int
     type: ValueType
     doc: str
+    tags: tuple[str, ...] = ()
     shared: bool = False
 
     def span(self) -> tuple[int, int]:
@@ -189,6 +196,9 @@ class Layouts:
         self.enums: dict[str, EnumType] = {}
         self._names: dict[int, str] = {}
         self._in_progress: list[int] = []
+        self._tags: dict[tuple[int, int], list[str]] = {}
+        for _, tag in types.of_kind(btf.DeclTag):
+            self._tags.setdefault((id(types[tag.target]), tag.component), []).append(tag.text)
 
     def fail(self, where: str, reason: str, remedy: str = "The BTF is damaged.") -> UnsupportedError:
         return UnsupportedError(f"{self.source}: {where}: {reason}. {remedy}")
@@ -324,13 +334,28 @@ class Layouts:
                 kind = self._bits(kind, member, inner, first, where)
             elif not shared and _is_padding(member.name) and isinstance(kind, ArrayOf | Scalar | Text):
                 kind = Padding(kind.size, kind.c_type)
-            made = Member(member.name, first // 8, kind, self.docs.members.get((place.name, member.name), ""), shared)
+            doc = self.docs.members.get((place.name, member.name), "")
+            made = Member(member.name, first // 8, kind, doc, self._member_tags(item, number), shared)
             if isinstance(kind, Bits):
                 made = replace(made, offset=kind.first // 8)
             end = -(-made.span()[1] // 8)
             if end > size:
                 raise self.fail(where, f"it ends at byte {end} of {size}")
             yield made
+
+    def _member_tags(self, item: btf.Struct, number: int) -> tuple[str, ...]:
+        """Return the declaration tags of a member and of the typedefs it is declared with."""
+        if not self._tags:
+            return ()
+        found = list(self._tags.get((id(item), number), ()))
+        type_id = item.members[number].type
+        for _ in range(_MAX_DEPTH):
+            described = self.btf[type_id]
+            if not isinstance(described, btf.Modifier | btf.Typedef):
+                break
+            found += self._tags.get((id(described), -1), ())
+            type_id = described.target
+        return tuple(sorted(set(found)))
 
     def _promoted(self, inner: btf.Struct, place: _Place, size: int, first: int, shared: bool) -> Iterator[Member]:
         if len(self._in_progress) == _MAX_DEPTH:

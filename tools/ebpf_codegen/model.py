@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from . import btf
+from .binding import BINDINGS, target
 from .elf import Elf, Symbol
 from .errors import ElfError, UnsupportedError
 from .layouts import (
@@ -35,6 +36,7 @@ from .layouts import (
 )
 from .names import count
 from .source import Documentation
+from .streams import STREAMS, Alike, OneOf, WrongKindError, one_of
 
 __all__ = [
     "ArrayOf",
@@ -46,6 +48,7 @@ __all__ = [
     "Member",
     "Metadata",
     "ObjectModel",
+    "OneOf",
     "Opaque",
     "Options",
     "Padding",
@@ -60,8 +63,6 @@ __all__ = [
     "refuse_holes",
 ]
 
-# Macro of probe.bpf.h -> the section its pointers stand in; names are `__<section>_<map or program>`.
-_BINDINGS: Final = {"RINGBUF_RECORD": ".ringbuf_record", "ITER_RECORD": ".iter_record"}
 _VARIANT_TAG: Final = "variant:"
 # Sections of variables that programs and user space share; libbpf makes a map of each.
 _VARIABLES: Final = re.compile(r"\.(rodata|data|bss)(\..+)?|\.addr_space\.1")
@@ -71,7 +72,6 @@ _STRUCT_OPS: Final = (".struct_ops", ".struct_ops.link", "?.struct_ops", "?.stru
 _OTHER_SECTIONS: Final = re.compile(
     r"\.maps|license|version|\.ringbuf_record|\.iter_record|\.rodata\.(str|cst)\d.*|\.ksyms|\.jumptables|\.BTF.*"
 )
-_STREAMS: Final = ("RINGBUF", "PERF_EVENT_ARRAY", "USER_RINGBUF")
 _MAX_INNER: Final = 1  # libbpf takes maps in maps, and no maps in those
 
 # enum bpf_map_type of include/uapi/linux/bpf.h.
@@ -286,24 +286,24 @@ class _Builder:
     # Maps
 
     def maps(self) -> Iterator[Map]:
-        records = self.bindings("RINGBUF_RECORD")
-        chosen = {name: self.named_type(name, text) for name, text in self.options.records.items()}
         section = self.datasecs.get(".maps")
-        found = []
+        found = {}
         for variable in section.variables if section else ():
             var = self.btf[variable.var]
             if isinstance(var, btf.Var):
-                found.append((self.place(var, variable, section).offset, var))
+                found[var.name] = (self.place(var, variable, section).offset, var)
+        records = self.bindings(".ringbuf_record", list(found))
+        chosen = {name: self.named_type(name, text) for name, text in self.options.records.items()}
         slots = self.slots(found)
         untyped = []
-        for _, var in sorted(found, key=lambda pair: pair[0]):
-            item = self.map(var, records.pop(var.name, None), chosen.pop(var.name, None), slots.get(var.name, []))
-            if item.type in _STREAMS and item.value is None:
+        for _, var in sorted(found.values(), key=lambda pair: pair[0]):
+            item = self.map(var, records.pop(var.name, []), chosen.pop(var.name, None), slots.get(var.name, []))
+            if item.type in STREAMS and item.value is None:
                 untyped.append(item.name)
             yield item
-        for macro, names in (("RINGBUF_RECORD({}, …)", records), ("--record {}=…", chosen)):
+        for macro, names in (("RINGBUF_RECORD({}, …)", list(records)), ("--record {}=…", list(chosen))):
             for name in names:
-                near = difflib.get_close_matches(name, [var.name for _, var in found], 1)
+                near = difflib.get_close_matches(name, found, 1)
                 remedy = f"Did you mean {near[0]}?" if near else "Name a map of this object."
                 raise self.fail(macro.format(name), "there is no map of this name", remedy)
         if untyped and self.options.foreign:
@@ -325,29 +325,30 @@ class _Builder:
         remedy = f"Did you mean {near[0]}?" if near else "Name a struct of its BTF; bpftool btf dump file lists them."
         raise self.fail(f"--record {map_name}={text}", "the object has no struct of this name", remedy)
 
-    def bindings(self, macro: str) -> dict[str, int]:
-        """Return the type ids that a macro binds to maps or programs."""
-        section_name = _BINDINGS[macro]
-        prefix = f"__{section_name[1:]}_"
+    def bindings(self, section_name: str, known: Sequence[str]) -> dict[str, list[tuple[int, bool]]]:
+        """Return the type ids that are bound to maps or programs, and whether they were inferred."""
         section = self.datasecs.get(section_name)
-        found = {}
-        for variable in section.variables if section else ():
-            var = self.btf[variable.var]
-            if not isinstance(var, btf.Var) or not var.name.startswith(prefix):
+        found: dict[str, list[tuple[int, bool]]] = {}
+        variables = [self.btf[variable.var] for variable in (section.variables if section else ())]
+        named = [item for item in variables if isinstance(item, btf.Var)]
+        for var in sorted(named, key=lambda item: self.symbol(item.name).offset):
+            name, inferred = target(section_name, var.name, known)
+            if not name:
                 continue
             pointer = self.btf[self.btf.resolve(var.type)]
             if not isinstance(pointer, btf.Ptr):
-                raise self.fail(f"{section_name}, {var.name}", "it is no pointer", f"Use {macro}(name, type).")
-            found[var.name.removeprefix(prefix)] = pointer.target
+                use = f"Use {BINDINGS[section_name]}(name, type)."
+                raise self.fail(f"{section_name}, {var.name}", "it is no pointer", use)
+            found.setdefault(name, []).append((pointer.target, inferred))
         return found
 
-    def slots(self, found: list[tuple[int, btf.Var]]) -> dict[str, list[tuple[int, str]]]:
+    def slots(self, found: Mapping[str, tuple[int, btf.Var]]) -> dict[str, list[tuple[int, str]]]:
         """Return, for each map, the offset in its definition and the name of what it holds from the start."""
         index = self.elf.section(".maps")
         slots: dict[str, list[tuple[int, str]]] = {}
         if index is None:
             return slots
-        places = sorted((offset, var.name) for offset, var in found)
+        places = sorted((offset, name) for name, (offset, _) in found.items())
         for relocation in self.elf.relocations(index):
             before = [(offset, name) for offset, name in places if offset <= relocation.offset]
             if before and relocation.name:
@@ -355,27 +356,25 @@ class _Builder:
                 slots.setdefault(name, []).append((relocation.offset - offset, relocation.name))
         return slots
 
-    def map(self, var: btf.Var, macro: int | None, option: int | None, slots: list[tuple[int, str]]) -> Map:
+    def map(
+        self, var: btf.Var, records: Sequence[tuple[int, bool]], option: int | None, slots: list[tuple[int, str]]
+    ) -> Map:
         where = f"map {var.name!r}"
         definition = self.btf[self.btf.resolve(var.type)]
         if not isinstance(definition, btf.Struct):
             raise self.fail(where, "its definition is no struct", 'Define it as in SEC(".maps").')
-        return self.definition(var.name, where, definition, self.record(where, macro, option), slots, 0)
-
-    def record(self, where: str, macro: int | None, option: int | None) -> tuple[int, str] | None:
-        """Return what the source or the user binds to a map, and which of them."""
-        if macro is not None and option is not None and self.btf.resolve(macro) != self.btf.resolve(option):
-            raise self.fail(where, "RINGBUF_RECORD and --record name different types", "Leave the option out.")
-        if macro is not None:
-            return macro, "RINGBUF_RECORD"
-        return (option, "--record") if option is not None else None
+        if option is not None:
+            if records and {self.btf.resolve(item) for item, _ in records} != {self.btf.resolve(option)}:
+                raise self.fail(where, "RINGBUF_RECORD and --record name different types", "Leave the option out.")
+            records = [(option, False)]
+        return self.definition(var.name, where, definition, records, slots, 0)
 
     def definition(
         self,
         name: str,
         where: str,
         definition: btf.Struct,
-        record: tuple[int, str] | None,
+        records: Sequence[tuple[int, bool]],
         slots: list[tuple[int, str]],
         depth: int,
     ) -> Map:
@@ -402,11 +401,11 @@ class _Builder:
         kind_name = _MAP_TYPES[kind_number]
         key = self.part(f"{where}, key", name, "key", types.get("key"), numbers.get("key_size", 0))
         value_type = types.get("value")
-        if kind_name in _STREAMS:
-            value = self.events(name, where, value_type, record)
-            key = None if kind_name != "PERF_EVENT_ARRAY" else key
-        elif record is not None:
-            raise self.fail(where, f"{record[1]} names a {kind_name} map", "Name a ring or perf buffer.")
+        if kind_name in STREAMS:
+            value = self.events(name, where, kind_name, value_type, records)
+            key = key if kind_name == "PERF_EVENT_ARRAY" else None
+        elif records:
+            raise self.fail(where, f"a map of type {kind_name} carries no records", "Use __type(value, …).")
         else:
             value = self.part(f"{where}, value", name, "value", value_type, numbers.get("value_size", 0))
         return Map(
@@ -436,12 +435,12 @@ class _Builder:
     def inner(self, name: str, where: str, kind: btf.Array, depth: int) -> Map | None:
         """Return what the maps in a map are like; None for an array of programs."""
         pointer = self.btf[self.btf.resolve(kind.element)]
-        target = self.btf[self.btf.resolve(pointer.target)] if isinstance(pointer, btf.Ptr) else None
-        if not isinstance(target, btf.Struct):
+        inner = self.btf[self.btf.resolve(pointer.target)] if isinstance(pointer, btf.Ptr) else None
+        if not isinstance(inner, btf.Struct):
             return None
         if depth == _MAX_INNER:
             raise self.fail(where, "the maps in it hold maps, too", "The kernel nests maps only once.")
-        return self.definition(f"{name}.inner", f"{where}, inner map", target, None, [], depth + 1)
+        return self.definition(f"{name}.inner", f"{where}, inner map", inner, [], [], depth + 1)
 
     def part(self, where: str, name: str, what: str, type_id: int | None, size: int) -> ValueType | None:
         """Return a key or value by its type, or bytes of its size where only that is known."""
@@ -450,19 +449,37 @@ class _Builder:
             return self.layouts.value(type_id, where, f"{place}_{what}", f"{name}.{what}")
         return ArrayOf(Scalar("u8", 1, "__u8"), size, size, f"__u8[{size}]") if size else None
 
-    def events(self, name: str, where: str, value_type: int | None, record: tuple[int, str] | None) -> ValueType | None:
-        """Return the record of a ring or perf buffer; an integer as its value is the perf buffer's own."""
+    def events(
+        self, name: str, where: str, map_type: str, value_type: int | None, records: Sequence[tuple[int, bool]]
+    ) -> ValueType | None:
+        """Return what one record of a stream is; an integer as the map's value is the perf buffer's own."""
         if value_type is not None and not isinstance(self.btf[self.btf.resolve(value_type)], btf.Struct):
             value_type = None
-        if record is not None:
-            if value_type is not None and self.btf.resolve(value_type) != self.btf.resolve(record[0]):
-                raise self.fail(where, f"{record[1]} and __type(value, …) name different types", "Keep one of them.")
-            value_type = record[0]
-        return (
-            None
-            if value_type is None
-            else self.layouts.value(value_type, f"{where}, value", f"{name}_event", f"{name}.event")
-        )
+        if value_type is not None:
+            if records and {self.btf.resolve(item) for item, _ in records} != {self.btf.resolve(value_type)}:
+                reason = "its records and its __type(value, …) are of different types"
+                raise self.fail(where, reason, "Keep one of them.")
+            records = records or [(value_type, False)]
+        place = name.replace(".", "_")
+        kinds = [
+            self.layouts.value(type_id, f"{where}, value", f"{place}_event", f"{name}.event") for type_id, _ in records
+        ]
+        if len(kinds) < 2:
+            return kinds[0] if kinds else None
+        references = [kind for kind in kinds if isinstance(kind, RecordRef)]
+        if len(references) < len(kinds):
+            raise self.fail(where, "of several records each must be a struct", "Make structs of the others.")
+        try:
+            pairs = [(kind, self.layouts.records[kind.name]) for kind in references]
+            return one_of(pairs, self.layouts.enums, map_type)
+        except WrongKindError as error:
+            raise self.fail(where, str(error), "Correct KIND(…).") from error
+        except Alike as error:
+            remedy = "Begin each with the same enum member, and mark it with KIND(…)"
+            if not records[0][1]:
+                raise self.fail(where, str(error), f"{remedy}.") from error
+            self.warnings.append(f"{self.elf.source}: {where}: its records stay bytes: {error}. {remedy}.")
+            return None
 
     def struct_ops(self) -> Iterator[Map]:
         """Yield the maps that libbpf makes of the kernel's operations that an object implements."""
@@ -551,7 +568,7 @@ class _Builder:
                 continue
             found = self.section(name)
             if found is not None and found.variables:
-                data = bytes(self.elf.sections[index].data)
+                data = self.elf.sections[index].data
                 yield Metadata(found, data.ljust(found.size, b"\0") if found.size <= 1 << 20 else data)
 
     def kernel_symbols(self) -> Iterator[KernelSymbol]:
@@ -577,8 +594,8 @@ class _Builder:
 
     def programs(self) -> Iterator[Program]:
         variants = self.variant_tags()
-        rows = self.bindings("ITER_RECORD")
         functions = [s for s in self.elf.symbols if s.kind == "func" and 0 < s.section < len(self.elf.sections)]
+        rows = self.bindings(".iter_record", [symbol.name for symbol in functions])
         for symbol in sorted(functions, key=lambda s: (s.section, s.offset)):
             section = self.elf.sections[symbol.section]
             if not section.executable or section.name == ".text" or symbol.is_local:
@@ -590,10 +607,12 @@ class _Builder:
         for unknown in rows:
             raise self.fail(f"ITER_RECORD({unknown}, …)", "there is no program of this name", "Name a program.")
 
-    def row(self, program: str, section: str, type_id: int) -> ValueType:
+    def row(self, program: str, section: str, records: Sequence[tuple[int, bool]]) -> ValueType:
         if not section.startswith(("iter/", "iter.s/")):
             raise self.fail(f"ITER_RECORD({program}, …)", f"{section} is no iterator", 'Use SEC("iter/…").')
-        return self.layouts.value(type_id, f"program {program!r}, row", f"{program}_row", f"{program}.row")
+        if len(records) > 1:
+            raise self.fail(f"program {program!r}", "its rows are of several types", "Bind one of them.")
+        return self.layouts.value(records[0][0], f"program {program!r}, row", f"{program}_row", f"{program}.row")
 
     def variant_tags(self) -> dict[str, tuple[str, ...]]:
         """Return the variants of each program."""

@@ -26,6 +26,7 @@ from .model import (
     Member,
     Metadata,
     ObjectModel,
+    OneOf,
     Opaque,
     Padding,
     Program,
@@ -47,6 +48,7 @@ _SPECIFIERS: Final = (
     "s128",
     "s16", "s32", "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
 )  # fmt: skip
+_STREAM_SPECIFIERS: Final = ("one_of", "tagged")
 _BASES: Final = (
     "CEnum", "IteratorProgram", "Link", "Links", "Map", "MapSpec", "Maps", "Metadata", "ObjectSpec", "OpenProbe",
     "Probe", "ProbeConfig", "Program", "ProgramSpec", "Programs", "Record", "Variables",
@@ -160,7 +162,7 @@ class _Module:
         self.used: set[str] = {"Links", "Maps", "ObjectSpec", "OpenProbe", "Probe", "Programs"}
         self.typing_used: set[str] = {"ProbeConfig"}
         self.names: dict[tuple[str, str], str] = {}
-        taken = {*_SPECIFIERS, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
+        taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
         self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
         self.open_probe = self.claim("open", model.name, identifier(f"Open{self.probe}", taken), taken)
         self.maps = self.claim("maps", model.name, identifier(f"{self.probe}Maps", taken), taken)
@@ -236,18 +238,11 @@ class _Module:
     def enum(self, enum: EnumType) -> _Class:
         self.used.add("CEnum")
         spelled = enum.c_name or f"enum {enum.name}"
-        prefix = f"{enum.name.upper()}_"
-        shorten = all(name.startswith(prefix) and name[len(prefix) :].isidentifier() for name, _, _ in enum.values)
-        taken = set(_ENUM_NAMES)
         body = [""]
         items = []
-        for c_name, value, doc in enum.values:
-            name = identifier(c_name.removeprefix(prefix) if shorten else c_name, taken)
-            if name[0] == name[-1] == "_":  # of such names Python's enums make no members
-                name = identifier(f"e{name}", taken)
-            taken.add(name)
+        for name, c_name, value, doc in _enumerators(enum):
             body.append(f"    {name} = {value}")
-            items.append((name, doc, c_name if shorten else ""))
+            items.append((name, doc, c_name if _is_prefixed(enum) else ""))
         return _Class(
             f"{self.names['enum', enum.name]}(CEnum)",
             _docstring(
@@ -541,10 +536,14 @@ class _Module:
                 return self.annotation(kind.base)
             case ArrayOf():
                 return f"tuple[{self.annotation(kind.element)}, ...]"
+            case OneOf():
+                return " | ".join(self.annotation(arm.type) for arm in kind.arms)
 
     def specifier(self, kind: ValueType, offset: int, prefix: str = "") -> _Call:
         arguments: list[_Argument] = [str(offset)]
         match kind:
+            case OneOf():
+                return self.alternatives(kind, prefix)
             case Scalar():
                 name = kind.kind
             case EnumRef():
@@ -571,6 +570,22 @@ class _Module:
         self.used.add(name)
         return _Call(prefix, name, tuple(arguments))
 
+    def alternatives(self, kind: OneOf, prefix: str) -> _Call:
+        """Return the field of records of several types."""
+        arms = [self.specifier(arm.type, 0) for arm in kind.arms]
+        if kind.tag is None or not isinstance(kind.tag.type, EnumRef):
+            self.used.add("one_of")
+            return _Call(prefix, "one_of", tuple(arms), rows=True)
+        self.used.add("tagged")
+        name = kind.tag.type.name
+        enum = next(enum for enum in self.model.enums if enum.name == name)
+        members = {c_name: member for member, c_name, _, _ in _enumerators(enum)}
+        pairs = [
+            _Call("", "", (f"{self.names['enum', name]}.{members[arm.enumerator]}", field))
+            for arm, field in zip(kind.arms, arms, strict=True)
+        ]
+        return _Call(prefix, "tagged", (self.specifier(kind.tag.type, kind.tag.offset), *pairs), rows=True)
+
     def bit_arguments(self, base: Scalar | EnumRef) -> list[str]:
         if isinstance(base, EnumRef):
             enum = next(enum for enum in self.model.enums if enum.name == base.name)
@@ -593,6 +608,26 @@ class _Module:
         return self.named[key]
 
 
+def _enumerators(enum: EnumType) -> list[tuple[str, str, int, str]]:
+    """Return each enumerator's Python name, C name, value and documentation; a common prefix is left out."""
+    taken = set(_ENUM_NAMES)
+    is_prefixed = _is_prefixed(enum)
+    found = []
+    for c_name, value, doc in enum.values:
+        name = identifier(c_name[len(enum.name) + 1 :] if is_prefixed else c_name, taken)
+        if name[0] == name[-1] == "_":  # of such names Python's enums make no members
+            name = identifier(f"e{name}", taken)
+        taken.add(name)
+        found.append((name, c_name, value, doc))
+    return found
+
+
+def _is_prefixed(enum: EnumType) -> bool:
+    """Return whether all enumerators begin with the name of the enum."""
+    prefix = f"{enum.name.upper()}_"
+    return all(name.startswith(prefix) and name[len(prefix) :].isidentifier() for name, _, _ in enum.values)
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     """A call, or where *function* is empty a tuple, behind `keyword=`; with *rows* several items stand in rows.
@@ -612,6 +647,12 @@ class _Call:
         comma = "," if not self.function and len(self.arguments) == 1 else ""
         return f"{self.prefix}{self.function}({', '.join(map(str, self.arguments))}{comma})"
 
+    def is_broken(self) -> bool:
+        """Return whether it takes several lines even where it would fit on one."""
+        if (self.rows or self.glued) and len(self.arguments) > 1:
+            return True
+        return any(isinstance(argument, _Call) and argument.is_broken() for argument in self.arguments)
+
 
 _Argument = str | _Call
 
@@ -629,10 +670,9 @@ def _lines(argument: _Argument, before: str, after: str, around: int, indent: in
     text = f"{before}{argument}{after}"
     if isinstance(argument, str):
         return [text]
-    several = len(argument.arguments) > 1
-    if len(text) + around <= LINE_LENGTH and not ((argument.rows or argument.glued) and several):
+    if argument.glued and len(argument.arguments) == 1:
         return [text]
-    if argument.glued and not several:
+    if len(text) + around <= LINE_LENGTH and not argument.is_broken():
         return [text]
     pad = " " * (indent + 4)
     lines = [f"{before}{argument.prefix}{argument.function}("]

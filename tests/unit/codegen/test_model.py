@@ -566,7 +566,7 @@ def test_record_that_disagrees_with_the_value_type_is_refused() -> None:
     w.map("events", {"type": 27, "max_entries": 4096}, {"value": first})
     w.record("events", w.btf.struct("second", 4, [("n", w.int, 0)]))
     assert refused(w) == (
-        "probe.bpf.c: map 'events': RINGBUF_RECORD and __type(value, …) name different types. Keep one of them."
+        "probe.bpf.c: map 'events': its records and its __type(value, …) are of different types. Keep one of them."
     )
 
 
@@ -613,9 +613,12 @@ def test_events_of_foreign_objects() -> None:
             "--record ring=xyz: the object has no struct of this name. "
             "Name a struct of its BTF; bpftool btf dump file lists them.",
         ),
-        ({"ring": "other"}, "map 'ring': --record and __type(value, …) name different types. Keep one of them."),
+        (
+            {"ring": "other"},
+            "map 'ring': its records and its __type(value, …) are of different types. Keep one of them.",
+        ),
         ({"bound": "other"}, "map 'bound': RINGBUF_RECORD and --record name different types. Leave the option out."),
-        ({"counts": "event"}, "map 'counts': --record names a ARRAY map. Name a ring or perf buffer."),
+        ({"counts": "event"}, "map 'counts': a map of type ARRAY carries no records. Use __type(value, …)."),
     ],
 )
 def test_records_that_the_user_names_wrongly(records: dict[str, str], message: str) -> None:
