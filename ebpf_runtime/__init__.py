@@ -57,7 +57,6 @@ from .records import (
     u128,
 )
 from .specs import MapSpec, ObjectSpec, ProgramSpec
-from .tagged import one_of, tagged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ if TYPE_CHECKING:
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
     from .ring_buffer import RingBuffer
+    from .tagged import one_of, tagged
 
 __all__ = [
     "ArrayMap",
@@ -162,9 +162,11 @@ _ON_USE = {
     "dtype": "arrays",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
+    "one_of": "tagged",
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
     "run_statistics": "kernel_objects",
+    "tagged": "tagged",
 }
 
 

@@ -536,7 +536,8 @@ class _Builder:
             and "value" in types
             and {self.btf.resolve(item) for item, _ in records} != {self.btf.resolve(types["value"])}
         ):
-            raise self.fail(where, "its records and its __type(value, …) are of different types", "Keep one of them.")
+            said = "what is written" if records[0][1] else "RINGBUF_RECORD"
+            raise self.fail(where, f"{said} and __type(value, …) name different types", "Keep one of them.")
         if records or map_type in STREAMS:
             bound = records or ([(types["value"], False)] if "value" in types and map_type == "RINGBUF" else [])
             value = self.stream(var.name, map_type, bound)
