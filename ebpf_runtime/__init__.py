@@ -10,6 +10,7 @@ from __future__ import annotations
 from .config import ProbeConfig
 from .errors import (
     AttachError,
+    BtfError,
     CloseError,
     CompileError,
     CoReError,
@@ -23,6 +24,7 @@ from .errors import (
     OpenError,
     PermissionDeniedError,
     RecordError,
+    TrustError,
     VariableError,
     VerifierError,
 )
@@ -63,16 +65,26 @@ if TYPE_CHECKING:
     from .arrays import dtype
     from .cpus import possible_cpus
     from .host_compiler import compile
-    from .kernel_objects import ProgramCounters, map_memory, program_counters, run_statistics
+    from .kernel_objects import (
+        PinnedObject,
+        ProgramCounters,
+        map_memory,
+        pinned_object,
+        program_counters,
+        run_statistics,
+    )
+    from .load_report import LoadReport
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
     from .ring_buffer import RingBuffer
     from .tagged import one_of, tagged
+    from .streams import PerfBuffer, Poller, RecordBatch, RingBuffer, Stream, UserRingBuffer, poll_all
 
 __all__ = [
     "ArrayMap",
     "AttachError",
+    "BtfError",
     "CEnum",
     "CloseError",
     "CoReError",
@@ -87,6 +99,7 @@ __all__ = [
     "Link",
     "Links",
     "LoadError",
+    "LoadReport",
     "LoadedObject",
     "Map",
     "MapError",
@@ -98,7 +111,10 @@ __all__ = [
     "OpenProbe",
     "PerCpuArrayMap",
     "PerCpuHashMap",
+    "PerfBuffer",
     "PermissionDeniedError",
+    "PinnedObject",
+    "Poller",
     "Probe",
     "ProbeConfig",
     "Program",
@@ -106,9 +122,13 @@ __all__ = [
     "ProgramSpec",
     "Programs",
     "Record",
+    "RecordBatch",
     "RecordError",
     "RefusedVariant",
     "RingBuffer",
+    "Stream",
+    "TrustError",
+    "UserRingBuffer",
     "VariableError",
     "Variables",
     "VerifierError",
@@ -125,7 +145,9 @@ __all__ = [
     "nested",
     "one_of",
     "padding",
+    "pinned_object",
     "pointer",
+    "poll_all",
     "possible_cpus",
     "program_counters",
     "raw",
@@ -151,18 +173,27 @@ _ON_USE = {
     "HashMap": "maps",
     "IteratorProgram": "programs",
     "Link": "programs",
+    "LoadReport": "load_report",
     "LoadedObject": "registry",
     "Map": "maps",
     "PerCpuArrayMap": "maps",
     "PerCpuHashMap": "maps",
+    "PerfBuffer": "streams",
+    "Poller": "streams",
+    "PinnedObject": "kernel_objects",
     "Program": "programs",
     "ProgramCounters": "kernel_objects",
-    "RingBuffer": "ring_buffer",
+    "RecordBatch": "streams",
+    "RingBuffer": "streams",
+    "Stream": "streams",
+    "UserRingBuffer": "streams",
     "compile": "host_compiler",
     "dtype": "arrays",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
     "one_of": "tagged",
+    "poll_all": "streams",
+    "pinned_object": "kernel_objects",
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
     "run_statistics": "kernel_objects",

@@ -110,12 +110,15 @@ class ObjectSpec:
             OpenError: It is not in the package.
             DigestError: It is not what was built.
         """
+        return self.read_listed(f"{self.name}.{suffix}", f"{self.name}.sha256")
+
+    def read_listed(self, name: str, digests: str) -> bytes:
+        """Return an embedded file whose digest stands in another, as `sha256sum` writes it; raises as `read` does."""
         from hashlib import sha256
 
-        name = f"{self.name}.{suffix}"
         data = self._bytes(name)
         expected = ""
-        for line in self._bytes(f"{self.name}.sha256").decode("ascii", "replace").splitlines():
+        for line in self._bytes(digests).decode("ascii", "replace").splitlines():
             digest, _, listed = line.partition("  ")
             if listed == name:
                 expected = digest
