@@ -62,6 +62,7 @@ from .specs import MapSpec, ObjectSpec, ProgramSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .alternatives import one_of, tagged
     from .arrays import dtype
     from .cpus import possible_cpus
     from .host_compiler import compile
@@ -77,8 +78,6 @@ if TYPE_CHECKING:
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
-    from .ring_buffer import RingBuffer
-    from .tagged import one_of, tagged
     from .streams import PerfBuffer, Poller, RecordBatch, RingBuffer, Stream, UserRingBuffer, poll_all
 
 __all__ = [
@@ -191,13 +190,13 @@ _ON_USE = {
     "dtype": "arrays",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
-    "one_of": "tagged",
+    "one_of": "alternatives",
     "poll_all": "streams",
     "pinned_object": "kernel_objects",
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
     "run_statistics": "kernel_objects",
-    "tagged": "tagged",
+    "tagged": "alternatives",
 }
 
 
