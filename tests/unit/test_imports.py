@@ -46,6 +46,7 @@ EXCEPTIONS = {
 # module of ebpf_runtime -> those that may use the foreign functions it declares
 FOREIGN = {
     "libbpf.py": {
+        "btf_sources.py",
         "cpus.py",
         "kernel_objects.py",
         "loader.py",
