@@ -178,5 +178,9 @@ def test_each_kind_is_matched_by_its_class(made: ModuleType, probe: Any) -> None
 
 def test_records_of_several_types_have_no_common_array(probe: Any) -> None:
     pytest.importorskip("numpy")
-    with pytest.raises(RecordError):
+    with pytest.raises(RecordError) as caught:
         probe.maps.by_size.read_array()
+    assert str(caught.value) == (
+        "read ring buffer 'by_size' as an array: its records are of several types, SmallCall | LargeCall. Use poll()."
+    )
+    assert len(list(probe.maps.by_size.poll(0))) == COUNT
