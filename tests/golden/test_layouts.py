@@ -15,7 +15,8 @@ from types import ModuleType
 import pytest
 
 from ebpf_codegen import elf, model
-from ebpf_codegen.compiler import Compiler, compile_object
+from ebpf_codegen.compiler import Compiler
+from ebpf_codegen.pipeline import build_probe
 from ebpf_codegen.source import Documentation
 from ebpf_probes import oom_kill
 from ebpf_runtime import CEnum, Record, Variables, fields, host_compiler, sizeof
@@ -115,22 +116,22 @@ def state(claim: tuple[str, int]) -> str:
     return f'_Static_assert(({expression}) == {number}, "{expression} is not {value}");'
 
 
-def model_of(compiler: Compiler, source: Path, directory: Path) -> model.ObjectModel:
-    compile_object(compiler, source, directory / "case.o", "x86_64", INCLUDE)
-    return model.build(elf.read(directory / "case.o"), "case", Documentation())
+def model_of(compiler: Compiler, source: Path) -> model.ObjectModel:
+    image = build_probe(source, compiler, INCLUDE, ("x86_64",)).objects["x86_64"]
+    return model.build(elf.parse(image, source.name), "case", Documentation())
 
 
 @pytest.mark.parametrize("case", BOUND)
 def test_clang_agrees(case: str, compiler: Compiler, tmp_path: Path) -> None:
     source = GOLDEN / case / "case.bpf.c"
-    statements = [state(claim) for claim in claims(load(case), model_of(compiler, source, tmp_path))]
+    statements = [state(claim) for claim in claims(load(case), model_of(compiler, source))]
     assert agrees(compiler, source, statements, tmp_path) == ""
     assert len(statements) > 2 or case in FEW
 
 
 def test_clang_agrees_with_the_shipped_bindings(compiler: Compiler, tmp_path: Path) -> None:
     source = ROOT / "bpf" / "oom_kill.bpf.c"
-    statements = [state(claim) for claim in claims(oom_kill, model_of(compiler, source, tmp_path))]
+    statements = [state(claim) for claim in claims(oom_kill, model_of(compiler, source))]
     assert agrees(compiler, source, statements, tmp_path) == ""
     assert len(statements) > 50
 
@@ -155,7 +156,7 @@ def test_other_bitfields_on_a_host_are_named(compiler: Compiler, tmp_path: Path)
 def test_clang_would_not_agree_with_other_numbers(compiler: Compiler, tmp_path: Path) -> None:
     """Guards the tests above: each claim is refused if its number is wrong."""
     source = GOLDEN / "enums" / "case.bpf.c"
-    wrong = [(text, value + 1) for text, value in claims(load("enums"), model_of(compiler, source, tmp_path))]
+    wrong = [(text, value + 1) for text, value in claims(load("enums"), model_of(compiler, source))]
     said = agrees(compiler, source, [state(claim) for claim in wrong], tmp_path)
     assert said.count(" error: ") == len(wrong)
     for expression, value in wrong:
