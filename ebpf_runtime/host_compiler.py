@@ -320,7 +320,7 @@ def _member_differences(
 def _field_differences(
     where: str, field: Field, kind: model.ValueType, records: dict[str, model.RecordType]
 ) -> list[str]:
-    from ebpf_codegen.model import ArrayOf, RecordRef, Scalar
+    from ebpf_codegen.model import ArrayOf, Bits, EnumRef, RecordRef, Scalar
 
     if field.size != kind.size:
         return [f"{where} has {kind.size} bytes, the module says {field.size}"]
@@ -329,6 +329,11 @@ def _field_differences(
         return _member_differences(record.c_name, field.type._fields_, record.members, records)
     if isinstance(field, _Array) and isinstance(kind, ArrayOf):
         return _field_differences(f"{where}[]", field.element, kind.element, records)
+    if isinstance(kind, Bits):
+        if (field.bit_offset, field.bits) != (kind.first, kind.width):
+            module = f"bits {field.bit_offset} to {field.bit_offset + field.bits}"
+            return [f"{where} is bits {kind.first} to {kind.first + kind.width}, the module says {module}"]
+        kind = kind.base if not isinstance(kind.base, EnumRef) and kind.base.kind == "boolean" else kind
     if isinstance(kind, Scalar) and kind.kind != field.kind:
         return [f"{where} is {kind.kind}, the module says {field.kind}"]
     return []

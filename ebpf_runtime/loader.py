@@ -386,7 +386,7 @@ class Loaded:
 
     def _map_section(self, section: type[Variables]) -> Variables:
         """Map a section's memory: the programs' own, read-only for `.rodata`."""
-        constant = section.section.startswith(".rodata")
+        constant = section.section.startswith((".rodata", ".kconfig"))
         fd = self._section_fd(section)
         length = -(-section._size_ // mmap.PAGESIZE) * mmap.PAGESIZE
         protection = mmap.PROT_READ if constant else mmap.PROT_READ | mmap.PROT_WRITE

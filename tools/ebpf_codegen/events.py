@@ -249,6 +249,7 @@ class _Inference:
             elif (
                 node.kind == "BinaryOperator"
                 and node.text.endswith("'='")
+                and node.children
                 and self.bare(node.children[0]).reference[1] == declaration
             ):
                 yield node.children[1]
@@ -273,7 +274,7 @@ class _Inference:
         if node.kind == "ConditionalOperator":
             for child in node.children[1:]:
                 yield from self.maps(function, child, depth + 1)
-        elif node.kind == "UnaryOperator" and "prefix '&'" in node.text:
+        elif node.kind == "UnaryOperator" and "prefix '&'" in node.text and node.children:
             kind, declaration, name = self.bare(node.children[0]).reference
             if kind == "Var" and declaration in self.tree.variables_by_id:
                 yield name
@@ -366,7 +367,7 @@ class _Inference:
             return _QUALIFIER.sub("", node.children[0].type[0]).strip() if node.children else None
         if node.kind == "ConstantExpr" and node.children:
             return self.size(function, node.children[0], depth + 1)
-        if node.kind == "BinaryOperator" and node.text.endswith("'+'"):
+        if node.kind == "BinaryOperator" and node.text.endswith("'+'") and node.children:
             first = self.size(function, node.children[0], depth + 1)
             return f"+{first.removeprefix('+')}" if isinstance(first, str) else None
         if node.kind == "DeclRefExpr":

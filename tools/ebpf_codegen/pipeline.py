@@ -114,6 +114,12 @@ def build_probe(
     digest = hashlib.sha256(text.encode()).hexdigest()
     origin = Origin(f"bpf/{source.name}", digest, f"tools/regen {name}")
     warnings = (*binding.warnings, *first.warnings)
+    warnings += tuple(
+        f"{source.name}: map {item.name!r}: its records stay bytes: no program of the source writes any. "
+        f"Add RINGBUF_RECORD({item.name}, struct …) below it."
+        for item in first.maps
+        if item.type == "RINGBUF" and item.value is None and not any(f"map {item.name!r}: " in w for w in warnings)
+    )
     return Built(name, render(first, origin), objects, text, tuple(sorted(dependencies)), warnings)
 
 

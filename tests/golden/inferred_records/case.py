@@ -31,7 +31,7 @@ from ebpf_runtime import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ebpf_runtime import Link, Map, ProbeConfig, Program, RingBuffer
+    from ebpf_runtime import Link, PerfBuffer, ProbeConfig, Program, RingBuffer
 
 __all__ = [
     "Case",
@@ -139,7 +139,7 @@ class CaseMaps(Maps):
     helpers: RingBuffer[ThroughHelper]
     numbers: RingBuffer[int]
     outputs: RingBuffer[UntaggedT]
-    samples: Map
+    samples: PerfBuffer[Sampled]
 
 
 class CasePrograms(Programs):
@@ -162,11 +162,11 @@ _OBJECT = ObjectSpec(
     name="case",
     module=__name__,
     maps=(
-        MapSpec("reserves", "RINGBUF", value=nested(0, Reserved)),
-        MapSpec("macros", "RINGBUF", value=nested(0, ThroughMacro)),
-        MapSpec("helpers", "RINGBUF", value=nested(0, ThroughHelper)),
-        MapSpec("numbers", "RINGBUF", value=u64(0)),
-        MapSpec("outputs", "RINGBUF", value=nested(0, UntaggedT)),
+        MapSpec("reserves", "RINGBUF", value=nested(0, Reserved), max_entries=4096),
+        MapSpec("macros", "RINGBUF", value=nested(0, ThroughMacro), max_entries=4096),
+        MapSpec("helpers", "RINGBUF", value=nested(0, ThroughHelper), max_entries=4096),
+        MapSpec("numbers", "RINGBUF", value=u64(0), max_entries=4096),
+        MapSpec("outputs", "RINGBUF", value=nested(0, UntaggedT), max_entries=4096),
         MapSpec("samples", "PERF_EVENT_ARRAY", key=raw(0, 4), value=nested(0, Sampled)),
     ),
     programs=(ProgramSpec("writes", "tp/sched/sched_process_exec"),),
@@ -214,7 +214,7 @@ class Case(Probe):
         maps.helpers: Reserved and sent by helpers that take the map. (RingBuffer[ThroughHelper])
         maps.numbers: A number. (RingBuffer[int])
         maps.outputs: Copied from the stack. (RingBuffer[UntaggedT])
-        maps.samples: Samples in a perf buffer. (Map)
+        maps.samples: Samples in a perf buffer. (PerfBuffer[Sampled])
 
     Programs:
         programs.writes: tp/sched/sched_process_exec

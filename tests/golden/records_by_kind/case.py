@@ -131,6 +131,7 @@ _OBJECT = ObjectSpec(
                 (ProcessKind.STARTED, nested(0, Started)),
                 (ProcessKind.ENDED, nested(0, Ended)),
             ),
+            max_entries=4096,
         ),
     ),
     programs=(
