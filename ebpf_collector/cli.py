@@ -58,6 +58,16 @@ examples:
   ebpf-collector demo
   ebpf-collector demo --json
 """
+_DOCTOR_EXAMPLES = """\
+Loads and attaches each probe as a check would, says which variant that was and why the better ones
+were refused, and unloads it. Says also what of this host matters for that. Nothing stays loaded.
+
+exit codes: 0 every probe works, 1 one does not, 2 usage or configuration, 3 not permitted
+
+examples:
+  ebpf-collector doctor
+  ebpf-collector doctor --json | jq '.probes[] | {name, variant}'
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -130,6 +140,19 @@ def _check(arguments: argparse.Namespace, failures: Failures) -> int:
         )
     if stop.received is not None and arguments.count:
         return _EXIT_SIGNAL + stop.received
+    return failures.exit_code
+
+
+def _doctor(arguments: argparse.Namespace, failures: Failures) -> int:
+    import json
+
+    from ebpf_collector.doctor import examine, exit_code, text
+
+    configuration = load_configuration(arguments.config, os.environ)
+    with failures.caught("doctor"):
+        found = examine(configuration.probe)
+        deliver(sys.stdout, f"{json.dumps(found, indent=2)}\n" if arguments.json else text(found))
+        return exit_code(found)
     return failures.exit_code
 
 
@@ -280,6 +303,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--json", action="store_true", help="print JSON lines, not a table")
     demo.set_defaults(command=_demo)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what this host allows: which variant of each probe would load, and why no better one",
+        description=_DOCTOR_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    doctor.add_argument("--json", action="store_true", help="print JSON, not text")
+    doctor.add_argument("--config", type=Path, metavar="FILE", help="read this YAML file")
+    doctor.set_defaults(command=_doctor)
     return parser
 
 

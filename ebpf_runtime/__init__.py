@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from .alternatives import one_of, tagged
     from .arrays import dtype
     from .cpus import possible_cpus
+    from .facts import HostFacts, host_facts
     from .host_compiler import compile
     from .kernel_objects import (
         PinnedObject,
@@ -96,6 +97,7 @@ __all__ = [
     "FallbackWarning",
     "Field",
     "HashMap",
+    "HostFacts",
     "IteratorProgram",
     "LibraryNotFoundError",
     "Link",
@@ -145,6 +147,7 @@ __all__ = [
     "f32",
     "f64",
     "fields",
+    "host_facts",
     "loaded_objects",
     "map_memory",
     "nested",
@@ -176,6 +179,7 @@ __all__ = [
 _ON_USE = {
     "ArrayMap": "maps",
     "HashMap": "maps",
+    "HostFacts": "facts",
     "IteratorProgram": "programs",
     "Link": "programs",
     "LoadReport": "load_report",
@@ -194,6 +198,7 @@ _ON_USE = {
     "UserRingBuffer": "streams",
     "compile": "host_compiler",
     "dtype": "arrays",
+    "host_facts": "facts",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
     "one_of": "alternatives",

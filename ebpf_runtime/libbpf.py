@@ -32,6 +32,7 @@ __all__ = [
     "Walked",
     "captured",
     "library",
+    "origin",
     "walker",
 ]
 
@@ -128,6 +129,7 @@ _WALKER_PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
 }
 
 _loaded: ctypes.CDLL | None = None
+_origin = ("", "")
 _lock = threading.Lock()
 _messages = threading.local()
 
@@ -145,11 +147,16 @@ def library() -> ctypes.CDLL:
         return _loaded
 
 
-def _candidates() -> list[str]:
+def origin() -> tuple[str, str]:
+    """Return what chose the loaded library, "EBPF_LIBBPF", "bundled" or "system", and the name it was loaded by."""
+    return _origin
+
+
+def _candidates() -> list[tuple[str, str]]:
     chosen = os.environ.get("EBPF_LIBBPF")
     if chosen:
-        return [chosen]
-    return [*_bundled("_libbpf.so"), "libbpf.so.1"]
+        return [("EBPF_LIBBPF", chosen)]
+    return [*(("bundled", path) for path in _bundled("_libbpf.so")), ("system", "libbpf.so.1")]
 
 
 def _bundled(name: str) -> list[str]:
@@ -173,8 +180,9 @@ def walker() -> ctypes.CDLL | None:
 
 
 def _load() -> ctypes.CDLL:
+    global _origin
     reasons = []
-    for name in _candidates():
+    for chooser, name in _candidates():
         try:
             found = ctypes.CDLL(name, use_errno=True)
         except OSError as error:
@@ -190,6 +198,7 @@ def _load() -> ctypes.CDLL:
             reasons.append(f"{name}: version {version[0]}.{version[1]} is older than {_FLOOR[0]}.{_FLOOR[1]}")
             continue
         found.libbpf_set_print(_print)
+        _origin = (chooser, name)
         return found
     raise LibraryNotFoundError(
         f"load libbpf: {'; '.join(reasons)}. "

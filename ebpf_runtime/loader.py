@@ -294,12 +294,14 @@ class Opened:
         if missing and any(item.errno == errno.EPERM for item in refused):
             return _not_permitted(self.spec.name, missing)
         reasons = "; ".join(f"{item.variant}: {item.phase}, {item.reason}" for item in refused)
-        return LoadError(
+        error = LoadError(
             f"load probe {self.spec.name!r}: no variant works here. {reasons}",
             name=self.spec.name,
             errno=refused[-1].errno,
             log="\n".join(item.log for item in refused),
         )
+        error.refused = tuple(refused)
+        return error
 
     def _try(self, variant: str, refused: tuple[RefusedVariant, ...]) -> Loaded:
         """Load one variant from a fresh object."""

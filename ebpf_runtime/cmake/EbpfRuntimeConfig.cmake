@@ -13,6 +13,8 @@
 #
 # Variables it reads:
 #   EBPF_LIBBPF_HEADERS  folder that holds bpf/bpf_helpers.h, instead of the one that would be found
+#   EBPF_BTF_DIRECTORY   folder of kernels' full BTF, laid out as 'ebpf-codegen min-btf --help' says;
+#                        what the probes need of it goes into the package, for kernels without BTF
 #
 # Environment: EBPF_CLANG, the compiler to use.
 
@@ -124,6 +126,29 @@ function(ebpf_add_probes)
       VERBATIM)
     list(APPEND products ${files})
   endforeach()
+
+  if(EBPF_BTF_DIRECTORY)
+    get_filename_component(full_btf "${EBPF_BTF_DIRECTORY}" ABSOLUTE BASE_DIR "${CMAKE_SOURCE_DIR}")
+    if(NOT IS_DIRECTORY "${full_btf}")
+      message(FATAL_ERROR
+        "cut BTF from EBPF_BTF_DIRECTORY=${EBPF_BTF_DIRECTORY}: it is no folder. "
+        "Name one with DISTRIBUTION/VERSION/RELEASE.btf in it, or leave the variable out.")
+    endif()
+    file(GLOB_RECURSE full_files CONFIGURE_DEPENDS
+         "${full_btf}/*.btf" "${full_btf}/*.btf.xz" "${full_btf}/*.btf.tar.xz")
+    # The objects of both architectures ask for the same; what a kernel lacks is left out.
+    set(objects ${products})
+    list(FILTER objects INCLUDE REGEX "\\.bpf\\.o$")
+    set(bundle "${output}/minimal-btf.tar.xz")
+    add_custom_command(
+      OUTPUT "${bundle}" "${bundle}.sha256"
+      COMMAND "${Python_EXECUTABLE}" "${EBPF_CODEGEN_DIR}/ebpf_codegen/__main__.py"
+              min-btf ${objects} --btf "${full_btf}" -o "${bundle}"
+      DEPENDS ${objects} ${full_files} ${generator}
+      COMMENT "Cutting BTF"
+      VERBATIM)
+    list(APPEND products "${bundle}" "${bundle}.sha256")
+  endif()
 
   string(MAKE_C_IDENTIFIER "${arg_PACKAGE}" target)
   add_custom_target("${target}_probes" ALL DEPENDS ${products})

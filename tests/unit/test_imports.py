@@ -48,6 +48,7 @@ FOREIGN = {
     "libbpf.py": {
         "btf_sources.py",
         "cpus.py",
+        "facts.py",
         "kernel_objects.py",
         "loader.py",
         "maps.py",
