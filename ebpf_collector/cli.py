@@ -52,7 +52,8 @@ checks:
 _DEMO_EXAMPLES = """\
 Makes a TCP connection to itself whose reader never reads, and shows what the check
 tcp_queue_length reports. Then makes a memory cgroup, has the kernel kill a child process in it,
-and shows what the check oom_kill reports. Cgroup and child are gone afterwards. Needs root.
+and shows what the check oom_kill reports, and what the check ebpf does of the loaded probes, by
+module. Cgroup and child are gone afterwards. Needs root.
 
 examples:
   ebpf-collector demo
@@ -161,6 +162,7 @@ def _demo(arguments: argparse.Namespace, failures: Failures) -> int:
     # Under the datadog scheme the check says nothing of processes outside of containers, such as the demo's.
     native = replace(configuration, metric_scheme=MetricScheme.NATIVE)
     tcp_queue_length = _configured("tcp_queue_length", native, None)
+    ebpf = _configured("ebpf", native, None)
     oom_kill = _configured("oom_kill", configuration, None)
     # With --json the standard output holds JSON lines only.
     stream = sys.stderr if arguments.json else sys.stdout
@@ -169,7 +171,7 @@ def _demo(arguments: argparse.Namespace, failures: Failures) -> int:
         deliver(stream, f"{line}\n")
 
     with failures.caught("demo"):
-        run_demo(oom_kill, tcp_queue_length, _sender(arguments.json), say)
+        run_demo(oom_kill, tcp_queue_length, ebpf, _sender(arguments.json), say)
     return failures.exit_code
 
 

@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
+    from .signals import signals_held
     from .streams import PerfBuffer, Poller, RecordBatch, RingBuffer, Stream, UserRingBuffer, poll_all
 
 __all__ = [
@@ -165,6 +166,7 @@ __all__ = [
     "s32",
     "s64",
     "s128",
+    "signals_held",
     "sizeof",
     "tagged",
     "text",
@@ -207,6 +209,7 @@ _ON_USE = {
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
     "run_statistics": "kernel_objects",
+    "signals_held": "signals",
     "tagged": "alternatives",
 }
 

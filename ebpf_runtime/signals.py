@@ -12,7 +12,9 @@ from types import FrameType
 __all__ = ["signals_held", "signals_let_through"]
 
 # A fault must still end the process at once.
-_BLOCKED = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+_HELD = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+# A child inherits what is blocked, and one that waits for children of its own would wait for ever.
+_BLOCKED = _HELD - {signal.SIGCHLD}
 _Handler = Callable[[int, FrameType | None], object]
 
 
@@ -32,7 +34,7 @@ class _Hold:
         signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         if threading.current_thread() is not threading.main_thread():
             return  # only the main thread runs handlers
-        for number in _BLOCKED:
+        for number in _HELD:
             handler = signal.getsignal(number)
             if callable(handler):
                 self._handlers[number] = handler

@@ -2,7 +2,8 @@
 #
 # find_package(EbpfRuntime) gives any package
 #
-#   ebpf_add_probes(PACKAGE <folder> SOURCES <x.bpf.c>... [GENERATED <folder>] [INCLUDE <folder>...])
+#   ebpf_add_probes(PACKAGE <folder> SOURCES <x.bpf.c>... [GENERATED <folder>] [INCLUDE <folder>...]
+#                   [ARCHITECTURES <x86_64|arm64>...])
 #
 # which compiles each source for every supported architecture, generates its bindings module, and
 # installs both, with the flattened source and the digests, into <folder> of the wheel.
@@ -10,6 +11,7 @@
 #   PACKAGE    the import package that gets them, as a path: acme_probes or acme/probes
 #   GENERATED  checked-in bindings; the build fails, with a diff, where the new ones differ
 #   INCLUDE    further folders of headers
+#   ARCHITECTURES  whose objects get into the wheel, for wheels that are for one only; default both
 #
 # Variables it reads:
 #   EBPF_LIBBPF_HEADERS  folder that holds bpf/bpf_helpers.h, instead of the one that would be found
@@ -74,13 +76,16 @@ message(STATUS "libbpf headers: ${EBPF_LIBBPF_INCLUDE_DIR}")
 cmake_policy(POP)
 
 function(ebpf_add_probes)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "" "PACKAGE;GENERATED" "SOURCES;INCLUDE")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "PACKAGE;GENERATED" "SOURCES;INCLUDE;ARCHITECTURES")
   if(NOT arg_PACKAGE OR NOT arg_SOURCES OR arg_UNPARSED_ARGUMENTS OR arg_KEYWORDS_MISSING_VALUES)
     message(FATAL_ERROR
       "ebpf_add_probes: wants PACKAGE <folder> SOURCES <x.bpf.c>... "
-      "[GENERATED <folder>] [INCLUDE <folder>...].")
+      "[GENERATED <folder>] [INCLUDE <folder>...] [ARCHITECTURES <x86_64|arm64>...].")
   endif()
 
+  if(NOT arg_ARCHITECTURES)
+    set(arg_ARCHITECTURES x86_64 arm64)
+  endif()
   set(options "")
   if(arg_GENERATED)
     get_filename_component(generated "${arg_GENERATED}" ABSOLUTE)
@@ -100,6 +105,7 @@ function(ebpf_add_probes)
   set(output "${CMAKE_CURRENT_BINARY_DIR}/ebpf/${arg_PACKAGE}")
   file(MAKE_DIRECTORY "${output}")
   set(products "")
+  set(installed "")
   foreach(source IN LISTS arg_SOURCES)
     get_filename_component(source "${source}" ABSOLUTE)
     get_filename_component(name "${source}" NAME)
@@ -125,6 +131,10 @@ function(ebpf_add_probes)
       COMMENT "Building probe ${CMAKE_MATCH_1}"
       VERBATIM)
     list(APPEND products ${files})
+    list(APPEND installed "${stem}.py" "${stem}.flat.c" "${stem}.sha256")
+    foreach(architecture IN LISTS arg_ARCHITECTURES)
+      list(APPEND installed "${stem}.${architecture}.bpf.o")
+    endforeach()
   endforeach()
 
   if(EBPF_BTF_DIRECTORY)
@@ -154,5 +164,5 @@ function(ebpf_add_probes)
   add_custom_target("${target}_probes" ALL DEPENDS ${products})
   # By itself CMake takes a file that is newer by less than a second for the one that is there.
   install(CODE "set(ENV{CMAKE_INSTALL_ALWAYS} 1)")
-  install(FILES ${products} DESTINATION "${arg_PACKAGE}")
+  install(FILES ${installed} DESTINATION "${arg_PACKAGE}")
 endfunction()
