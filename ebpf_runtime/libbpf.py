@@ -12,18 +12,17 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import threading
-from contextlib import contextmanager
+from _thread import allocate_lock, get_ident
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
-from pathlib import Path
 
 from .errors import LibraryNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from typing import Any
 
-__all__ = ["SAMPLE_CALLBACK", "OpenOptions", "captured", "library"]
+__all__ = ["SAMPLE_CALLBACK", "GenLoaderOptions", "OpenOptions", "UprobeOptions", "attach_by", "captured", "library"]
 
 SAMPLE_CALLBACK = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 _PRINT_CALLBACK = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
@@ -48,6 +47,30 @@ class OpenOptions(ctypes.Structure):
     )
 
 
+class GenLoaderOptions(ctypes.Structure):
+    """struct gen_loader_opts of libbpf 1.1; the blobs are libbpf's."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("data", c_void_p),
+        ("insns", c_void_p),
+        ("data_sz", c_uint32),
+        ("insns_sz", c_uint32),
+    )
+
+
+class UprobeOptions(ctypes.Structure):
+    """struct bpf_uprobe_opts of libbpf 1.1."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("ref_ctr_offset", c_size_t),
+        ("bpf_cookie", c_uint64),
+        ("retprobe", c_bool),
+        ("func_name", c_char_p),
+    )
+
+
 # name: (result, arguments)
 _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "libbpf_major_version": (c_uint32, ()),
@@ -59,6 +82,11 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_object__close": (None, (c_void_p,)),
     "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
     "bpf_object__find_program_by_name": (c_void_p, (c_void_p, c_char_p)),
+    "bpf_object__gen_loader": (c_int, (c_void_p, POINTER(GenLoaderOptions))),
+    "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_map__name": (c_char_p, (c_void_p,)),
+    "bpf_map__type": (c_int, (c_void_p,)),
     "bpf_map__fd": (c_int, (c_void_p,)),
     "bpf_map__max_entries": (c_uint32, (c_void_p,)),
     "bpf_map__key_size": (c_uint32, (c_void_p,)),
@@ -66,14 +94,25 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_map__initial_value": (c_void_p, (c_void_p, POINTER(c_size_t))),
     "bpf_program__fd": (c_int, (c_void_p,)),
+    "bpf_program__name": (c_char_p, (c_void_p,)),
     "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
     "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
+    "bpf_program__attach_kprobe_multi_opts": (c_void_p, (c_void_p, c_char_p, c_void_p)),
+    "bpf_program__attach_ksyscall": (c_void_p, (c_void_p, c_char_p, c_void_p)),
+    "bpf_program__attach_uprobe_opts": (c_void_p, (c_void_p, c_int, c_char_p, c_size_t, POINTER(UprobeOptions))),
+    "bpf_program__attach_usdt": (c_void_p, (c_void_p, c_int, c_char_p, c_char_p, c_char_p, c_void_p)),
+    "bpf_program__set_attach_target": (c_int, (c_void_p, c_int, c_char_p)),
+    "bpf_program__set_expected_attach_type": (c_int, (c_void_p, c_int)),
+    "bpf_program__set_flags": (c_int, (c_void_p, c_uint32)),
+    "bpf_program__set_type": (c_int, (c_void_p, c_int)),
+    "bpf_program__type": (c_int, (c_void_p,)),
     "bpf_program__attach": (c_void_p, (c_void_p,)),
     "bpf_iter_create": (c_int, (c_int,)),
     "bpf_enable_stats": (c_int, (c_int,)),
     "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
     "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
+    "bpf_link__disconnect": (None, (c_void_p,)),
     "bpf_link__fd": (c_int, (c_void_p,)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
@@ -86,9 +125,14 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "ring_buffer__free": (None, (c_void_p,)),
 }
 
+# What came after the floor: name: (version, result, arguments)
+_NEWER: dict[str, tuple[str, type | None, tuple[type, ...]]] = {
+    "bpf_program__attach_uprobe_multi": ("1.3", c_void_p, (c_void_p, c_int, c_char_p, c_char_p, c_void_p)),
+}
+
 _loaded: ctypes.CDLL | None = None
-_lock = threading.Lock()
-_messages = threading.local()
+_lock = allocate_lock()
+_sinks: dict[int, list[str]] = {}  # by thread
 
 
 def library() -> ctypes.CDLL:
@@ -110,8 +154,8 @@ def _candidates() -> list[str]:
         return [chosen]
     # An editable install has two folders: the checkout's, and the one that the build installed into.
     folders = sys.modules[__package__].__path__
-    bundled = [path for folder in folders if (path := Path(folder, "_libbpf.so")).is_file()]
-    return [*map(str, bundled), "libbpf.so.1"]
+    bundled = [path for folder in folders if os.access(path := f"{folder}/_libbpf.so", os.R_OK)]
+    return [*bundled, "libbpf.so.1"]
 
 
 def _load() -> ctypes.CDLL:
@@ -147,19 +191,65 @@ def _declare(found: ctypes.CDLL) -> None:
         function.argtypes = arguments
 
 
-@contextmanager
-def captured() -> Iterator[list[str]]:
+class captured:
     """Collect what libbpf warns of in this thread, one entry a message, verifier logs included.
 
     Signals should be held meanwhile: what is raised while a message is noted cannot pass through libbpf.
     """
-    before = getattr(_messages, "sink", None)
-    sink: list[str] = []
-    _messages.sink = sink
+
+    __slots__ = ("_before", "messages")
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def __enter__(self) -> list[str]:
+        self._before = _sinks.get(get_ident())
+        _sinks[get_ident()] = self.messages
+        return self.messages
+
+    def __exit__(self, *_error: object) -> None:
+        if self._before is None:
+            del _sinks[get_ident()]
+        else:
+            _sinks[get_ident()] = self._before
+
+
+def attach_by(function: str, program: int, *arguments: object) -> tuple[int, int, str]:
+    """Attach a program by one of libbpf's functions.
+
+    Returns:
+        The bpf_link, 0 where it refused; the error number; and what libbpf said.
+    Raises:
+        LibraryNotFoundError: This libbpf has no such function; the text names the version that has it.
+    """
+    call = newer_function(function) if function in _NEWER else getattr(library(), function)
+    with captured() as messages:
+        pointer = call(program, *arguments)
+        number = ctypes.get_errno()
+    return pointer or 0, 0 if pointer else number, "".join(messages)
+
+
+def newer_function(name: str) -> Callable[..., Any]:
+    """Return a function that the floor's libbpf lacks.
+
+    Raises:
+        LibraryNotFoundError: The libbpf in use lacks it, too; the text names the version that has it.
+    """
+    lib = library()
+    version, result, arguments = _NEWER[name]
     try:
-        yield sink
-    finally:
-        _messages.sink = before
+        function: Any = getattr(lib, name)
+    except AttributeError:
+        has = f"{lib.libbpf_major_version()}.{lib.libbpf_minor_version()}"
+        raise LibraryNotFoundError(
+            f"call {name}: libbpf {has} has no such function, libbpf {version} has. "
+            "Install a newer libbpf, or set EBPF_LIBBPF to the path of one.",
+            name=name,
+            feature=name,
+        ) from None
+    function.restype = result
+    function.argtypes = arguments
+    return function  # type: ignore[no-any-return]
 
 
 _libc = ctypes.CDLL(None)
@@ -169,7 +259,7 @@ _libc.free.argtypes = (c_void_p,)
 
 def _on_print(level: int, template: bytes, arguments: int) -> int:
     """Format one message of libbpf; va_list travels as a pointer on x86_64 and arm64."""
-    sink: list[str] | None = getattr(_messages, "sink", None)
+    sink = _sinks.get(get_ident())
     if level != _WARN or sink is None:
         return 0
     text = c_void_p()

@@ -103,23 +103,19 @@ class ObjectSpec:
         self.variants = variants
         self.section_types = section_types
 
-    def read(self, suffix: str) -> bytes:
+    def read(self, suffix: str, *, digests: str = "sha256") -> bytes:
         """Return an embedded file `<name>.<suffix>` after checking it against the digest taken when it was built.
 
         Raises:
             OpenError: It is not in the package.
             DigestError: It is not what was built.
         """
-        from hashlib import sha256
+        from .digests import sha256
 
         name = f"{self.name}.{suffix}"
         data = self._bytes(name)
-        expected = ""
-        for line in self._bytes(f"{self.name}.sha256").decode("ascii", "replace").splitlines():
-            digest, _, listed = line.partition("  ")
-            if listed == name:
-                expected = digest
-        actual = sha256(data).hexdigest()
+        expected = self.digest(suffix, digests=digests)
+        actual = sha256(data)
         if actual != expected:
             raise DigestError(
                 f"open {name}: its SHA-256 is {actual}, not {expected or 'listed'}. Reinstall the package.",
@@ -128,6 +124,19 @@ class ObjectSpec:
                 actual=actual,
             )
         return data
+
+    def digest(self, suffix: str, *, digests: str = "sha256") -> str:
+        """Return the SHA-256 in hex that was taken of `<name>.<suffix>` when it was built; empty if it was not.
+
+        Raises:
+            OpenError: The file of digests is not in the package.
+        """
+        name = f"{self.name}.{suffix}"
+        for line in self._bytes(f"{self.name}.{digests}").decode("ascii", "replace").splitlines():
+            digest, _, listed = line.partition("  ")
+            if listed == name:
+                return digest
+        return ""
 
     def _bytes(self, name: str) -> bytes:
         """Read through the package's loader, wherever the package keeps its files (also two places, if editable)."""
