@@ -115,8 +115,15 @@ class Light:
         _run(self.name, data, code, context)
         fds = [int.from_bytes(context[at : at + 4], "little") for at in self._slots(len(programs))]
         del kept
+        if not all(fds):
+            for fd in filter(None, fds):
+                os.close(fd)
+            raise LightRefusedError(
+                f"load by the loader program of {self.name!r}: it left {fds.count(0)} of {len(fds)} file descriptors out.",
+                name=self.name,
+            )
         return LightObject(
-            dict(zip((item.name for item in self.maps), fds, strict=False)),
+            {item.name: fd for item, fd in zip(self.maps, fds, strict=False)},
             dict(zip(programs, fds[len(self.maps) :], strict=True)),
             facts,
         )
