@@ -10,6 +10,7 @@ from __future__ import annotations
 from .config import ProbeConfig
 from .errors import (
     AttachError,
+    BtfError,
     CloseError,
     CompileError,
     CoReError,
@@ -23,6 +24,7 @@ from .errors import (
     OpenError,
     PermissionDeniedError,
     RecordError,
+    TrustError,
     VariableError,
     VerifierError,
 )
@@ -60,11 +62,20 @@ from .specs import MapSpec, ObjectSpec, ProgramSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .alternatives import one_of, tagged
     from .arrays import dtype
     from .cpus import possible_cpus
     from .host_compiler import compile
-    from .kernel_objects import ProgramCounters, map_memory, program_counters, run_statistics
+    from .kernel_objects import (
+        PinnedObject,
+        ProgramCounters,
+        map_memory,
+        pinned_object,
+        program_counters,
+        run_statistics,
+    )
     from .links import Link
+    from .load_report import LoadReport
     from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
     from .network_programs import (
         NamespaceProgram,
@@ -78,7 +89,7 @@ if TYPE_CHECKING:
     )
     from .programs import BaseProgram, IteratorProgram, Program
     from .registry import LoadedObject, loaded_objects
-    from .ring_buffer import RingBuffer
+    from .streams import PerfBuffer, Poller, RecordBatch, RingBuffer, Stream, UserRingBuffer, poll_all
     from .target_programs import (
         CgroupProgram,
         DetachedProgram,
@@ -93,6 +104,7 @@ __all__ = [
     "ArrayMap",
     "AttachError",
     "BaseProgram",
+    "BtfError",
     "CEnum",
     "CgroupProgram",
     "CloseError",
@@ -110,6 +122,7 @@ __all__ = [
     "Links",
     "LircProgram",
     "LoadError",
+    "LoadReport",
     "LoadedObject",
     "Map",
     "MapError",
@@ -124,8 +137,11 @@ __all__ = [
     "OpenProbe",
     "PerCpuArrayMap",
     "PerCpuHashMap",
+    "PerfBuffer",
     "PerfEventProgram",
     "PermissionDeniedError",
+    "PinnedObject",
+    "Poller",
     "Probe",
     "ProbeConfig",
     "Program",
@@ -133,16 +149,20 @@ __all__ = [
     "ProgramSpec",
     "Programs",
     "Record",
+    "RecordBatch",
     "RecordError",
     "RefusedVariant",
     "ReuseportProgram",
     "RingBuffer",
     "SocketProgram",
     "SockmapProgram",
+    "Stream",
     "TcxProgram",
     "TestRun",
+    "TrustError",
     "UprobeProgram",
     "UsdtProgram",
+    "UserRingBuffer",
     "VariableError",
     "Variables",
     "VerifierError",
@@ -158,8 +178,11 @@ __all__ = [
     "loaded_objects",
     "map_memory",
     "nested",
+    "one_of",
     "padding",
+    "pinned_object",
     "pointer",
+    "poll_all",
     "possible_cpus",
     "program_counters",
     "raw",
@@ -170,6 +193,7 @@ __all__ = [
     "s64",
     "s128",
     "sizeof",
+    "tagged",
     "text",
     "u8",
     "u16",
@@ -188,6 +212,7 @@ _ON_USE = {
     "IteratorProgram": "programs",
     "Link": "links",
     "LircProgram": "target_programs",
+    "LoadReport": "load_report",
     "LoadedObject": "registry",
     "Map": "maps",
     "NamespaceProgram": "network_programs",
@@ -195,25 +220,35 @@ _ON_USE = {
     "NetkitProgram": "network_programs",
     "PerCpuArrayMap": "maps",
     "PerCpuHashMap": "maps",
+    "PerfBuffer": "streams",
     "PerfEventProgram": "target_programs",
+    "PinnedObject": "kernel_objects",
+    "Poller": "streams",
     "Program": "programs",
     "ProgramCounters": "kernel_objects",
+    "RecordBatch": "streams",
     "ReuseportProgram": "network_programs",
-    "RingBuffer": "ring_buffer",
+    "RingBuffer": "streams",
     "SocketProgram": "network_programs",
     "SockmapProgram": "network_programs",
+    "Stream": "streams",
     "TcxProgram": "network_programs",
     "TestRun": "test_runs",
     "UprobeProgram": "target_programs",
     "UsdtProgram": "target_programs",
+    "UserRingBuffer": "streams",
     "XdpProgram": "network_programs",
     "compile": "host_compiler",
     "dtype": "arrays",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
+    "one_of": "alternatives",
+    "pinned_object": "kernel_objects",
+    "poll_all": "streams",
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
     "run_statistics": "kernel_objects",
+    "tagged": "alternatives",
 }
 
 

@@ -22,9 +22,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["SAMPLE_CALLBACK", "GenLoaderOptions", "OpenOptions", "UprobeOptions", "attach_by", "captured", "library"]
+__all__ = [
+    "PERF_LOST_CALLBACK",
+    "PERF_SAMPLE_CALLBACK",
+    "SAMPLE_CALLBACK",
+    "GenLoaderOptions",
+    "OpenOptions",
+    "UprobeOptions",
+    "Walked",
+    "attach_by",
+    "captured",
+    "library",
+    "walker",
+]
 
 SAMPLE_CALLBACK = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
+PERF_SAMPLE_CALLBACK = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_void_p, c_uint32)
+PERF_LOST_CALLBACK = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_uint64)
 _PRINT_CALLBACK = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 _WARN = 0
 _FLOOR = (1, 1)
@@ -71,6 +85,12 @@ class UprobeOptions(ctypes.Structure):
     )
 
 
+class Walked(ctypes.Structure):
+    """struct walked of _walker.c: where a walk ended and what it counted."""
+
+    _fields_ = (("end", c_uint64), ("count", c_uint64), ("discarded", c_uint64), ("lost", c_uint64))
+
+
 # name: (result, arguments)
 _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "libbpf_major_version": (c_uint32, ()),
@@ -107,10 +127,13 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_program__set_type": (c_int, (c_void_p, c_int)),
     "bpf_program__type": (c_int, (c_void_p,)),
     "bpf_program__attach": (c_void_p, (c_void_p,)),
+    "btf__parse": (c_void_p, (c_char_p, c_void_p)),
+    "btf__free": (None, (c_void_p,)),
     "bpf_iter_create": (c_int, (c_int,)),
     "bpf_enable_stats": (c_int, (c_int,)),
     "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
     "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
+    "bpf_obj_get": (c_int, (c_char_p,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     "bpf_link__disconnect": (None, (c_void_p,)),
     "bpf_link__fd": (c_int, (c_void_p,)),
@@ -123,6 +146,26 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "ring_buffer__new": (c_void_p, (c_int, SAMPLE_CALLBACK, c_void_p, c_void_p)),
     "ring_buffer__consume": (c_int, (c_void_p,)),
     "ring_buffer__free": (None, (c_void_p,)),
+    "perf_buffer__new": (
+        c_void_p,
+        (c_int, c_size_t, PERF_SAMPLE_CALLBACK, PERF_LOST_CALLBACK, c_void_p, c_void_p),
+    ),
+    "perf_buffer__consume": (c_int, (c_void_p,)),
+    "perf_buffer__epoll_fd": (c_int, (c_void_p,)),
+    "perf_buffer__free": (None, (c_void_p,)),
+    "user_ring_buffer__new": (c_void_p, (c_int, c_void_p)),
+    "user_ring_buffer__reserve": (c_void_p, (c_void_p, c_uint32)),
+    "user_ring_buffer__reserve_blocking": (c_void_p, (c_void_p, c_uint32, c_int)),
+    "user_ring_buffer__submit": (None, (c_void_p, c_void_p)),
+    "user_ring_buffer__discard": (None, (c_void_p, c_void_p)),
+    "user_ring_buffer__free": (None, (c_void_p,)),
+}
+# The functions of _walker.c, a library of its own beside the bundled libbpf.
+_WALKER_PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
+    "ebpf_walker_load": (c_uint64, (c_void_p,)),
+    "ebpf_walker_store": (None, (c_void_p, c_uint64)),
+    "ebpf_walker_ring": (None, (c_void_p, c_uint64, c_void_p, c_void_p, POINTER(Walked))),
+    "ebpf_walker_perf": (None, (c_void_p, c_uint64, c_void_p, c_void_p, POINTER(Walked))),
 }
 
 # What came after the floor: name: (version, result, arguments)
@@ -152,10 +195,39 @@ def _candidates() -> list[str]:
     chosen = os.environ.get("EBPF_LIBBPF")
     if chosen:
         return [chosen]
+    return [*_bundled("_libbpf.so"), "libbpf.so.1"]
+
+
+def _bundled(name: str) -> list[str]:
+    """Return where a library that came with the wheel is; nothing in the wheel for every platform."""
     # An editable install has two folders: the checkout's, and the one that the build installed into.
     folders = sys.modules[__package__].__path__
-    bundled = [path for folder in folders if os.access(path := f"{folder}/_libbpf.so", os.R_OK)]
-    return [*bundled, "libbpf.so.1"]
+    return [path for folder in folders if os.access(path := f"{folder}/{name}", os.R_OK)]
+
+
+_walker: ctypes.CDLL | None = None
+_walker_sought = False
+
+
+def walker() -> ctypes.CDLL | None:
+    """Return the compiled helper of the streams, or None where the wheel has none or it is for another machine."""
+    global _walker, _walker_sought
+    with _lock:
+        if not _walker_sought:
+            _walker_sought = True
+            _walker = _find_walker()
+        return _walker
+
+
+def _find_walker() -> ctypes.CDLL | None:
+    for name in _bundled("_walker.so"):
+        try:
+            found = ctypes.CDLL(name)
+        except OSError:
+            continue
+        _declare(found, _WALKER_PROTOTYPES)
+        return found
+    return None
 
 
 def _load() -> ctypes.CDLL:
@@ -167,7 +239,7 @@ def _load() -> ctypes.CDLL:
             reasons.append(str(error))
             continue
         try:
-            _declare(found)
+            _declare(found, _PROTOTYPES)
             version = (found.libbpf_major_version(), found.libbpf_minor_version())
         except AttributeError as error:
             reasons.append(f"{name}: {error}")
@@ -184,8 +256,8 @@ def _load() -> ctypes.CDLL:
     )
 
 
-def _declare(found: ctypes.CDLL) -> None:
-    for name, (result, arguments) in _PROTOTYPES.items():
+def _declare(found: ctypes.CDLL, prototypes: dict[str, tuple[type | None, tuple[type, ...]]]) -> None:
+    for name, (result, arguments) in prototypes.items():
         function = getattr(found, name)
         function.restype = result
         function.argtypes = arguments

@@ -119,7 +119,7 @@ class Light:
             for fd in filter(None, fds):
                 os.close(fd)
             raise LightRefusedError(
-                f"load by the loader program of {self.name!r}: it left {fds.count(0)} of {len(fds)} file descriptors out.",
+                f"load by the loader program of {self.name!r}: {fds.count(0)} of {len(fds)} objects are missing.",
                 name=self.name,
             )
         return LightObject(

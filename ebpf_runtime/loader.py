@@ -25,6 +25,7 @@ from .errors import (
     describe,
 )
 from .hooks import hook_of, kind_refusal
+from .load_report import LoadReport
 from .namespaces import Deferred
 from .probe import RefusedVariant
 from .programs import open_program
@@ -33,6 +34,7 @@ from .specs import architecture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .btf_sources import BtfSource
     from .config import ProbeConfig
     from .light import Light, LightObject
     from .maps import Map
@@ -50,13 +52,19 @@ _MAP_CLASSES = {
     "PERCPU_HASH": ("maps", "PerCpuHashMap"),
     "LRU_PERCPU_HASH": ("maps", "PerCpuHashMap"),
     "PERCPU_ARRAY": ("maps", "PerCpuArrayMap"),
-    "RINGBUF": ("ring_buffer", "RingBuffer"),
+    "PERF_EVENT_ARRAY": ("streams", "PerfBuffer"),
+    "RINGBUF": ("streams", "RingBuffer"),
+    "USER_RINGBUF": ("streams", "UserRingBuffer"),
 }
+# What flows through these is bound to them, and is no value that the map keeps.
+_STREAMS = ("PERF_EVENT_ARRAY", "RINGBUF", "USER_RINGBUF")
 _RING_BUFFERS = ("RINGBUF", "USER_RINGBUF")
 # Programs of these kinds hang on a trampoline, which takes a program only once on kernels before 5.13.
 _TRAMPOLINES = ("fentry", "fexit", "fmod_ret", "freplace", "lsm")
 _attaches_again: bool | None = None
 CO_RE = "co_re"
+_KERNEL_BTF = "/sys/kernel/btf/vmlinux"
+_CO_RE_SUCCESSES = {"custom": "custom", "embedded": "embedded"}  # by the source of BTF; else "default"
 COMPILED = "compiled"
 LIGHT = "light"
 LIBBPF = "libbpf"
@@ -66,14 +74,14 @@ _VERBOSE = 1  # bpf_program log level: the full log of every program, also of ac
 class _Object:
     """Owns one `struct bpf_object`."""
 
-    def __init__(self, spec: ObjectSpec, image: bytes, config: ProbeConfig) -> None:
+    def __init__(self, spec: ObjectSpec, image: bytes, config: ProbeConfig, btf_path: str | None) -> None:
         from .libbpf import OpenOptions, captured, library
 
         self._library = library()
         options = OpenOptions(
             sz=ctypes.sizeof(OpenOptions),
             object_name=spec.name.encode(),
-            btf_custom_path=os.fsencode(config.btf_path) if config.btf_path else None,
+            btf_custom_path=btf_path.encode() if btf_path else None,
             kernel_log_level=_VERBOSE if config.bpf_debug else 0,
         )
         with captured() as messages:
@@ -134,6 +142,20 @@ class _Object:
             self._library.bpf_object__close(pointer)
 
 
+class _Reported:
+    """Lets an error of a block carry what was tried."""
+
+    def __init__(self, report: LoadReport) -> None:
+        self._report = report
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, EbpfError):
+            error.report = self._report
+
+
 class Opened:
     """The opened phase: keeps what was configured, and replays it into a fresh object for each variant."""
 
@@ -146,27 +168,47 @@ class Opened:
         self._image = b""
         self._light: Light | None = None
         self._targets: dict[str, tuple[int, str]] = {}
-        self.origin = CO_RE
-        self.closed = False
+        self._btf: BtfSource | None = None
+        self.report = LoadReport()
         # Why the libbpf path is taken, empty while the light one is.
         self.light_refusal = ""
-        if not config.enable_co_re:
-            self._compile()
-            return
-        self._light = self._open_light()
-        if self._light is not None:
-            return
-        try:
-            self._open(spec.read(f"{architecture()}.bpf.o"))
-        except DigestError:
-            raise  # the package is damaged, and its source no better than its object
-        except OpenError as error:
-            self._fall_back(error)
+        self.origin = CO_RE
+        self.closed = False
+        with _Reported(self.report):
+            if not config.enable_co_re:
+                self._compile()
+                return
+            if warning := self._find_btf():
+                import warnings
+
+                warnings.warn(f"{warning} Looking for BTF elsewhere.", FallbackWarning, stacklevel=4)
+            self._light = self._open_light()
+            if self._light is not None:
+                return
+            try:
+                self._open(spec.read(f"{architecture()}.bpf.o"))
+            except DigestError:
+                raise  # the package is damaged, and its source no better than its object
+            except OpenError as error:
+                self.report.co_re_result = "asset_read"
+                self._fall_back(error)
+
+    def _find_btf(self) -> str:
+        """Look for BTF for CO-RE, once; return what is wrong with the configured file, empty if nothing is."""
+        if self.config.btf_path is None and os.path.exists(_KERNEL_BTF):  # noqa: PTH110  # no import for the usual case
+            self.report.btf_source, self.report.btf_file = "kernel", _KERNEL_BTF
+            return ""
+        from .btf_sources import find_btf
+
+        self._btf, warning = find_btf(self.spec, self.config.btf_path)
+        self.report.btf_source, self.report.btf_file = self._btf.kind, self._btf.file
+        self.report.btf_notes = self._btf.notes
+        return warning
 
     def _open_light(self) -> Light | None:
         """Return the loader programs that came with the object, or None, and why, where libbpf is to be taken."""
-        if self.config.btf_path:
-            self.light_refusal = "btf_path is set, and loader programs relocate against the kernel's own BTF"
+        if self._btf is not None:
+            self.light_refusal = "loader programs relocate against the kernel's own BTF, and another is used"
         elif self.config.bpf_debug:
             self.light_refusal = "bpf_debug is set, and loader programs keep no log"
         elif os.environ.get("EBPF_LIBBPF"):
@@ -192,7 +234,7 @@ class Opened:
 
     def _open(self, image: bytes) -> None:
         """Take an object; variables keep what they were set to."""
-        opened = _Object(self.spec, image, self.config)
+        opened = self._object(image)
         try:
             for section in self.spec.section_types:
                 value = _initial_value(opened, section)
@@ -201,14 +243,18 @@ class Opened:
             opened.close()
         self._image = image
 
+    def _object(self, image: bytes) -> _Object:
+        custom = self._btf.path if self._btf and self.origin == CO_RE else None
+        return _Object(self.spec, image, self.config, custom)
+
     def _compile(self) -> None:
         """Take the object that is compiled on this host, now or before."""
         from .host_compiler import compiled_image
 
         with signals_let_through():
-            image = compiled_image(self.spec, self.config)
-        self._open(image)
+            image = compiled_image(self.spec, self.config, self.report)
         self.origin = COMPILED
+        self._open(image)
 
     def _fall_back(self, error: OpenError | LoadError) -> None:
         """Compile on this host, with one warning, because CO-RE failed.
@@ -218,6 +264,9 @@ class Opened:
             CompileError: It failed, too.
         """
         what = f"load probe {self.spec.name!r} by CO-RE: {error}"
+        if self.report.btf_source == "none":
+            self.report.co_re_result = "btf_not_found"
+            what += f" No BTF was found: {'; '.join(self.report.btf_notes)}."
         if not self.config.allow_runtime_compiled_fallback:
             raise CoReError(
                 f"{what} Set system_probe_config.allow_runtime_compiled_fallback to true to compile it on this host.",
@@ -274,13 +323,17 @@ class Opened:
 
         A missing capability is no failure of CO-RE: compiling would not help.
         """
-        if self.origin == COMPILED:
-            return self._load()
-        try:
-            return self._load()
-        except LoadError as error:
-            self._fall_back(error)
-            return self._load()
+        with _Reported(self.report):
+            if self.origin == COMPILED:
+                return self._load()
+            try:
+                loaded = self._load()
+            except LoadError as error:
+                self.report.co_re_result = "verifier" if isinstance(error, VerifierError) else "loader"
+                self._fall_back(error)
+                return self._load()
+            self.report.co_re_result = _CO_RE_SUCCESSES.get(self.report.btf_source, "default")
+            return loaded
 
     def _load(self) -> Loaded:
         """Load the first variant that loads and attaches.
@@ -354,7 +407,7 @@ class Opened:
         from .libbpf import captured, library
 
         lib = library()
-        opened = _Object(self.spec, self._image, self.config)
+        opened = self._object(self._image)
         try:
             for item in self.spec.maps:
                 if item.name in self._sizes:
@@ -381,7 +434,7 @@ class Opened:
                 if -result == errno.EPERM and missing:
                     raise _not_permitted(self.spec.name, missing)
                 raise load_error(self.spec.name, -result, messages, self._image)
-            return Loaded(self.spec, opened, variant, refused, self.origin, self.light_refusal)
+            return Loaded(self.spec, opened, variant, refused, self.origin, self.report, self.light_refusal)
         except BaseException:
             opened.close()
             raise
@@ -406,7 +459,7 @@ class Opened:
             self._leave_light(str(error))
             return None
         try:
-            return Loaded(self.spec, opened, variant, refused, self.origin, self.light_refusal)
+            return Loaded(self.spec, opened, variant, refused, self.origin, self.report, self.light_refusal)
         except BaseException:
             opened.close()
             raise
@@ -420,6 +473,8 @@ class Opened:
 
     def close(self) -> None:
         self.closed = True
+        if self._btf is not None:
+            self._btf.close()
 
 
 class Loaded:
@@ -432,9 +487,11 @@ class Loaded:
         variant: str,
         refused: tuple[RefusedVariant, ...],
         origin: str,
+        report: LoadReport,
         light_refusal: str,
     ) -> None:
         self.spec = spec
+        self.report = report
         self.path = LIBBPF if isinstance(opened, _Object) else LIGHT
         self.light_refusal = light_refusal
         self.origin = origin
@@ -587,7 +644,7 @@ def _check_map(opened: _Object | LightObject, item: MapSpec) -> tuple[int, tuple
     """Return the file descriptor and the sizes of a map, after comparing them with the module's."""
     sizes = opened.map_sizes(item.c_name)
     for what, field, size in (("key", item.key, sizes[0]), ("value", item.value, sizes[1])):
-        if field is not None and size and field.size != size:
+        if field is not None and size and field.size != size and item.type not in _STREAMS:
             raise OpenError(
                 f"open map {item.name!r}: its {what} has {size} bytes, the module says {field.size}. Run tools/regen.",
                 name=item.name,

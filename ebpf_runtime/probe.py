@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Self, TypeVar
 
     from .config import ProbeConfig
+    from .load_report import LoadReport
     from .loader import Loaded
     from .namespaces import Links, Maps, Programs
     from .programs import BaseProgram
@@ -43,6 +44,13 @@ class RefusedVariant:
         self.errno = errno
         self.reason = reason
         self.log = log
+
+    @property
+    def line(self) -> str:
+        """The line of the log that decided: the verifier's last word, else libbpf's first; empty without a log."""
+        from .verifier import decisive_line
+
+        return decisive_line(self.log)
 
     def __repr__(self) -> str:
         return f"RefusedVariant({self.variant!r}, {self.phase!r}, errno={self.errno}, reason={self.reason!r})"
@@ -179,6 +187,11 @@ class Probe(Handle):
     def unattached(self) -> dict[str, str]:
         """The programs that `attach` leaves out, by name, and the arguments they need to be attached one by one."""
         return {name: program.needs for name, program in self.programs if program.needs}
+
+    @property
+    def report(self) -> LoadReport:
+        """What was tried to load it: where BTF came from, and what became of kernel headers and the compiler."""
+        return self._loaded.report
 
     def attach(self) -> Self:
         """Attach every program that needs no argument, all or none; `unattached` has the others.

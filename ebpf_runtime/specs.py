@@ -110,11 +110,14 @@ class ObjectSpec:
             OpenError: It is not in the package.
             DigestError: It is not what was built.
         """
+        return self.read_listed(f"{self.name}.{suffix}", f"{self.name}.{digests}")
+
+    def read_listed(self, name: str, digests: str) -> bytes:
+        """Return an embedded file whose digest stands in another, as `sha256sum` writes it; raises as `read` does."""
         from .digests import sha256
 
-        name = f"{self.name}.{suffix}"
         data = self._bytes(name)
-        expected = self.digest(suffix, digests=digests)
+        expected = self._listed(name, digests)
         actual = sha256(data)
         if actual != expected:
             raise DigestError(
@@ -131,8 +134,11 @@ class ObjectSpec:
         Raises:
             OpenError: The file of digests is not in the package.
         """
-        name = f"{self.name}.{suffix}"
-        for line in self._bytes(f"{self.name}.{digests}").decode("ascii", "replace").splitlines():
+        return self._listed(f"{self.name}.{suffix}", f"{self.name}.{digests}")
+
+    def _listed(self, name: str, digests: str) -> str:
+        """Return the digest that a file of digests has for another; empty if it has none."""
+        for line in self._bytes(digests).decode("ascii", "replace").splitlines():
             digest, _, listed = line.partition("  ")
             if listed == name:
                 return digest

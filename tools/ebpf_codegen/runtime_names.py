@@ -16,6 +16,8 @@ MAP_CLASSES: Final = {
     "LRU_PERCPU_HASH": ("PerCpuHashMap", "kv"),
     "PERCPU_ARRAY": ("PerCpuArrayMap", "v"),
     "RINGBUF": ("RingBuffer", "v"),
+    "PERF_EVENT_ARRAY": ("PerfBuffer", "v"),
+    "USER_RINGBUF": ("UserRingBuffer", "v"),
 }
 OTHER_MAP: Final = ("Map", "")
 

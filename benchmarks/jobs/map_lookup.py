@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One entry at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from benchmarks.jobs import Options
+from benchmarks.maps import SMALL, made, opened
+from benchmarks.peers import bcc_refusal, bcc_worker, c_worker
+from benchmarks.race import Bar, Job, Sample, Yardstick
+from benchmarks.workers import python_worker
+
+__all__ = ["lookup", "readers"]
+
+_C = "C bpf_map_lookup_elem"
+_LOOKUP = "m[k]"
+_BCC = "bcc t[k]"
+_ENTRIES = 100_000
+_LOOKUPS = 20_000
+
+
+@contextmanager
+def lookup(_options: Options) -> Iterator[Job]:
+    with ExitStack() as stack:
+        fd = stack.enter_context(made(SMALL, _ENTRIES))
+        c = stack.enter_context(c_worker("maps", fd, 4, 8, 1, _ENTRIES, _LOOKUPS, files=(fd,)))
+        c.run("fill")
+        python = stack.enter_context(python_worker(readers, fd, files=(fd,)))
+        bcc = stack.enter_context(bcc_worker("maps_bcc", SMALL.name, _ENTRIES, _LOOKUPS))
+        contenders = {_C: c.contender("lookup"), _LOOKUP: python.contender("lookup")}
+        if bcc:
+            contenders[_BCC] = bcc.contender("lookup")
+        refusal = bcc_refusal()
+        yield Job(
+            f"{_LOOKUPS} lookups in a hash of {_ENTRIES} entries of 4 + 8 bytes",
+            _C,
+            contenders,
+            (Bar(_LOOKUP, _C, 1.9), Bar(_LOOKUP, _BCC, 1)),
+            Yardstick(_BCC, _C, 1.92),
+            [refusal] if refusal else [],
+        )
+
+
+def readers(fd: str) -> dict[str, Callable[[], Sample]]:
+    return {"lookup": partial(_lookup, opened(SMALL, int(fd), _ENTRIES))}
+
+
+def _lookup(entries: Any) -> Sample:
+    total = 0
+    started = time.perf_counter()
+    for key in range(_LOOKUPS):
+        total += entries[key]
+    return Sample(time.perf_counter() - started, total)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The peers: C over libbpf, compiled with -O2 by the machine's compiler, and bcc under the distribution's Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+from benchmarks.workers import Worker, worker
+
+__all__ = ["bcc_refusal", "bcc_worker", "c_worker", "compiled"]
+
+HERE = Path(__file__).parent
+_SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+@cache
+def _scratch() -> Path:
+    return Path(mkdtemp(prefix="ebpf-benchmarks-"))
+
+
+@cache
+def compiled(name: str) -> Path:
+    """Return `peers/<name>.c` as a program.
+
+    Raises:
+        RuntimeError: There is no compiler, or no libbpf to link with.
+    """
+    program = _scratch() / name
+    try:
+        subprocess.run(
+            [os.environ.get("CC", "gcc"), "-O2", "-Wall", "-Werror", "-o", program, HERE / f"{name}.c", "-lbpf"],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise RuntimeError(f"compile peer {name}: {error}. Install gcc and libbpf-dev.") from error
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(f"compile peer {name}: {error.stderr} Install gcc and libbpf-dev.") from error
+    return program
+
+
+@contextmanager
+def c_worker(name: str, *arguments: int | str, files: Sequence[int] = ()) -> Iterator[Worker]:
+    """Start `peers/<name>.c`."""
+    with worker([str(compiled(name)), *map(str, arguments)], files) as started:
+        yield started
+
+
+def _kernel_headers() -> str:
+    """Return kernel headers that bcc can compile with: the running kernel's, else the newest installed."""
+    own = Path("/lib/modules", os.uname().release, "build")
+    found = sorted(Path("/usr/src").glob(f"linux-headers-*-{'amd64' if os.uname().machine == 'x86_64' else 'arm64'}"))
+    return str(own) if own.exists() else str(found[-1]) if found else ""
+
+
+@cache
+def bcc_refusal() -> str:
+    """Return why bcc cannot be raced; empty if it can."""
+    headers = _kernel_headers()
+    if not headers:
+        return "bcc is not raced: there are no kernel headers (apt-get install linux-headers-amd64)"
+    try:
+        tried = subprocess.run([_SYSTEM_PYTHON, "-c", "import bcc"], capture_output=True, text=True)
+    except OSError as error:
+        return f"bcc is not raced: {error}"
+    return "" if not tried.returncode else "bcc is not raced: there is none (apt-get install python3-bpfcc)"
+
+
+@contextmanager
+def bcc_worker(name: str, *arguments: int | str) -> Iterator[Worker | None]:
+    """Start `peers/<name>.py` under the distribution's Python; None where bcc cannot run."""
+    if bcc_refusal():
+        yield None
+        return
+    environment = {**os.environ, "BCC_KERNEL_SOURCE": _kernel_headers()}
+    environment.pop("PYTHONPATH", None)
+    with worker([_SYSTEM_PYTHON, str(HERE / f"{name}.py"), *map(str, arguments)], environment=environment) as started:
+        yield started
