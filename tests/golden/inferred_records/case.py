@@ -31,7 +31,7 @@ from ebpf_runtime import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ebpf_runtime import Link, Map, ProbeConfig, Program, RingBuffer
+    from ebpf_runtime import Link, PerfBuffer, ProbeConfig, Program, RingBuffer
 
 __all__ = [
     "Case",
@@ -139,7 +139,7 @@ class CaseMaps(Maps):
     helpers: RingBuffer[ThroughHelper]
     numbers: RingBuffer[int]
     outputs: RingBuffer[UntaggedT]
-    samples: Map
+    samples: PerfBuffer[Sampled]
 
 
 class CasePrograms(Programs):
@@ -214,7 +214,7 @@ class Case(Probe):
         maps.helpers: Reserved and sent by helpers that take the map. (RingBuffer[ThroughHelper])
         maps.numbers: A number. (RingBuffer[int])
         maps.outputs: Copied from the stack. (RingBuffer[UntaggedT])
-        maps.samples: Samples in a perf buffer. (Map)
+        maps.samples: Samples in a perf buffer. (PerfBuffer[Sampled])
 
     Programs:
         programs.writes: tp/sched/sched_process_exec

@@ -31,7 +31,7 @@ from ebpf_runtime import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ebpf_runtime import Link, Map, ProbeConfig, Program, RingBuffer
+    from ebpf_runtime import Link, PerfBuffer, ProbeConfig, Program, RingBuffer
 
 __all__ = [
     "Case",
@@ -104,7 +104,7 @@ class CaseMaps(Maps):
     """
 
     processes: RingBuffer[Started | Ended]
-    samples: Map
+    samples: PerfBuffer[Ended | Crashed]
 
 
 class CasePrograms(Programs):
@@ -192,7 +192,7 @@ class Case(Probe):
 
     Maps:
         maps.processes: Found at the calls. (RingBuffer[Started | Ended])
-        maps.samples: Bound by macros. (Map)
+        maps.samples: Bound by macros. (PerfBuffer[Ended | Crashed])
 
     Programs:
         programs.started: tp/sched/sched_process_exec
