@@ -541,9 +541,9 @@ _OBJECT = ObjectSpec(
     name="ebpf_inventory",
     module=__name__,
     maps=(
-        MapSpec("inventory_work", "ARRAY", key=u32(0), value=nested(0, InventoryScratch)),
-        MapSpec("inventory_cpus", "PERCPU_ARRAY", key=u32(0), value=u64(0)),
-        MapSpec("inventory_hash", "HASH", key=u32(0), value=u32(0)),
+        MapSpec("inventory_work", "ARRAY", key=u32(0), value=nested(0, InventoryScratch), max_entries=1),
+        MapSpec("inventory_cpus", "PERCPU_ARRAY", key=u32(0), value=u64(0), max_entries=1),
+        MapSpec("inventory_hash", "HASH", key=u32(0), value=u32(0), max_entries=1),
     ),
     programs=(
         ProgramSpec("inventory_vma", "iter/task_vma", variants=("task_vma",), row=nested(0, InventoryHolder)),

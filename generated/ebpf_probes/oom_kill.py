@@ -266,11 +266,11 @@ _OBJECT = ObjectSpec(
     name="oom_kill",
     module=__name__,
     maps=(
-        MapSpec("oom_events", "RINGBUF", value=nested(0, OomKillEvent)),
-        MapSpec("oom_lost", "PERCPU_ARRAY", key=u32(0), value=u64(0)),
-        MapSpec("oom_latest", "ARRAY", key=u32(0), value=nested(0, OomKillLatest)),
-        MapSpec("oom_reported", "LRU_HASH", key=u32(0), value=u64(0)),
-        MapSpec("oom_scan", "ARRAY", key=u32(0), value=nested(0, OomKillScan)),
+        MapSpec("oom_events", "RINGBUF", value=nested(0, OomKillEvent), max_entries=1048576),
+        MapSpec("oom_lost", "PERCPU_ARRAY", key=u32(0), value=u64(0), max_entries=1),
+        MapSpec("oom_latest", "ARRAY", key=u32(0), value=nested(0, OomKillLatest), max_entries=1),
+        MapSpec("oom_reported", "LRU_HASH", key=u32(0), value=u64(0), max_entries=1024),
+        MapSpec("oom_scan", "ARRAY", key=u32(0), value=nested(0, OomKillScan), max_entries=1),
     ),
     programs=(
         ProgramSpec("oom_kill_fentry", "fentry/oom_kill_process", variants=("fentry",)),

@@ -195,10 +195,10 @@ _OBJECT = ObjectSpec(
     name="tcp_queue_length",
     module=__name__,
     maps=(
-        MapSpec("tcp_sending", "LRU_HASH", key=u32(0), value=u64(0)),
-        MapSpec("tcp_queues", "PERCPU_HASH", key=u64(0), value=nested(0, TcpQueueStats)),
-        MapSpec("tcp_cgroups", "LRU_HASH", key=u64(0), value=nested(0, TcpQueueKey)),
-        MapSpec("tcp_lost", "PERCPU_ARRAY", key=u32(0), value=u64(0)),
+        MapSpec("tcp_sending", "LRU_HASH", key=u32(0), value=u64(0), max_entries=8192),
+        MapSpec("tcp_queues", "PERCPU_HASH", key=u64(0), value=nested(0, TcpQueueStats), max_entries=1024),
+        MapSpec("tcp_cgroups", "LRU_HASH", key=u64(0), value=nested(0, TcpQueueKey), max_entries=4096),
+        MapSpec("tcp_lost", "PERCPU_ARRAY", key=u32(0), value=u64(0), max_entries=1),
     ),
     programs=(
         ProgramSpec("tcp_recv_fentry", "fentry/tcp_recvmsg", variants=("fentry",)),
