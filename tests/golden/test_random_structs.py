@@ -235,15 +235,33 @@ def test_bindings_read_and_write_what_c_wrote(order: str, compiler: Compiler, tm
     check_all(Bindings(), compiler, order, drawn(), tmp_path)
 
 
-def test_other_bytes_are_seen(compiler: Compiler, tmp_path: Path) -> None:
-    """Guards the tests above: bytes that differ, or stand elsewhere, do not pass."""
-    found = drawn()[:20]
-    check, compiled = Bindings(), Compiled(compiler, "little", found, tmp_path)
-    right = compiled.bytes_of
-    for number in range(len(found)):
-        check(compiled, number)
-        for broken in (lambda data: bytes([data[0] ^ 0xFF]) + data[1:], lambda data: data + b"\0"):
-            compiled.bytes_of = lambda name: broken(right(name)) if name.startswith("value_") else right(name)  # type: ignore[method-assign]  # noqa: B023
-            with pytest.raises((AssertionError, ValueError, Exception)):
+class Altered(Compiled):
+    """The same with another first byte in each value, and answers that are one too large."""
+
+    def bytes_of(self, name: str) -> bytes:
+        data = super().bytes_of(name)
+        return bytes([data[0] ^ 0xFF]) + data[1:] if name.startswith("value_") and data else data
+
+
+class Shifted(Compiled):
+    """The same with a compiler that says that each member stands one byte further on."""
+
+    def answers(self, number: int) -> tuple[int, dict[str, tuple[int, int]]]:
+        size, found = super().answers(number)
+        return size, {path: (offset + 1, length) for path, (offset, length) in found.items()}
+
+
+def test_what_differs_is_seen(compiler: Compiler, tmp_path: Path) -> None:
+    """Guards the tests above."""
+    found = [struct for struct in drawn() if struct.value() and list(members(struct.group))][:50]
+    check = Bindings()
+    for kind in (Altered, Shifted):
+        compiled = kind(compiler, "little", found, tmp_path)
+        seen = 0
+        for number in range(len(found)):
+            try:
                 check(compiled, number)
-            compiled.bytes_of = right  # type: ignore[method-assign]
+            except AssertionError:
+                seen += 1
+        # In some the first byte belongs to a member of a union without a value, or is padding.
+        assert seen >= (len(found) if kind is Shifted else len(found) // 2)
