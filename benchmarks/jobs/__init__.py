@@ -33,6 +33,8 @@ JOBS: Final = {
     "map-count": ("map_count", "count"),
     "map-growth": ("map_growth", "growth"),
     "inventory": ("inventory", "inventory"),
+    "generate": ("codegen", "generate"),
+    "regenerate": ("codegen", "regenerate"),
     "ring-buffer": ("ring_buffer", "drain"),
 }
 

@@ -71,7 +71,7 @@ def bindings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def types() -> dict[Path, Types]:
-    return {path: Types.of(path) for path in PATHS}
+    return {path: Types.of(path) for path in PATHS if opens(path)}
 
 
 def test_there_is_a_corpus() -> None:
@@ -148,7 +148,7 @@ def test_every_layout_is_bpftools(bindings: Bindings, types: dict[Path, Types]) 
     compared = 0
     for path in PATHS:
         module = bindings.module(path)
-        if module is None:
+        if module is None or path not in types:
             continue
         named = types[path].named()
         for cls in records(module):
@@ -163,7 +163,7 @@ def test_every_layout_is_bpftools(bindings: Bindings, types: dict[Path, Types]) 
 def test_every_type_is_there(bindings: Bindings, types: dict[Path, Types]) -> None:
     for path in PATHS:
         module = bindings.module(path)
-        if module is None:
+        if module is None or path not in types:
             continue
         emitted = {cls.c_name for cls in records(module)}
         wanted = set(types[path].named()) if bindings.directory.name == "all" else types[path].reachable()
@@ -174,7 +174,7 @@ def test_nothing_is_bytes_that_has_a_type(bindings: Bindings, types: dict[Path, 
     """Bytes are what C declares as bytes, and numbers of sizes that Python has no number for."""
     for path in PATHS:
         module = bindings.module(path)
-        if module is None:
+        if module is None or path not in types:
             continue
         for cls in records(module):
             for item in types[path].named().get(cls.c_name, []):
