@@ -440,11 +440,7 @@ class _Module:
             _items("Maps:", maps, 4),
             _items("Programs:", programs, 4),
             _items("Variables:", variables, 4),
-            _items(
-                "Kernel symbols:",
-                [(docstring(s.name).strip() or "?", s.doc, s.c_type) for s in self.model.kernel_symbols],
-                4,
-            ),
+            _items("Kernel symbols:", symbols, 4),
         )
         return _Class(
             f"{self.probe}(Probe)",
