@@ -64,7 +64,10 @@ if TYPE_CHECKING:
     from .cpus import possible_cpus
     from .host_compiler import compile
     from .kernel_objects import ProgramCounters, map_memory, program_counters, run_statistics
-    from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
+    from .maps import Map
+    from .maps.array import ArrayMap
+    from .maps.hash import HashMap
+    from .maps.per_cpu import PerCpuArrayMap, PerCpuHashMap
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
     from .ring_buffer import RingBuffer
@@ -144,14 +147,14 @@ __all__ = [
 
 # Names that need libbpf, numpy or a compiler, and the modules they come from.
 _ON_USE = {
-    "ArrayMap": "maps",
-    "HashMap": "maps",
+    "ArrayMap": "maps.array",
+    "HashMap": "maps.hash",
     "IteratorProgram": "programs",
     "Link": "programs",
     "LoadedObject": "registry",
     "Map": "maps",
-    "PerCpuArrayMap": "maps",
-    "PerCpuHashMap": "maps",
+    "PerCpuArrayMap": "maps.per_cpu",
+    "PerCpuHashMap": "maps.per_cpu",
     "Program": "programs",
     "ProgramCounters": "kernel_objects",
     "RingBuffer": "ring_buffer",

@@ -19,10 +19,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ProgramCounters", "map_memory", "object_id", "program_counters", "run_statistics"]
+__all__ = ["ProgramCounters", "map_flags", "map_memory", "object_id", "program_counters", "run_statistics"]
 
 _INFO_BYTES = 256  # more than struct bpf_map_info and struct bpf_prog_info have
 _ID = slice(4, 8)
+_MAP_FLAGS = slice(20, 24)
 _RUN_TIME_NS = slice(192, 200)
 _RUN_COUNT = slice(200, 208)
 _RECURSION_MISSES = slice(208, 216)
@@ -49,6 +50,11 @@ class ProgramCounters:
 def object_id(fd: int) -> int:
     """Return the kernel's id of the map or program behind a file descriptor."""
     return int.from_bytes(_info(fd)[_ID], "little")
+
+
+def map_flags(fd: int) -> int:
+    """Return the flags that the map behind a file descriptor was made with."""
+    return int.from_bytes(_info(fd)[_MAP_FLAGS], "little")
 
 
 def program_counters(program_id: int) -> ProgramCounters | None:

@@ -24,11 +24,10 @@ from .errors import (
     describe,
 )
 from .libbpf import OpenOptions, captured, library
-from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
+from .maps import Map, map_class
 from .privilege import missing_capabilities
 from .probe import RefusedVariant
 from .programs import IteratorProgram, Program
-from .ring_buffer import RingBuffer
 from .signals import signals_held, signals_let_through
 from .specs import architecture
 from .verifier import load_error
@@ -41,15 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Loaded", "Opened"]
 
-_MAP_CLASSES: dict[str, type[Map]] = {
-    "HASH": HashMap,
-    "LRU_HASH": HashMap,
-    "ARRAY": ArrayMap,
-    "PERCPU_HASH": PerCpuHashMap,
-    "LRU_PERCPU_HASH": PerCpuHashMap,
-    "PERCPU_ARRAY": PerCpuArrayMap,
-    "RINGBUF": RingBuffer,
-}
 # Programs of these kinds hang on a trampoline, which takes a program only once on kernels before 5.13.
 _TRAMPOLINES = ("fentry", "fexit", "fmod_ret", "freplace", "lsm")
 CO_RE = "co_re"
@@ -417,7 +407,7 @@ def _open_map(opened: _Object, item: MapSpec) -> Map:
                 f"open map {item.name!r}: its {what} has {size} bytes, the module says {field.size}. Run tools/regen.",
                 name=item.name,
             )
-    cls = _MAP_CLASSES.get(item.type, Map)
+    cls = map_class(item.type)
     return cls(item.c_name, item.type, lib.bpf_map__fd(pointer), sizes, item.key, item.value)
 
 
