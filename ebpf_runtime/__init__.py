@@ -10,6 +10,7 @@ from __future__ import annotations
 from .config import ProbeConfig
 from .errors import (
     AttachError,
+    BtfError,
     CloseError,
     CompileError,
     CoReError,
@@ -23,6 +24,7 @@ from .errors import (
     OpenError,
     PermissionDeniedError,
     RecordError,
+    TrustError,
     VariableError,
     VerifierError,
 )
@@ -60,36 +62,67 @@ from .specs import MapSpec, ObjectSpec, ProgramSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .alternatives import one_of, tagged
     from .arrays import dtype
     from .cpus import possible_cpus
     from .host_compiler import compile
-    from .kernel_objects import ProgramCounters, map_memory, program_counters, run_statistics
+    from .kernel_objects import (
+        PinnedObject,
+        ProgramCounters,
+        map_memory,
+        pinned_object,
+        program_counters,
+        run_statistics,
+    )
+    from .load_report import LoadReport
     from .maps import Map
+    from .maps.arena import ArenaMap
     from .maps.array import ArrayMap
+    from .maps.descriptors import CgroupArrayMap, ProgramArrayMap
+    from .maps.devices import CpuMap, DeviceMap, Redirection, XskMap
     from .maps.hash import HashMap
+    from .maps.lpm import LpmTrieMap
+    from .maps.of_maps import ArrayOfMaps, HashOfMaps
     from .maps.per_cpu import PerCpuArrayMap, PerCpuHashMap
+    from .maps.sockets import ReuseportSocketArrayMap, SocketHashMap, SocketMap
+    from .maps.stack_trace import StackTraceMap
+    from .maps.storage import CgroupStorageMap, InodeStorageMap, SocketStorageMap, TaskStorageMap
+    from .maps.struct_ops import StructOpsMap
+    from .maps.values import BloomFilterMap, QueueMap, StackMap
     from .programs import IteratorProgram, Link, Program
     from .registry import LoadedObject, loaded_objects
-    from .ring_buffer import RingBuffer
+    from .streams import PerfBuffer, Poller, RecordBatch, RingBuffer, Stream, UserRingBuffer, poll_all
 
 __all__ = [
+    "ArenaMap",
     "ArrayMap",
+    "ArrayOfMaps",
     "AttachError",
+    "BloomFilterMap",
+    "BtfError",
     "CEnum",
+    "CgroupArrayMap",
+    "CgroupStorageMap",
     "CloseError",
     "CoReError",
     "CompileError",
+    "CpuMap",
+    "DeviceMap",
     "DigestError",
     "EbpfError",
     "FallbackWarning",
     "Field",
     "HashMap",
+    "HashOfMaps",
+    "InodeStorageMap",
     "IteratorProgram",
     "LibraryNotFoundError",
     "Link",
     "Links",
     "LoadError",
+    "LoadReport",
     "LoadedObject",
+    "LpmTrieMap",
     "Map",
     "MapError",
     "MapFullError",
@@ -100,20 +133,39 @@ __all__ = [
     "OpenProbe",
     "PerCpuArrayMap",
     "PerCpuHashMap",
+    "PerfBuffer",
     "PermissionDeniedError",
+    "PinnedObject",
+    "Poller",
     "Probe",
     "ProbeConfig",
     "Program",
+    "ProgramArrayMap",
     "ProgramCounters",
     "ProgramSpec",
     "Programs",
+    "QueueMap",
     "Record",
+    "RecordBatch",
     "RecordError",
+    "Redirection",
     "RefusedVariant",
+    "ReuseportSocketArrayMap",
     "RingBuffer",
+    "SocketHashMap",
+    "SocketMap",
+    "SocketStorageMap",
+    "StackMap",
+    "StackTraceMap",
+    "Stream",
+    "StructOpsMap",
+    "TaskStorageMap",
+    "TrustError",
+    "UserRingBuffer",
     "VariableError",
     "Variables",
     "VerifierError",
+    "XskMap",
     "array",
     "boolean",
     "compile",
@@ -125,8 +177,11 @@ __all__ = [
     "loaded_objects",
     "map_memory",
     "nested",
+    "one_of",
     "padding",
+    "pinned_object",
     "pointer",
+    "poll_all",
     "possible_cpus",
     "program_counters",
     "raw",
@@ -137,6 +192,7 @@ __all__ = [
     "s64",
     "s128",
     "sizeof",
+    "tagged",
     "text",
     "u8",
     "u16",
@@ -147,24 +203,57 @@ __all__ = [
 
 # Names that need libbpf, numpy or a compiler, and the modules they come from.
 _ON_USE = {
+    "ArenaMap": "maps.arena",
     "ArrayMap": "maps.array",
+    "ArrayOfMaps": "maps.of_maps",
+    "BloomFilterMap": "maps.values",
+    "CgroupArrayMap": "maps.descriptors",
+    "CgroupStorageMap": "maps.storage",
+    "CpuMap": "maps.devices",
+    "DeviceMap": "maps.devices",
     "HashMap": "maps.hash",
+    "HashOfMaps": "maps.of_maps",
+    "InodeStorageMap": "maps.storage",
     "IteratorProgram": "programs",
     "Link": "programs",
+    "LoadReport": "load_report",
     "LoadedObject": "registry",
+    "LpmTrieMap": "maps.lpm",
     "Map": "maps",
     "PerCpuArrayMap": "maps.per_cpu",
     "PerCpuHashMap": "maps.per_cpu",
+    "PerfBuffer": "streams",
+    "PinnedObject": "kernel_objects",
+    "Poller": "streams",
     "Program": "programs",
+    "ProgramArrayMap": "maps.descriptors",
     "ProgramCounters": "kernel_objects",
-    "RingBuffer": "ring_buffer",
+    "QueueMap": "maps.values",
+    "RecordBatch": "streams",
+    "Redirection": "maps.devices",
+    "ReuseportSocketArrayMap": "maps.sockets",
+    "RingBuffer": "streams",
+    "SocketHashMap": "maps.sockets",
+    "SocketMap": "maps.sockets",
+    "SocketStorageMap": "maps.storage",
+    "StackMap": "maps.values",
+    "StackTraceMap": "maps.stack_trace",
+    "Stream": "streams",
+    "StructOpsMap": "maps.struct_ops",
+    "TaskStorageMap": "maps.storage",
+    "UserRingBuffer": "streams",
+    "XskMap": "maps.devices",
     "compile": "host_compiler",
     "dtype": "arrays",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
+    "one_of": "alternatives",
+    "pinned_object": "kernel_objects",
+    "poll_all": "streams",
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
     "run_statistics": "kernel_objects",
+    "tagged": "alternatives",
 }
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -10,7 +11,7 @@ import numpy
 from .errors import RecordError
 from .records import Field, Record, _Array, _Nested, _Struct, fields
 
-__all__ = ["cells", "column", "dtype", "interleaved", "reduced", "structured"]
+__all__ = ["cells", "column", "dtype", "interleaved", "joined", "reduced", "strided", "structured"]
 
 _CODES = {
     "u8": "u1", "u16": "<u2", "u32": "<u4", "u64": "<u8", "s8": "i1", "s16": "<i2", "s32": "<i4", "s64": "<i8",
@@ -58,6 +59,18 @@ def structured(data: bytes | memoryview, field: Field, step: int) -> numpy.ndarr
         return numpy.frombuffer(data, kind)
     count = len(data) // step
     return numpy.ndarray((count,), kind, data, 8, (step,)) if count else numpy.empty(0, kind)
+
+
+def strided(data: Any, field: Field, starts: Sequence[int]) -> numpy.ndarray[Any, Any]:
+    """Return the records of *data* that start where the range *starts* says, as a view of it."""
+    assert isinstance(starts, range)
+    kind = dtype(field.type) if isinstance(field, _Nested) else numpy.dtype(_format(field))
+    return numpy.ndarray((len(starts),), kind, data, starts.start, (starts.step,))
+
+
+def joined(parts: Sequence[Any]) -> numpy.ndarray[Any, Any]:
+    """Return arrays, or bytes, one behind the other in an array of their own."""
+    return numpy.concatenate([numpy.asarray(part) for part in parts])
 
 
 def _kind(field: Field | None, size: int) -> numpy.dtype[Any]:

@@ -18,15 +18,32 @@ from .libbpf import library
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Literal
 
-__all__ = ["ProgramCounters", "map_flags", "map_memory", "object_id", "program_counters", "run_statistics"]
+__all__ = [
+    "PinnedObject",
+    "ProgramCounters",
+    "map_flags",
+    "map_memory",
+    "map_sizes",
+    "object_id",
+    "pinned_object",
+    "program_counters",
+    "run_statistics",
+]
 
 _INFO_BYTES = 256  # more than struct bpf_map_info and struct bpf_prog_info have
 _ID = slice(4, 8)
 _MAP_FLAGS = slice(20, 24)
+_LINK_PROGRAM_ID = slice(8, 12)
 _RUN_TIME_NS = slice(192, 200)
 _RUN_COUNT = slice(200, 208)
 _RECURSION_MISSES = slice(208, 216)
+_KINDS: dict[str, Literal["map", "program", "link"]] = {
+    "anon_inode:bpf-map": "map",
+    "anon_inode:bpf-prog": "program",
+    "anon_inode:bpf-link": "link",
+}
 _RUN_TIME = 0  # enum bpf_stats_type
 
 
@@ -47,6 +64,49 @@ class ProgramCounters:
         self.recursion_misses = recursion_misses
 
 
+class PinnedObject:
+    """What a file of bpffs holds.
+
+    Attributes:
+        kind: "map", "program" or "link".
+        id: The kernel's id of it.
+        program_id: Id of the program: of a program its own, of a link that of the program it attaches, of a map 0.
+    """
+
+    __slots__ = ("id", "kind", "program_id")
+
+    def __init__(self, kind: Literal["map", "program", "link"], id: int, program_id: int) -> None:
+        self.kind = kind
+        self.id = id
+        self.program_id = program_id
+
+
+def pinned_object(path: str | os.PathLike[str]) -> PinnedObject | None:
+    """Return what the file *path* of bpffs holds, or None if it is gone, or holds something else.
+
+    Raises:
+        PermissionDeniedError: The file's mode, or a missing capability.
+        EbpfError: The kernel refused for another reason.
+    Kernel: 4.4; links 5.7.
+    Source: bpf(2) BPF_OBJ_GET, libbpf bpf_obj_get().
+    """
+    fd: int = library().bpf_obj_get(os.fsencode(path))
+    if fd == -errno.ENOENT:
+        return None
+    if fd < 0:
+        raise _refusal(f"open pinned object {os.fspath(path)}", "object", -fd)
+    try:
+        kind = _KINDS.get(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        info = _info(fd)
+    finally:
+        os.close(fd)
+    if kind is None:
+        return None
+    number = int.from_bytes(info[_ID], "little")
+    program = {"map": 0, "program": number, "link": int.from_bytes(info[_LINK_PROGRAM_ID], "little")}[kind]
+    return PinnedObject(kind, number, program)
+
+
 def object_id(fd: int) -> int:
     """Return the kernel's id of the map or program behind a file descriptor."""
     return int.from_bytes(_info(fd)[_ID], "little")
@@ -55,6 +115,13 @@ def object_id(fd: int) -> int:
 def map_flags(fd: int) -> int:
     """Return the flags that the map behind a file descriptor was made with."""
     return int.from_bytes(_info(fd)[_MAP_FLAGS], "little")
+
+
+def map_sizes(fd: int) -> tuple[int, int, int]:
+    """Return key size, value size and number of entries of the map behind a file descriptor."""
+    info = _info(fd)
+    key, value, entries = (int.from_bytes(info[start : start + 4], "little") for start in (8, 12, 16))
+    return key, value, entries
 
 
 def program_counters(program_id: int) -> ProgramCounters | None:
@@ -125,6 +192,12 @@ def _open(kind: str, number: int, fd: int) -> int | None:
 
 
 def _refusal(action: str, name: str, number: int) -> EbpfError:
+    if number == errno.EACCES:
+        return PermissionDeniedError(
+            f"{action}: EACCES, the file's mode forbids it. Run as root, or grant CAP_DAC_OVERRIDE.",
+            name=name,
+            errno=number,
+        )
     if number == errno.EPERM:
         return PermissionDeniedError(
             f"{action}: EPERM, this process lacks CAP_SYS_ADMIN. Run as root, or grant the capability.",

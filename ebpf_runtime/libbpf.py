@@ -15,6 +15,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from functools import cache
 from pathlib import Path
 
 from .errors import LibraryNotFoundError
@@ -24,16 +25,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "PERF_LOST_CALLBACK",
+    "PERF_SAMPLE_CALLBACK",
     "SAMPLE_CALLBACK",
     "MapCreateOptions",
     "OpenOptions",
     "ProgramLoadOptions",
     "TestRunOptions",
+    "Walked",
     "captured",
     "library",
+    "walker",
 ]
 
 SAMPLE_CALLBACK = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
+PERF_SAMPLE_CALLBACK = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_void_p, c_uint32)
+PERF_LOST_CALLBACK = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_uint64)
 _PRINT_CALLBACK = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 _WARN = 0
 _FLOOR = (1, 1)
@@ -54,6 +61,12 @@ class OpenOptions(ctypes.Structure):
         ("kernel_log_size", c_size_t),
         ("kernel_log_level", c_uint32),
     )
+
+
+class Walked(ctypes.Structure):
+    """struct walked of _walker.c: where a walk ended and what it counted."""
+
+    _fields_ = (("end", c_uint64), ("count", c_uint64), ("discarded", c_uint64), ("lost", c_uint64))
 
 
 class MapCreateOptions(ctypes.Structure):
@@ -144,10 +157,13 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
     "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
     "bpf_program__attach": (c_void_p, (c_void_p,)),
+    "btf__parse": (c_void_p, (c_char_p, c_void_p)),
+    "btf__free": (None, (c_void_p,)),
     "bpf_iter_create": (c_int, (c_int,)),
     "bpf_enable_stats": (c_int, (c_int,)),
     "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
     "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
+    "bpf_obj_get": (c_int, (c_char_p,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     "bpf_link__fd": (c_int, (c_void_p,)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
@@ -167,6 +183,26 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "ring_buffer__new": (c_void_p, (c_int, SAMPLE_CALLBACK, c_void_p, c_void_p)),
     "ring_buffer__consume": (c_int, (c_void_p,)),
     "ring_buffer__free": (None, (c_void_p,)),
+    "perf_buffer__new": (
+        c_void_p,
+        (c_int, c_size_t, PERF_SAMPLE_CALLBACK, PERF_LOST_CALLBACK, c_void_p, c_void_p),
+    ),
+    "perf_buffer__consume": (c_int, (c_void_p,)),
+    "perf_buffer__epoll_fd": (c_int, (c_void_p,)),
+    "perf_buffer__free": (None, (c_void_p,)),
+    "user_ring_buffer__new": (c_void_p, (c_int, c_void_p)),
+    "user_ring_buffer__reserve": (c_void_p, (c_void_p, c_uint32)),
+    "user_ring_buffer__reserve_blocking": (c_void_p, (c_void_p, c_uint32, c_int)),
+    "user_ring_buffer__submit": (None, (c_void_p, c_void_p)),
+    "user_ring_buffer__discard": (None, (c_void_p, c_void_p)),
+    "user_ring_buffer__free": (None, (c_void_p,)),
+}
+# The functions of _walker.c, a library of its own beside the bundled libbpf.
+_WALKER_PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
+    "ebpf_walker_load": (c_uint64, (c_void_p,)),
+    "ebpf_walker_store": (None, (c_void_p, c_uint64)),
+    "ebpf_walker_ring": (None, (c_void_p, c_uint64, c_void_p, c_void_p, POINTER(Walked))),
+    "ebpf_walker_perf": (None, (c_void_p, c_uint64, c_void_p, c_void_p, POINTER(Walked))),
 }
 
 _loaded: ctypes.CDLL | None = None
@@ -191,10 +227,27 @@ def _candidates() -> list[str]:
     chosen = os.environ.get("EBPF_LIBBPF")
     if chosen:
         return [chosen]
+    return [*_bundled("_libbpf.so"), "libbpf.so.1"]
+
+
+def _bundled(name: str) -> list[str]:
+    """Return where a library that came with the wheel is; nothing in the wheel for every platform."""
     # An editable install has two folders: the checkout's, and the one that the build installed into.
     folders = sys.modules[__package__].__path__
-    bundled = [path for folder in folders if (path := Path(folder, "_libbpf.so")).is_file()]
-    return [*map(str, bundled), "libbpf.so.1"]
+    return [str(path) for folder in folders if (path := Path(folder, name)).is_file()]
+
+
+@cache
+def walker() -> ctypes.CDLL | None:
+    """Return the compiled helper of the streams, or None where the wheel has none or it is for another machine."""
+    for name in _bundled("_walker.so"):
+        try:
+            found = ctypes.CDLL(name)
+        except OSError:
+            continue
+        _declare(found, _WALKER_PROTOTYPES)
+        return found
+    return None
 
 
 def _load() -> ctypes.CDLL:
@@ -206,7 +259,7 @@ def _load() -> ctypes.CDLL:
             reasons.append(str(error))
             continue
         try:
-            _declare(found)
+            _declare(found, _PROTOTYPES)
             version = (found.libbpf_major_version(), found.libbpf_minor_version())
         except AttributeError as error:
             reasons.append(f"{name}: {error}")
@@ -223,8 +276,8 @@ def _load() -> ctypes.CDLL:
     )
 
 
-def _declare(found: ctypes.CDLL) -> None:
-    for name, (result, arguments) in _PROTOTYPES.items():
+def _declare(found: ctypes.CDLL, prototypes: dict[str, tuple[type | None, tuple[type, ...]]]) -> None:
+    for name, (result, arguments) in prototypes.items():
         function = getattr(found, name)
         function.restype = result
         function.argtypes = arguments

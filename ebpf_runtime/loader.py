@@ -7,6 +7,7 @@ import ctypes
 import errno
 import mmap
 import os
+from contextlib import contextmanager
 
 from . import registry
 from .errors import (
@@ -24,6 +25,7 @@ from .errors import (
     describe,
 )
 from .libbpf import OpenOptions, captured, library
+from .load_report import LoadReport
 from .maps import Map, map_class
 from .privilege import missing_capabilities
 from .probe import RefusedVariant
@@ -34,15 +36,22 @@ from .verifier import load_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .btf_sources import BtfSource
     from .config import ProbeConfig
     from .records import Variables
     from .specs import MapSpec, ObjectSpec, ProgramSpec
 
 __all__ = ["Loaded", "Opened"]
 
+# What flows through these is bound to them, and is no value that the map keeps.
+_STREAMS = ("PERF_EVENT_ARRAY", "RINGBUF", "USER_RINGBUF")
 # Programs of these kinds hang on a trampoline, which takes a program only once on kernels before 5.13.
 _TRAMPOLINES = ("fentry", "fexit", "fmod_ret", "freplace", "lsm")
 CO_RE = "co_re"
+_KERNEL_BTF = "/sys/kernel/btf/vmlinux"
+_CO_RE_SUCCESSES = {"custom": "custom", "embedded": "embedded"}  # by the source of BTF; else "default"
 COMPILED = "compiled"
 _VERBOSE = 1  # bpf_program log level: the full log of every program, also of accepted ones
 
@@ -50,12 +59,12 @@ _VERBOSE = 1  # bpf_program log level: the full log of every program, also of ac
 class _Object:
     """Owns one `struct bpf_object`."""
 
-    def __init__(self, spec: ObjectSpec, image: bytes, config: ProbeConfig) -> None:
+    def __init__(self, spec: ObjectSpec, image: bytes, config: ProbeConfig, btf_path: str | None) -> None:
         self._library = library()
         options = OpenOptions(
             sz=ctypes.sizeof(OpenOptions),
             object_name=spec.name.encode(),
-            btf_custom_path=os.fsencode(config.btf_path) if config.btf_path else None,
+            btf_custom_path=btf_path.encode() if btf_path else None,
             kernel_log_level=_VERBOSE if config.bpf_debug else 0,
         )
         with captured() as messages:
@@ -99,21 +108,50 @@ class Opened:
         self._sizes: dict[str, int] = {}
         self._memory: dict[str, bytearray] = {}
         self._image = b""
+        self._btf: BtfSource | None = None
+        self.report = LoadReport()
         self.origin = CO_RE
         self.closed = False
-        if not config.enable_co_re:
-            self._compile()
-            return
+        with self._reported():
+            if not config.enable_co_re:
+                self._compile()
+                return
+            if warning := self._find_btf():
+                import warnings
+
+                warnings.warn(f"{warning} Looking for BTF elsewhere.", FallbackWarning, stacklevel=4)
+            try:
+                self._open(spec.read(f"{architecture()}.bpf.o"))
+            except DigestError:
+                raise  # the package is damaged, and its source no better than its object
+            except OpenError as error:
+                self.report.co_re_result = "asset_read"
+                self._fall_back(error)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Let an error of the block carry what was tried."""
         try:
-            self._open(spec.read(f"{architecture()}.bpf.o"))
-        except DigestError:
-            raise  # the package is damaged, and its source no better than its object
-        except OpenError as error:
-            self._fall_back(error)
+            yield
+        except EbpfError as error:
+            error.report = self.report
+            raise
+
+    def _find_btf(self) -> str:
+        """Look for BTF for CO-RE, once; return what is wrong with the configured file, empty if nothing is."""
+        if self.config.btf_path is None and os.path.exists(_KERNEL_BTF):  # noqa: PTH110  # no import for the usual case
+            self.report.btf_source, self.report.btf_file = "kernel", _KERNEL_BTF
+            return ""
+        from .btf_sources import find_btf
+
+        self._btf, warning = find_btf(self.spec, self.config.btf_path)
+        self.report.btf_source, self.report.btf_file = self._btf.kind, self._btf.file
+        self.report.btf_notes = self._btf.notes
+        return warning
 
     def _open(self, image: bytes) -> None:
         """Take an object; variables keep what they were set to."""
-        opened = _Object(self.spec, image, self.config)
+        opened = self._object(image)
         try:
             for section in self.spec.section_types:
                 value = _initial_value(opened, section)
@@ -122,14 +160,18 @@ class Opened:
             opened.close()
         self._image = image
 
+    def _object(self, image: bytes) -> _Object:
+        custom = self._btf.path if self._btf and self.origin == CO_RE else None
+        return _Object(self.spec, image, self.config, custom)
+
     def _compile(self) -> None:
         """Take the object that is compiled on this host, now or before."""
         from .host_compiler import compiled_image
 
         with signals_let_through():
-            image = compiled_image(self.spec, self.config)
-        self._open(image)
+            image = compiled_image(self.spec, self.config, self.report)
         self.origin = COMPILED
+        self._open(image)
 
     def _fall_back(self, error: OpenError | LoadError) -> None:
         """Compile on this host, with one warning, because CO-RE failed.
@@ -139,6 +181,9 @@ class Opened:
             CompileError: It failed, too.
         """
         what = f"load probe {self.spec.name!r} by CO-RE: {error}"
+        if self.report.btf_source == "none":
+            self.report.co_re_result = "btf_not_found"
+            what += f" No BTF was found: {'; '.join(self.report.btf_notes)}."
         if not self.config.allow_runtime_compiled_fallback:
             raise CoReError(
                 f"{what} Set system_probe_config.allow_runtime_compiled_fallback to true to compile it on this host.",
@@ -185,13 +230,17 @@ class Opened:
 
         A missing capability is no failure of CO-RE: compiling would not help.
         """
-        if self.origin == COMPILED:
-            return self._load()
-        try:
-            return self._load()
-        except LoadError as error:
-            self._fall_back(error)
-            return self._load()
+        with self._reported():
+            if self.origin == COMPILED:
+                return self._load()
+            try:
+                loaded = self._load()
+            except LoadError as error:
+                self.report.co_re_result = "verifier" if isinstance(error, VerifierError) else "loader"
+                self._fall_back(error)
+                return self._load()
+            self.report.co_re_result = _CO_RE_SUCCESSES.get(self.report.btf_source, "default")
+            return loaded
 
     def _load(self) -> Loaded:
         """Load the first variant that loads and attaches.
@@ -243,7 +292,7 @@ class Opened:
     def _try(self, variant: str, refused: tuple[RefusedVariant, ...]) -> Loaded:
         """Load one variant from a fresh object."""
         lib = library()
-        opened = _Object(self.spec, self._image, self.config)
+        opened = self._object(self._image)
         try:
             for item in self.spec.maps:
                 if item.name in self._sizes:
@@ -263,22 +312,31 @@ class Opened:
                 if -result == errno.EPERM and missing:
                     raise _not_permitted(self.spec.name, missing)
                 raise load_error(self.spec.name, -result, messages, self._image)
-            return Loaded(self.spec, opened, variant, refused, self.origin)
+            return Loaded(self.spec, opened, variant, refused, self.origin, self.report)
         except BaseException:
             opened.close()
             raise
 
     def close(self) -> None:
         self.closed = True
+        if self._btf is not None:
+            self._btf.close()
 
 
 class Loaded:
     """The loaded phase: owns maps, programs, links and mappings of one object, and frees them in reverse order."""
 
     def __init__(
-        self, spec: ObjectSpec, opened: _Object, variant: str, refused: tuple[RefusedVariant, ...], origin: str
+        self,
+        spec: ObjectSpec,
+        opened: _Object,
+        variant: str,
+        refused: tuple[RefusedVariant, ...],
+        origin: str,
+        report: LoadReport,
     ) -> None:
         self.spec = spec
+        self.report = report
         self.origin = origin
         self.variant = variant
         self.refused = refused
@@ -402,13 +460,14 @@ def _open_map(opened: _Object, item: MapSpec) -> Map:
     pointer = opened.map(item.c_name)
     sizes = (lib.bpf_map__key_size(pointer), lib.bpf_map__value_size(pointer), lib.bpf_map__max_entries(pointer))
     for what, field, size in (("key", item.key, sizes[0]), ("value", item.value, sizes[1])):
-        if field is not None and size and field.size != size:
+        if field is not None and size and field.size != size and item.type not in _STREAMS:
             raise OpenError(
                 f"open map {item.name!r}: its {what} has {size} bytes, the module says {field.size}. Run tools/regen.",
                 name=item.name,
             )
-    cls = map_class(item.type)
-    return cls(item.c_name, item.type, lib.bpf_map__fd(pointer), sizes, item.key, item.value)
+    made = map_class(item.type)(item.c_name, item.type, lib.bpf_map__fd(pointer), sizes, item.key, item.value)
+    made.inner = item.inner
+    return made
 
 
 def _open_program(opened: _Object, item: ProgramSpec) -> Program:

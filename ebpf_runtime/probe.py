@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Self, TypeVar
 
     from .config import ProbeConfig
+    from .load_report import LoadReport
     from .loader import Loaded
     from .namespaces import Links, Maps, Programs
     from .specs import ObjectSpec
@@ -42,6 +43,13 @@ class RefusedVariant:
         self.errno = errno
         self.reason = reason
         self.log = log
+
+    @property
+    def line(self) -> str:
+        """The line of the log that decided: the verifier's last word, else libbpf's first; empty without a log."""
+        from .verifier import decisive_line
+
+        return decisive_line(self.log)
 
     def __repr__(self) -> str:
         return f"RefusedVariant({self.variant!r}, {self.phase!r}, errno={self.errno}, reason={self.reason!r})"
@@ -150,6 +158,11 @@ class Probe(Handle):
     def refused(self) -> tuple[RefusedVariant, ...]:
         """The better variants and why they are not in use."""
         return self._loaded.refused
+
+    @property
+    def report(self) -> LoadReport:
+        """What was tried to load it: where BTF came from, and what became of kernel headers and the compiler."""
+        return self._loaded.report
 
     def attach(self) -> Self:
         """Attach every program; all or none.

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from itertools import repeat
 
 from .errors import RecordError, VariableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
     Buffer = Any  # bytes, bytearray, memoryview, mmap: what struct.unpack_from takes
@@ -129,10 +130,11 @@ class Field:
 class _Number(Field):
     """A number that the struct module knows."""
 
-    __slots__ = ("_pack_into", "_unpack_from")
+    __slots__ = ("_pack_into", "_unpack_from", "code")
 
     def __init__(self, kind: str, offset: int, code: struct.Struct) -> None:
         super().__init__(kind, offset, code.size)
+        self.code = code.format.lstrip("<")
         self._unpack_from = code.unpack_from
         self._pack_into = code.pack_into
 
@@ -240,6 +242,17 @@ class _Nested(Field):
         record._block = block
         record._base = base + self.offset
         return record
+
+    def views(self, block: bytes, bases: Iterator[int]) -> Iterator[Any]:
+        """Yield a record for each base of immutable bytes.
+
+        Between taking a base and yielding its record there is no call, so no signal handler can come in between.
+        """
+        offset = self.offset
+        for record, base in zip(map(_new, repeat(self.type)), bases):  # noqa: B905  # the first has no end
+            record._block = block
+            record._base = base + offset
+            yield record
 
     def pack(self, block: Buffer, base: int, value: object) -> None:
         if not isinstance(value, self.type):

@@ -25,16 +25,28 @@ def architecture() -> str:
 class MapSpec:
     """One map: its attribute, type (an enumerator of bpf_map_type without its prefix), key and value fields."""
 
-    __slots__ = ("c_name", "key", "name", "type", "value")
+    __slots__ = ("c_name", "flags", "inner", "key", "max_entries", "name", "type", "value")
 
     def __init__(
-        self, name: str, type: str, *, c_name: str = "", key: Field | None = None, value: Field | None = None
+        self,
+        name: str,
+        type: str,
+        *,
+        c_name: str = "",
+        key: Field | None = None,
+        value: Field | None = None,
+        max_entries: int = 0,
+        flags: int = 0,
+        inner: MapSpec | None = None,
     ) -> None:
         self.name = name
         self.type = type
         self.c_name = c_name or name
         self.key = key
         self.value = value
+        self.max_entries = max_entries
+        self.flags = flags
+        self.inner = inner
 
 
 class ProgramSpec:
@@ -110,12 +122,15 @@ class ObjectSpec:
             OpenError: It is not in the package.
             DigestError: It is not what was built.
         """
+        return self.read_listed(f"{self.name}.{suffix}", f"{self.name}.sha256")
+
+    def read_listed(self, name: str, digests: str) -> bytes:
+        """Return an embedded file whose digest stands in another, as `sha256sum` writes it; raises as `read` does."""
         from hashlib import sha256
 
-        name = f"{self.name}.{suffix}"
         data = self._bytes(name)
         expected = ""
-        for line in self._bytes(f"{self.name}.sha256").decode("ascii", "replace").splitlines():
+        for line in self._bytes(digests).decode("ascii", "replace").splitlines():
             digest, _, listed = line.partition("  ")
             if listed == name:
                 expected = digest

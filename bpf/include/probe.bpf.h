@@ -11,20 +11,29 @@
 #define VARIANT(name) __attribute__((btf_decl_tag("variant:" #name)))
 
 /*
- * RINGBUF_RECORD(map, type) after a ring buffer: its records are of `type`. A ring buffer must not
- * name its value type (the kernel refuses that), and a type which nothing names never reaches BTF.
+ * RINGBUF_RECORD(map, type) after a ring buffer or perf buffer: its records are of `type`. Only needed
+ * where the calls that write them do not tell; where they do, they must agree. Several types may be
+ * bound, each by a line of its own: they must differ in size, or be marked by KIND.
  * The pointer stands in a section of its own, which libbpf skips, so that it becomes no map.
  */
-#define RINGBUF_RECORD(map, type)                \
-	const type *const __ringbuf_record_##map \
-		__attribute__((section(".ringbuf_record"), used)) = (const type *)0
+#define RINGBUF_RECORD(map, type) __BOUND_RECORD(ringbuf_record, map, type, __COUNTER__)
+#define PERF_RECORD(map, type)	  RINGBUF_RECORD(map, type)
 
 /*
  * ITER_RECORD(program, type) after an iterator program: each of its rows is one bpf_seq_write of a
- * `type`.
+ * `type`. Only needed where the calls do not tell.
  */
-#define ITER_RECORD(program, type)                                                                 \
-	const type *const __iter_record_##program __attribute__((section(".iter_record"), used)) = \
-		(const type *)0
+#define ITER_RECORD(program, type) __BOUND_RECORD(iter_record, program, type, __COUNTER__)
+
+#define __BOUND_RECORD(section, name, type, number) __BOUND_POINTER(section, name, type, number)
+#define __BOUND_POINTER(kind, name, type, number)       \
+	const type *const __##kind##_##name##__##number \
+		__attribute__((section("." #kind), used)) = (const type *)0
+
+/*
+ * KIND(enumerator) behind the member that tells the types of a stream's records apart: in records of
+ * this type it has this value. It is of the same enum, and at the same place, in all of them.
+ */
+#define KIND(enumerator) __attribute__((btf_decl_tag("kind:" #enumerator)))
 
 #endif /* __PROBE_BPF_H__ */

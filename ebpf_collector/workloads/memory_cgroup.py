@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from errno import EBUSY, EROFS
 from pathlib import Path
 
 from ebpf_collector.errors import WorkloadError, describe_errno
+from ebpf_collector.mounts import Mount, mounts
 from ebpf_collector.stop import signals_held
 from ebpf_collector.workloads.janitor import janitor
 
@@ -44,14 +44,11 @@ def find_hierarchy(mountinfo: str, cgroup: str) -> Hierarchy | None:
     Source: cgroups(7), proc_pid_mountinfo(5).
     """
     version_2 = None
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        root, point = map(_unescape, before.split()[3:5])
-        kind, _, options = after.split(" ", 2)
-        if kind == "cgroup" and "memory" in options.split(","):
-            return _hierarchy(1, root, point, _own_path(cgroup, "memory"))
-        if kind == "cgroup2" and version_2 is None:
-            version_2 = _hierarchy(2, root, point, _own_path(cgroup, ""))
+    for mount in mounts(mountinfo):
+        if mount.kind == "cgroup" and "memory" in mount.options:
+            return _hierarchy(1, mount, _own_path(cgroup, "memory"))
+        if mount.kind == "cgroup2" and version_2 is None:
+            version_2 = _hierarchy(2, mount, _own_path(cgroup, ""))
     return version_2
 
 
@@ -134,17 +131,12 @@ def _own_path(cgroup: str, controller: str) -> str:
     return "/"
 
 
-def _hierarchy(version: int, root: str, point: str, own: str) -> Hierarchy:
-    # *root* is what of the hierarchy is mounted; in a container the own path may lie outside.
-    mount = Path(point)
-    if ".." not in Path(own).parts and Path(own).is_relative_to(root):
-        return Hierarchy(version, mount, mount / Path(own).relative_to(root))
-    return Hierarchy(version, mount, mount)
-
-
-def _unescape(field: str) -> str:
-    # Blanks and backslashes stand as three octal digits.
-    return re.sub(r"\\([0-7]{3})", lambda digits: chr(int(digits[1], 8)), field)
+def _hierarchy(version: int, mount: Mount, own: str) -> Hierarchy:
+    # Not all of the hierarchy need be mounted; in a container the own path may lie outside.
+    point = mount.point
+    if ".." not in Path(own).parts and Path(own).is_relative_to(mount.root):
+        return Hierarchy(version, point, point / Path(own).relative_to(mount.root))
+    return Hierarchy(version, point, point)
 
 
 @contextmanager

@@ -86,8 +86,7 @@ class ArrayMap(KeyedMap[int, V]):
 
     def values(self) -> Iterator[V]:
         """Yield the values in order, read batch by batch."""
-        for _, values in self._pairs():
-            yield from values
+        return self._all_values()
 
     def items(self) -> Iterator[tuple[int, V]]:
         """Yield (index, value) in order."""

@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from typing import TYPE_CHECKING
 
-from ebpf_runtime.errors import EbpfError, MapError, MapFullError, PermissionDeniedError, describe
+from ebpf_runtime.errors import EbpfError, MapError, MapFullError, PermissionDeniedError, RecordError, describe
 from ebpf_runtime.handles import Handle
 from ebpf_runtime.kernel_objects import map_flags, object_id
 from ebpf_runtime.libbpf import library
 from ebpf_runtime.privilege import missing_capabilities
 
 if TYPE_CHECKING:
-    from ebpf_runtime.records import Field
+    from typing import Self
 
-__all__ = ["NOT_SUPPORTED", "Map"]
+    from ebpf_runtime.records import Field
+    from ebpf_runtime.specs import MapSpec
+
+__all__ = ["NOT_SUPPORTED", "Map", "exact"]
 
 # What kernels answer that lack a command, for any map or for this type; the first is the kernel's own ENOTSUPP.
 NOT_SUPPORTED = (524, errno.EOPNOTSUPP, errno.EINVAL)
@@ -63,6 +68,30 @@ class Map(Handle):
         """
         return map_flags(self.fd)
 
+    # What the maps in a map of maps are like.
+    inner: MapSpec | None = None
+    _owned = False
+
+    def close(self) -> None:
+        """Close a map that was opened by itself, such as one in another map; those of a probe close with the probe."""
+        if self._owned and self.fd >= 0:
+            fd = self.fd
+            self._close()
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._owned and self.fd >= 0 and not sys.is_finalizing():
+            import warnings
+
+            warnings.warn(f"map {self.name!r} was never closed", ResourceWarning, source=self, stacklevel=1)
+            self.close()
+
     def _close(self) -> None:
         self.fd = -1
 
@@ -104,3 +133,14 @@ class Map(Handle):
 
 
 _NAMES = {524: "ENOTSUPP, not supported for maps of this type"}
+
+
+def exact(entries: Map, data: object, size: int, what: str) -> bytes:
+    """Return bytes that stand for a key or value without a type.
+
+    Raises:
+        RecordError: They are not, or too few or many.
+    """
+    if isinstance(data, bytes) and len(data) == size:
+        return data
+    raise RecordError(f"use map {entries.name!r}: {data!r} is not the {size} bytes of a {what}.", name=entries.name)

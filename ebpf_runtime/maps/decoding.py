@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from ebpf_runtime.records import _Nested
+
 if TYPE_CHECKING:
     from ebpf_runtime.records import Field
 
@@ -51,5 +53,8 @@ def decoder(field: Field | None, size: int, step: int) -> Decoder:
     code = number_code(field)
     if code and step % size == 0:
         return lambda block, count: memoryview(block).cast(code)[: count * step // size : step // size].tolist()
+    if isinstance(field, _Nested):
+        views = field.views
+        return lambda block, count: list(views(block, iter(range(0, count * step, step))))
     unpack = field.unpack
     return lambda block, count: [unpack(block, start) for start in range(0, count * step, step)]

@@ -25,6 +25,8 @@ V = TypeVar("V")
 
 # From how many entries on counting them by the kernel's own counter pays: below it one batch has them all.
 _COUNTED = 4096
+# Types whose entries the kernel counts.
+_WITH_COUNTERS = ("HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH", "HASH_OF_MAPS")
 # From which share of its entries on the fast dump pays: it looks at every bucket, also at empty ones.
 _SPARSE = 16
 FAST_BYTES = 256 << 20
@@ -39,10 +41,9 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
     Kernel: hash 3.19, LRU hash 4.10.
     """
 
-    _counted = True
-
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self._counted = self.type in _WITH_COUNTERS
         self._taken: list[tuple[K, V]] = []
         self._counter: Counter | None = None
         self._dump: Dump | None = None
@@ -66,8 +67,7 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
 
     def __iter__(self) -> Iterator[K]:
         """Yield each key once, also while entries come and go."""
-        for keys, _ in self._pairs():
-            yield from keys
+        return self._all_keys()
 
     def items(self) -> ItemsView[K, V]:
         """Return a view of (key, value) pairs; each walk over it reads the map."""
@@ -92,8 +92,8 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
         """
         taken = self._taken
         yield from _popped(taken)
-        for keys, values in self._pairs(take=True):
-            taken.extend(zip(reversed(keys), reversed(values), strict=True))
+        for items in self._item_lists(take=True):
+            taken.extend(reversed(items))
             yield from _popped(taken)
 
     def clear(self) -> None:
@@ -253,13 +253,11 @@ class _Items(ItemsView[K, V]):
     _mapping: HashMap[K, V]
 
     def __iter__(self) -> Iterator[tuple[K, V]]:
-        for keys, values in self._mapping._pairs():
-            yield from zip(keys, values, strict=True)
+        return self._mapping._all_items()
 
 
 class _Values(ValuesView[V]):
     _mapping: HashMap[Any, V]
 
     def __iter__(self) -> Iterator[V]:
-        for _, values in self._mapping._pairs():
-            yield from values
+        return self._mapping._all_values()

@@ -7,11 +7,10 @@ import ctypes
 import errno
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from ebpf_runtime.errors import RecordError
-
-from .base import NOT_SUPPORTED, Map
+from .base import NOT_SUPPORTED, Map, exact
 from .decoding import decoder, gc_paused, number_code
 from .walk import Columns, address, batches
 
@@ -22,6 +21,7 @@ __all__ = ["KeyedMap", "typed"]
 
 K = TypeVar("K")
 V = TypeVar("V")
+T = TypeVar("T")
 
 _ANY, _NOEXIST, _EXIST = 0, 1, 2
 _CHUNK = 4096
@@ -63,12 +63,7 @@ class KeyedMap(Map, Generic[K, V]):
         return self.value_size
 
     def _pack_bytes(self, buffer: Any, offset: int, key: object) -> None:
-        buffer[offset : offset + self.key_size] = self._exact(key, self.key_size, "key")
-
-    def _exact(self, data: object, size: int, what: str) -> bytes:
-        if isinstance(data, bytes) and len(data) == size:
-            return data
-        raise RecordError(f"use map {self.name!r}: {data!r} is not the {size} bytes of a {what}.", name=self.name)
+        buffer[offset : offset + self.key_size] = exact(self, key, self.key_size, "key")
 
     def _unpack_bytes(self, block: bytes, base: int) -> Any:
         return block[base : base + self.value_size]
@@ -77,7 +72,7 @@ class KeyedMap(Map, Generic[K, V]):
         if self._value is not None:
             self._value.pack(buffer, offset, value)
         else:
-            buffer[offset : offset + self.value_size] = self._exact(value, self.value_size, "value")
+            buffer[offset : offset + self.value_size] = exact(self, value, self.value_size, "value")
 
     def _new_cell(self) -> _Cell:
         key = ctypes.create_string_buffer(max(self.key_size, 1))
@@ -207,13 +202,29 @@ class KeyedMap(Map, Generic[K, V]):
         for key, value in chunk:
             self.update_elem(key, value)
 
-    def _pairs(self, take: bool = False) -> Iterator[tuple[list[K], list[V]]]:
-        """Yield keys and values, batch by batch."""
-        decode_key, decode_value = self._decoders()
+    def _all_keys(self) -> Iterator[K]:
+        decode, _ = self._decoders()
+        return chain.from_iterable(self._lists(lambda keys, _, count: decode(keys, count)))
+
+    def _all_values(self) -> Iterator[V]:
+        _, decode = self._decoders()
+        return chain.from_iterable(self._lists(lambda _, values, count: decode(values, count)))
+
+    def _all_items(self) -> Iterator[tuple[K, V]]:
+        return chain.from_iterable(self._item_lists())
+
+    def _item_lists(self, take: bool = False) -> Iterator[list[tuple[K, V]]]:
+        key, value = self._decoders()
+        return self._lists(
+            lambda keys, values, count: list(zip(key(keys, count), value(values, count), strict=True)), take
+        )
+
+    def _lists(self, make: Callable[[bytes, bytes, int], list[T]], take: bool = False) -> Iterator[list[T]]:
+        """Yield what *make* makes of the keys and values of each batch."""
         for keys, values, count in batches(self, take):
             with gc_paused():
-                decoded = decode_key(keys, count), decode_value(values, count)
-            yield decoded
+                made = make(keys, values, count)
+            yield made
 
     def _decoders(self) -> tuple[Callable[[bytes, int], list[K]], Callable[[bytes, int], list[V]]]:
         return (

@@ -81,10 +81,10 @@ class _PerCpu(KeyedMap[K, tuple[V, ...]], Generic[K, V]):
         """Return the least over all CPUs of the value under *key*; of records, of each member."""
         return self._reduced("min", key)
 
-    def _pairs_reduced(self, how: Reduction) -> Iterator[tuple[list[K], list[V]]]:
+    def _items_reduced(self, how: Reduction) -> Iterator[tuple[K, V]]:
         reduce: Callable[[tuple[V, ...]], V] = reducer(self._value, how, self.name)
-        for keys, values in self._pairs():
-            yield keys, [reduce(value) for value in values]
+        for key, value in self._all_items():
+            yield key, reduce(value)
 
     def _cells_array(self, data: memoryview, how: Reduction | None) -> numpy.ndarray[Any, Any]:
         from ebpf_runtime.arrays import cells, reduced
@@ -106,8 +106,7 @@ class PerCpuHashMap(_PerCpu[K, V], HashMap[K, tuple[V, ...]]):
             RecordError: The values are not numbers.
             MapError: The kernel refused.
         """
-        for keys, values in self._pairs_reduced(how):
-            yield from zip(keys, values, strict=True)
+        return self._items_reduced(how)
 
     def to_numpy(  # type: ignore[override]  # a program sees one CPU's values only, so there is no fast way
         self, *, reduce: Reduction | None = None
@@ -142,8 +141,7 @@ class PerCpuArrayMap(_PerCpu[int, V], ArrayMap[tuple[V, ...]]):
             RecordError: The values are not numbers.
             MapError: The kernel refused.
         """
-        for _, values in self._pairs_reduced(how):
-            yield from values
+        return (value for _, value in self._items_reduced(how))
 
     def to_numpy(self, *, reduce: Reduction | None = None) -> numpy.ndarray[Any, Any]:
         """Return all values as an array of one row an index and one column a CPU (needs numpy).

@@ -40,6 +40,7 @@ __all__ = [
     "Void",
     "index",
     "read",
+    "strings",
 ]
 
 _MAGIC: Final = 0xEB9F
@@ -545,3 +546,14 @@ def index(data: bytes, source: str = "BTF") -> IndexedBtf:
         BtfError: As `read` does; damage inside a type shows only when that type is asked for.
     """
     return _Reader(data, source).index()
+
+
+def strings(data: bytes, source: str = "BTF") -> bytes:
+    """Return the string section of a blob, to which `.BTF.ext` refers as well.
+
+    Raises:
+        BtfError: The header is damaged.
+    """
+    reader = _Reader(data, source)
+    reader.header()
+    return reader.strings

@@ -20,7 +20,16 @@ from typing import Final
 
 from .errors import CompilerError
 
-__all__ = ["ARCHITECTURES", "FLAGS", "MINIMUM_CLANG", "Compiler", "compile_object", "find_clang", "find_compiler"]
+__all__ = [
+    "ARCHITECTURES",
+    "FLAGS",
+    "MINIMUM_CLANG",
+    "Compiler",
+    "compile_object",
+    "find_clang",
+    "find_compiler",
+    "syntax_dump",
+]
 
 MINIMUM_CLANG: Final = 16
 ZIGLANG: Final = "ziglang==0.15.2"
@@ -156,6 +165,34 @@ def compile_object(
     Raises:
         CompilerError: clang refused the source; carries clang's own message.
     """
+    _run(
+        compiler,
+        source,
+        architecture,
+        include,
+        (
+            *flags,
+            *(("-MD", "-MF", str(depfile), "-MT", str(output)) if depfile else ()),
+            "-c",
+            str(source),
+            "-o",
+            str(output),
+        ),
+    )
+
+
+def syntax_dump(compiler: Compiler, source: Path, architecture: str, include: Iterable[Path] = ()) -> str:
+    """Return clang's textual dump of the syntax tree of one BPF C file, for `syntax.read`.
+
+    Raises:
+        CompilerError: As `compile_object` does.
+    """
+    dump = ("-fsyntax-only", "-Xclang", "-ast-dump", "-fno-color-diagnostics", str(source))
+    return _run(compiler, source, architecture, include, dump)
+
+
+def _run(compiler: Compiler, source: Path, architecture: str, include: Iterable[Path], arguments: Iterable[str]) -> str:
+    """Run clang with the flags that all runs share; return what it prints."""
     include = tuple(include)
     headers = find_headers(include)
     directories = dict.fromkeys((source.parent, *include, headers))
@@ -169,12 +206,7 @@ def compile_object(
         "-fdebug-compilation-dir=.",
         *(f"-I{directory}" for directory in directories if directory != headers),
         f"-isystem{headers}",
-        *flags,
-        *(("-MD", "-MF", str(depfile), "-MT", str(output)) if depfile else ()),
-        "-c",
-        str(source),
-        "-o",
-        str(output),
+        *arguments,
     ]
     try:
         run = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
@@ -184,3 +216,4 @@ def compile_object(
         raise CompilerError(
             f"compile {source} for {architecture} with {compiler}: clang refused it.\n{run.stderr.strip()}", run.stderr
         )
+    return run.stdout

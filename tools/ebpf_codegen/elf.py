@@ -67,13 +67,14 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Elf:
-    """A BPF object: its byte order, its sections by index, its symbols, and its types."""
+    """A BPF object: its byte order, its sections by index, its symbols, its types, and the bytes of it all."""
 
     source: str
     byte_order: str
     sections: tuple[Section, ...]
     symbols: tuple[Symbol, ...]
     btf: btf.Btf
+    image: bytes = b""
 
     def section(self, name: str) -> int | None:
         """Return the index of a section, or None."""
@@ -128,7 +129,7 @@ def parse(data: bytes, source: str) -> Elf:
     for symbol in symbols:
         if symbol.section < 0xFF00 and symbol.section >= len(sections):
             raise ElfError(f"read {source}: symbol {symbol.name!r} is in section {symbol.section}, which is not there.")
-    return Elf(source, order, sections, symbols, btf.read(blob, source))
+    return Elf(source, order, sections, symbols, btf.read(blob, source), data)
 
 
 def _section(section: object, image: bytes, source: str) -> Section:

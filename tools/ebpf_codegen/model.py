@@ -8,15 +8,17 @@ Names are still C names; `render` turns them into Python.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from . import btf
+from .binding import BINDINGS, target
 from .elf import Elf, Symbol
 from .errors import BtfError, ElfError, UnsupportedError
 from .names import count
 from .source import Documentation
+from .streams import STREAMS, Alike, OneOf, WrongKindError, one_of
 
 __all__ = [
     "ArrayOf",
@@ -25,6 +27,7 @@ __all__ = [
     "Map",
     "Member",
     "ObjectModel",
+    "Options",
     "Padding",
     "Program",
     "RecordRef",
@@ -37,8 +40,6 @@ __all__ = [
     "refuse_holes",
 ]
 
-# Macro of probe.bpf.h -> the section its pointers stand in; names are `__<section>_<map or program>`.
-_BINDINGS: Final = {"RINGBUF_RECORD": ".ringbuf_record", "ITER_RECORD": ".iter_record"}
 _VARIANT_TAG: Final = "variant:"
 _DATA_SECTIONS: Final = (".rodata", ".data", ".bss")
 # Sections that are no variables of the program, or whose variables the compiler made; the extern ones of `.ksyms` and
@@ -115,17 +116,18 @@ class ArrayOf:
     c_type: str
 
 
-ValueType = Scalar | EnumRef | RecordRef | Text | Padding | ArrayOf
+ValueType = Scalar | EnumRef | RecordRef | Text | Padding | ArrayOf | OneOf
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member of a record or one variable of a section."""
+    """One member of a record or one variable of a section; *tags* are its declaration tags, in order of their text."""
 
     name: str
     offset: int
     type: ValueType
     doc: str
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,20 +198,35 @@ class ObjectModel:
     programs: tuple[Program, ...]
     sections: tuple[SectionModel, ...]
     variants: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
-def build(elf: Elf, name: str, documentation: Documentation) -> ObjectModel:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user adds to what the object says.
+
+    Attributes:
+        records: Ring or perf buffer -> name of the struct that its events are.
+        all_types: Whether every named struct and union is emitted, reachable or not.
+    """
+
+    records: Mapping[str, str] = field(default_factory=dict)
+    all_types: bool = False
+
+
+def build(elf: Elf, name: str, documentation: Documentation, options: Options | None = None) -> ObjectModel:
     """Return the model of one object.
 
     Args:
         elf: The object as read.
         name: The object's name, its file stem.
         documentation: Comments of its source.
+        options: What the user adds; nothing by default.
     Raises:
         UnsupportedError: A type on the object's public face has no Python form; names type and member.
         ElfError: Symbols, sections and BTF contradict each other.
     """
-    return _Builder(elf, name, documentation).build()
+    return _Builder(elf, name, documentation, options or Options()).build()
 
 
 def refuse_holes(model: ObjectModel) -> None:
@@ -236,16 +253,22 @@ def _hole(record: RecordType, offset: int, size: int, where: str) -> Unsupported
 
 
 class _Builder:
-    def __init__(self, elf: Elf, name: str, documentation: Documentation) -> None:
+    def __init__(self, elf: Elf, name: str, documentation: Documentation, options: Options) -> None:
         self.elf = elf
         self.btf = elf.btf
         self.name = name
         self.docs = documentation
+        self.options = options
         self.enums: dict[str, EnumType] = {}
         self.records: dict[str, RecordType] = {}
         self.in_progress: list[str] = []
         self.structs: dict[str, btf.Struct] = {}
         self.symbols = {symbol.name: symbol for symbol in elf.symbols}
+        self.warnings: list[str] = []
+        self.tags: dict[tuple[int, int], list[str]] = {}
+        for item in self.btf.types:
+            if isinstance(item, btf.DeclTag):
+                self.tags.setdefault((id(self.btf[item.target]), item.component), []).append(item.text)
 
     def fail(self, where: str, reason: str, remedy: str) -> UnsupportedError:
         return UnsupportedError(f"{self.elf.source}: {where}: {reason}. {remedy}")
@@ -270,6 +293,7 @@ class _Builder:
             programs=programs,
             sections=sections,
             variants=self.ranked(variants),
+            warnings=tuple(self.warnings),
         )
 
     def refuse_sections(self) -> None:
@@ -377,7 +401,7 @@ class _Builder:
         self.records[name] = RecordType(name, c_name, item.size, members, self.docs.types.get(name, ""))
 
     def members(self, name: str, c_name: str, item: btf.Struct) -> Iterator[Member]:
-        for member in item.members:
+        for index, member in enumerate(item.members):
             where = f"{c_name}, member {member.name!r}"
             if member.bits or member.bit_offset % 8:
                 raise self.fail(where, "bitfields have no Python form yet", "Use a whole integer and mask it.")
@@ -390,7 +414,20 @@ class _Builder:
             stem = member.name.strip("_").rstrip("0123456789")
             if stem == "pad" and isinstance(kind, ArrayOf | Scalar | Text):
                 kind = Padding(kind.size, kind.c_type)
-            yield Member(member.name, offset, kind, self.docs.members.get((name, member.name), ""))
+            tags = self.member_tags(item, index)
+            yield Member(member.name, offset, kind, self.docs.members.get((name, member.name), ""), tags)
+
+    def member_tags(self, item: btf.Struct, index: int) -> tuple[str, ...]:
+        """Return the declaration tags of a member and of the typedefs it is declared with."""
+        found = list(self.tags.get((id(item), index), ()))
+        type_id = item.members[index].type
+        for _ in range(_MAX_DEPTH):
+            described = self.btf[type_id]
+            if not isinstance(described, btf.Modifier | btf.Typedef):
+                break
+            found += self.tags.get((id(described), -1), ())
+            type_id = described.target
+        return tuple(sorted(set(found)))
 
     def typedef_name(self, type_id: int) -> str:
         item = self.btf[self.btf.strip(type_id)]
@@ -423,35 +460,56 @@ class _Builder:
     # Maps
 
     def maps(self) -> Iterator[Map]:
-        records = self.bindings("RINGBUF_RECORD")
         section = self.datasec(".maps")
-        found = []
-        for variable in section.variables if section else ():
-            var = self.btf[variable.var]
-            if isinstance(var, btf.Var):
-                found.append((self.symbol(var.name).offset, var))
-        for _, var in sorted(found, key=lambda pair: pair[0]):
-            yield self.map(var, records.pop(var.name, None))
-        for name in records:
-            raise self.fail(f"RINGBUF_RECORD({name}, …)", "there is no map of this name", "Name a map of this object.")
-
-    def bindings(self, macro: str) -> dict[str, int]:
-        """Return the type ids that a macro binds to maps or programs."""
-        section_name = _BINDINGS[macro]
-        prefix = f"__{section_name[1:]}_"
-        section = self.datasec(section_name)
         found = {}
         for variable in section.variables if section else ():
             var = self.btf[variable.var]
-            if not isinstance(var, btf.Var) or not var.name.startswith(prefix):
+            if isinstance(var, btf.Var):
+                found[var.name] = (self.symbol(var.name).offset, var)
+        records = self.bindings(".ringbuf_record", list(found))
+        for _, var in sorted(found.values(), key=lambda pair: pair[0]):
+            yield self.map(var, records.pop(var.name, []))
+        for name in records:
+            raise self.fail(f"RINGBUF_RECORD({name}, …)", "there is no map of this name", "Name a map of this object.")
+
+    def bindings(self, section_name: str, known: Sequence[str]) -> dict[str, list[tuple[int, bool]]]:
+        """Return the type ids that are bound to maps or programs, and whether they were inferred."""
+        section = self.datasec(section_name)
+        found: dict[str, list[tuple[int, bool]]] = {}
+        variables = [self.btf[variable.var] for variable in (section.variables if section else ())]
+        named = [item for item in variables if isinstance(item, btf.Var)]
+        for var in sorted(named, key=lambda item: self.symbol(item.name).offset):
+            name, inferred = target(section_name, var.name, known)
+            if not name:
                 continue
             pointer = self.btf[self.btf.resolve(var.type)]
             if not isinstance(pointer, btf.Ptr):
-                raise self.fail(f"{section_name}, {var.name}", "it is no pointer", f"Use {macro}(name, type).")
-            found[var.name.removeprefix(prefix)] = pointer.target
+                use = f"Use {BINDINGS[section_name]}(name, type)."
+                raise self.fail(f"{section_name}, {var.name}", "it is no pointer", use)
+            found.setdefault(name, []).append((pointer.target, inferred))
         return found
 
-    def map(self, var: btf.Var, record: int | None) -> Map:
+    def stream(self, name: str, map_type: str, records: Sequence[tuple[int, bool]]) -> ValueType | None:
+        """Return what one record of a stream is; None if that cannot be told."""
+        where = f"map {name!r}"
+        kinds = [self.value(type_id, f"{where}, value") for type_id, _ in records]
+        if len(kinds) < 2:
+            return kinds[0] if kinds else None
+        references = [kind for kind in kinds if isinstance(kind, RecordRef)]
+        if len(references) < len(kinds):
+            raise self.fail(where, "of several records each must be a struct", "Make structs of the others.")
+        try:
+            return one_of([(kind, self.records[kind.name]) for kind in references], self.enums, map_type)
+        except WrongKindError as error:
+            raise self.fail(where, str(error), "Correct KIND(…).") from error
+        except Alike as error:
+            remedy = "Begin each with the same enum member, and mark it with KIND(…)"
+            if not records[0][1]:
+                raise self.fail(where, str(error), f"{remedy}.") from error
+            self.warnings.append(f"{self.elf.source}: {where}: its records stay bytes: {error}. {remedy}.")
+            return None
+
+    def map(self, var: btf.Var, records: Sequence[tuple[int, bool]]) -> Map:
         where = f"map {var.name!r}"
         definition = self.btf[self.btf.resolve(var.type)]
         if not isinstance(definition, btf.Struct):
@@ -470,14 +528,27 @@ class _Builder:
         kind = numbers.get("type", 0)
         if not 0 < kind < len(_MAP_TYPES):
             raise self.fail(where, f"map type {kind} is unknown", "Set __uint(type, BPF_MAP_TYPE_…).")
-        if record is not None and "value" in types and self.btf.resolve(types["value"]) != self.btf.resolve(record):
-            raise self.fail(where, "RINGBUF_RECORD and __type(value, …) name different types", "Keep one of them.")
-        value = record if record is not None else types.get("value")
+        map_type = _MAP_TYPES[kind]
+        if records and map_type not in STREAMS:
+            raise self.fail(where, f"a map of type {map_type} carries no records", "Use __type(value, …).")
+        if (
+            records
+            and "value" in types
+            and {self.btf.resolve(item) for item, _ in records} != {self.btf.resolve(types["value"])}
+        ):
+            raise self.fail(where, "its records and its __type(value, …) are of different types", "Keep one of them.")
+        if records or map_type in STREAMS:
+            bound = records or ([(types["value"], False)] if "value" in types and map_type == "RINGBUF" else [])
+            value = self.stream(var.name, map_type, bound)
+        elif "value" in types:
+            value = self.value(types["value"], f"{where}, value")
+        else:
+            value = self.sized(numbers.get("value_size", 0))
         return Map(
             var.name,
-            _MAP_TYPES[kind],
+            map_type,
             self.value(types["key"], f"{where}, key") if "key" in types else self.sized(numbers.get("key_size", 0)),
-            self.value(value, f"{where}, value") if value is not None else self.sized(numbers.get("value_size", 0)),
+            value,
             numbers.get("max_entries", 0),
             self.docs.variables.get(var.name, ""),
         )
@@ -520,8 +591,8 @@ class _Builder:
 
     def programs(self) -> Iterator[Program]:
         variants = self.variant_tags()
-        rows = self.bindings("ITER_RECORD")
         functions = [s for s in self.elf.symbols if s.kind == "func" and 0 < s.section < len(self.elf.sections)]
+        rows = self.bindings(".iter_record", [symbol.name for symbol in functions])
         for symbol in sorted(functions, key=lambda s: (s.section, s.offset)):
             section = self.elf.sections[symbol.section]
             if not section.executable or section.name == ".text" or not symbol.is_global:
@@ -533,10 +604,12 @@ class _Builder:
         for unknown in rows:
             raise self.fail(f"ITER_RECORD({unknown}, …)", "there is no program of this name", "Name a program.")
 
-    def row(self, program: str, section: str, type_id: int) -> ValueType:
+    def row(self, program: str, section: str, records: Sequence[tuple[int, bool]]) -> ValueType:
         if not section.startswith(("iter/", "iter.s/")):
             raise self.fail(f"ITER_RECORD({program}, …)", f"{section} is no iterator", 'Use SEC("iter/…").')
-        return self.value(type_id, f"program {program!r}, row")
+        if len(records) > 1:
+            raise self.fail(f"program {program!r}", "its rows are of several types", "Bind one of them.")
+        return self.value(records[0][0], f"program {program!r}, row")
 
     def variant_tags(self) -> dict[str, tuple[str, ...]]:
         """Return the variants of each program."""

@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Container
 
-__all__ = ["class_name", "count", "docstring", "identifier", "literal", "wrap"]
+__all__ = ["class_name", "count", "docstring", "identifier", "literal", "printable", "wrap"]
 
 LINE_LENGTH = 120
 
@@ -52,6 +52,11 @@ def literal(text: str) -> str:
     if quoted[0] == "'" and '"' not in text:
         quoted = '"' + quoted[1:-1].replace("\\'", "'") + '"'
     return quoted
+
+
+def printable(text: str) -> str:
+    """Return *text* fit for a comment: on one line, without control characters."""
+    return "".join(c if c.isprintable() else "?" for c in text.translate(_TYPOGRAPHY))
 
 
 def docstring(text: str) -> str:

@@ -9,13 +9,14 @@ import keyword
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from . import elf, model
-from .compiler import ARCHITECTURES, Compiler, compile_object
+from . import elf, model, syntax
+from .binding import Binding, bind, concerns
+from .compiler import ARCHITECTURES, Compiler, compile_object, syntax_dump
 from .errors import CodegenError, DriftError, UnsupportedError
 from .render import Origin, render
 from .source import document, flatten
@@ -28,13 +29,17 @@ SUFFIX: Final = ".bpf.c"
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """One probe: its bindings, its stripped objects by architecture, its flattened source, the files it came from."""
+    """One probe: its bindings, its stripped objects by architecture, its flattened source, the files it came from.
+
+    *warnings* say what could not be told, a sentence each.
+    """
 
     name: str
     module: str
     objects: dict[str, bytes]
     flattened: str
     dependencies: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
 
     def embedded(self) -> dict[str, bytes]:
         """Return the files that a package carries beside the module, by name, the list of digests last."""
@@ -48,7 +53,8 @@ def build_probe(
     source: Path,
     compiler: Compiler,
     include: Sequence[Path] = (),
-    architectures: Iterable[str] = tuple(ARCHITECTURES),
+    architectures: Sequence[str] = tuple(ARCHITECTURES),
+    records: Mapping[str, Sequence[str]] | None = None,
 ) -> Built:
     """Compile one source for each architecture and make its bindings.
 
@@ -57,9 +63,11 @@ def build_probe(
         compiler: From `find_compiler`.
         include: Directories of headers, searched after the source's own.
         architectures: Keys of `ARCHITECTURES`.
+        records: Types of records by map or iterator program, where the source does not tell them.
     Raises:
         CompilerError: clang refused the source.
-        UnsupportedError: The source uses C without a Python form, or a record with implicit padding.
+        UnsupportedError: The source uses C without a Python form, or a record with implicit padding; or what macros,
+            *records* and the code say of a record disagrees.
         CodegenError: A file cannot be read, or the architectures disagree about a layout.
     """
     if not source.name.endswith(SUFFIX):
@@ -70,15 +78,24 @@ def build_probe(
     include = tuple(directory for directory in include if directory.is_dir())
     flattened = flatten(source, include)
     documentation = document(flattened.text)
+    binding = Binding()
+    if records or concerns(flattened.text):
+        tree = syntax.read(syntax_dump(compiler, source, architectures[0], include))
+        binding = bind(tree, records or {}, source.name)
+    text = flattened.text + "".join(f"{line}\n" for line in binding.lines)
     objects: dict[str, bytes] = {}
     models: dict[str, model.ObjectModel] = {}
     dependencies = set(flattened.files)
     with tempfile.TemporaryDirectory(prefix="ebpf-codegen-") as scratch:
+        main, directories = source, include
+        if binding.lines:
+            main, directories = Path(scratch, source.name), (source.parent.absolute(), *include)
+            main.write_text(f'#include "{source.absolute()}"\n' + text[len(flattened.text) :], "utf-8")
         for architecture in architectures:
             output = Path(scratch, f"{name}.o")
             depfile = Path(scratch, f"{name}.d")
-            compile_object(compiler, source, output, architecture, include, depfile)
-            dependencies.update(_dependencies(depfile))
+            compile_object(compiler, main, output, architecture, directories, depfile)
+            dependencies.update(path for path in _dependencies(depfile) if path != Path(scratch, source.name))
             image = output.read_bytes()
             models[architecture] = model.build(elf.parse(image, source.name), name, documentation)
             objects[architecture] = strip(image)
@@ -90,9 +107,10 @@ def build_probe(
                 "Make the public types independent of the architecture."
             )
     model.refuse_holes(first)
-    digest = hashlib.sha256(flattened.text.encode()).hexdigest()
+    digest = hashlib.sha256(text.encode()).hexdigest()
     origin = Origin(f"bpf/{source.name}", digest, f"tools/regen {name}")
-    return Built(name, render(first, origin), objects, flattened.text, tuple(sorted(dependencies)))
+    warnings = (*binding.warnings, *first.warnings)
+    return Built(name, render(first, origin), objects, text, tuple(sorted(dependencies)), warnings)
 
 
 def _dependencies(depfile: Path) -> Iterable[Path]:

@@ -33,16 +33,18 @@ from .model import (
     Text,
     ValueType,
 )
-from .names import LINE_LENGTH, class_name, count, docstring, identifier, literal, wrap
+from .names import LINE_LENGTH, class_name, count, docstring, identifier, literal, printable, wrap
 from .runtime_names import MAP_CLASSES, OTHER_MAP, PROGRAM_CLASSES, program_class
+from .streams import OneOf
 
 __all__ = ["Origin", "render", "render_package"]
 
 # Names of ebpf_runtime that generated modules may import, and so may not define.
 _SPECIFIERS: Final = (
-    "array", "boolean", "enumeration", "f32", "f64", "nested", "padding", "pointer", "raw", "s128", "s16", "s32",
-    "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
+    "array", "boolean", "enumeration", "f32", "f64", "nested", "padding", "pointer", "raw", "s128", "s16",
+    "s32", "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
 )  # fmt: skip
+_STREAM_SPECIFIERS: Final = ("one_of", "tagged")
 _BASES: Final = (
     "CEnum", "IteratorProgram", "Link", "Links", "Map", "MapSpec", "Maps", "ObjectSpec", "OpenProbe", "Probe",
     "ProbeConfig", "Program", "ProgramSpec", "Programs", "Record", "Variables",
@@ -72,11 +74,12 @@ _Named = TypeVar("_Named", Member, Map, Program)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a module comes from, for its first lines: source path, digest of the inputs, command."""
+    """Where a module comes from, for its first lines: source path, digest of the inputs, command, and its tool."""
 
     source: str
     digest: str
     command: str
+    tool: str = "tools/regen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class _Class:
 class _View:
     """All strings of a module template."""
 
+    tool: str
     source: str
     digest: str
     target: str
@@ -148,7 +152,7 @@ class _Module:
         self.used: set[str] = {"Links", "Maps", "ObjectSpec", "OpenProbe", "Probe", "Programs"}
         self.typing_used: set[str] = {"ProbeConfig"}
         self.names: dict[tuple[str, str], str] = {}
-        taken = {*_SPECIFIERS, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
+        taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
         self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
         self.open_probe = self.claim("open", model.name, identifier(f"Open{self.probe}", taken), taken)
         self.maps = self.claim("maps", model.name, identifier(f"{self.probe}Maps", taken), taken)
@@ -179,10 +183,11 @@ class _Module:
         opened = self.opened()
         loaded = self.loaded()
         return _View(
-            source=self.origin.source,
+            tool=self.origin.tool,
+            source=printable(self.origin.source),
             digest=self.origin.digest,
             target=f"{'bpfel' if model.byte_order == 'little' else 'bpfeb'}, 64-bit",
-            command=self.origin.command,
+            command=printable(self.origin.command),
             doc=_docstring(model.doc or f"The eBPF object {model.name}.", 0, self.census()),
             imports=_imports(self.used),
             typing_imports=_imports(self.typing_used, indent=4),
@@ -215,18 +220,11 @@ class _Module:
 
     def enum(self, enum: EnumType) -> _Class:
         self.used.add("CEnum")
-        prefix = f"{enum.name.upper()}_"
-        shorten = all(name.startswith(prefix) and name[len(prefix) :].isidentifier() for name, _, _ in enum.values)
-        taken = set(_ENUM_NAMES)
         body = [""]
         items = []
-        for c_name, value, doc in enum.values:
-            name = identifier(c_name.removeprefix(prefix) if shorten else c_name, taken)
-            if name[0] == name[-1] == "_":  # of such names Python's enums make no members
-                name = identifier(f"e{name}", taken)
-            taken.add(name)
+        for name, c_name, value, doc in _enumerators(enum):
             body.append(f"    {name} = {value}")
-            items.append((name, doc, c_name if shorten else ""))
+            items.append((name, doc, c_name if _is_prefixed(enum) else ""))
         return _Class(
             f"{self.names['enum', enum.name]}(CEnum)",
             _docstring(
@@ -469,9 +467,13 @@ class _Module:
                 return "bytes"
             case ArrayOf():
                 return f"tuple[{self.annotation(kind.element)}, ...]"
+            case OneOf():
+                return " | ".join(self.annotation(arm.type) for arm in kind.arms)
 
     def specifier(self, kind: ValueType, offset: int) -> str:
         match kind:
+            case OneOf():
+                return self.alternatives(kind)
             case Scalar():
                 name, arguments = kind.kind, ""
             case EnumRef():
@@ -489,6 +491,22 @@ class _Module:
         self.used.add(name)
         return f"{name}({offset}{arguments})"
 
+    def alternatives(self, kind: OneOf) -> str:
+        """Return the field of records of several types; it takes several lines."""
+        arms = [self.specifier(arm.type, 0) for arm in kind.arms]
+        if kind.tag is None or not isinstance(kind.tag.type, EnumRef):
+            self.used.add("one_of")
+            return "\n".join(("one_of(", *(f"    {arm}," for arm in arms), ")"))
+        self.used.add("tagged")
+        name = kind.tag.type.name
+        enum = next(enum for enum in self.model.enums if enum.name == name)
+        members = {c_name: member for member, c_name, _, _ in _enumerators(enum)}
+        pairs = [
+            f"    ({self.names['enum', name]}.{members[arm.enumerator]}, {field}),"
+            for arm, field in zip(kind.arms, arms, strict=True)
+        ]
+        return "\n".join(("tagged(", f"    {self.specifier(kind.tag.type, kind.tag.offset)},", *pairs, ")"))
+
     def attributes(self, items: Iterable[_Named], reserved: Iterable[str]) -> list[tuple[str, _Named]]:
         """Return each item with its Python name, unique among them, not in *reserved* and in no annotation."""
         taken = {*reserved, *_ANNOTATIONS, *self.names.values()}
@@ -498,6 +516,25 @@ class _Module:
             taken.add(name)
             named.append((name, item))
         return named
+
+
+def _enumerators(enum: EnumType) -> list[tuple[str, str, int, str]]:
+    """Return each enumerator's Python name, C name, value and documentation; a common prefix is left out."""
+    taken = set(_ENUM_NAMES)
+    found = []
+    for c_name, value, doc in enum.values:
+        name = identifier(c_name[len(enum.name) + 1 :] if _is_prefixed(enum) else c_name, taken)
+        if name[0] == name[-1] == "_":  # of such names Python's enums make no members
+            name = identifier(f"e{name}", taken)
+        taken.add(name)
+        found.append((name, c_name, value, doc))
+    return found
+
+
+def _is_prefixed(enum: EnumType) -> bool:
+    """Return whether all enumerators begin with the name of the enum."""
+    prefix = f"{enum.name.upper()}_"
+    return all(name.startswith(prefix) and name[len(prefix) :].isidentifier() for name, _, _ in enum.values)
 
 
 def _unit(item: Map) -> str:
@@ -522,7 +559,7 @@ def _head(name: str, arguments: Sequence[str]) -> str:
 def _tuple(name: str, items: Sequence[str]) -> list[str]:
     """Return a keyword argument of the object's description that is a tuple."""
     line = f"{name}=({', '.join(items)}{',' if len(items) == 1 else ''}),"
-    if len(line) + 4 <= LINE_LENGTH:
+    if len(line) + 4 <= LINE_LENGTH and "\n" not in line:
         return [line]
     return [f"{name}=(", *(f"    {item}," for item in items), "),"]
 
@@ -543,9 +580,10 @@ def _calls(name: str, function: str, calls: Sequence[Sequence[str]]) -> list[str
 def _call(function: str, arguments: Sequence[str], around: int) -> list[str]:
     """Return a call, with one argument a line where it and *around* columns are too long for one."""
     line = f"{function}({', '.join(arguments)})"
-    if len(line) + around <= LINE_LENGTH:
+    if len(line) + around <= LINE_LENGTH and "\n" not in line:
         return [line]
-    return [f"{function}(", *(f"    {argument}," for argument in arguments), ")"]
+    lines = [f"    {line}" for argument in arguments for line in f"{argument},".split("\n")]
+    return [f"{function}(", *lines, ")"]
 
 
 def _imports(names: Iterable[str], indent: int = 0) -> list[str]:

@@ -404,7 +404,7 @@ def test_record_that_disagrees_with_the_value_type_is_refused() -> None:
     w.map("events", {"type": 27, "max_entries": 4096}, {"value": first})
     w.record("events", w.btf.struct("second", 4, [("n", w.int, 0)]))
     assert refused(w) == (
-        "probe.bpf.c: map 'events': RINGBUF_RECORD and __type(value, …) name different types. Keep one of them."
+        "probe.bpf.c: map 'events': its records and its __type(value, …) are of different types. Keep one of them."
     )
 
 

@@ -100,7 +100,7 @@ def test_command_refuses_in_one_line(
         "ebpf-codegen: use EBPF_CLANG=/nowhere/clang: it does not answer like clang. Name a clang of 16 or newer.\n"
     )
     monkeypatch.delenv("EBPF_CLANG")
-    monkeypatch.setattr("ebpf_codegen.__main__.find_compiler", lambda: Compiler(("clang",), 19))
+    monkeypatch.setattr("ebpf_codegen.commands.build.find_compiler", lambda: Compiler(("clang",), 19))
     assert main(["build", str(tmp_path / "x.bpf.c"), *output]) == 1
     assert capsys.readouterr().err == f"ebpf-codegen: read {tmp_path}/x.bpf.c: No such file or directory.\n"
 

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What Python cannot do, or not fast: loads and stores of positions that order memory on every CPU, and the walk over
+ * records of mixed sizes. Optional: without it the runtime walks in Python, and leaves CPUs that may reorder memory to
+ * libbpf. Needs no library.
+ */
+#include <stdint.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* Records in a ring buffer: length and flags, an offset of the kernel's, the data, 8-byte aligned. */
+#define RING_HEADER 8
+#define RING_BUSY (1u << 31)
+#define RING_DISCARDED (1u << 30)
+
+/* Records in a perf buffer: type, misc, size of the whole, then for a sample the size of its data, and the data. */
+#define PERF_HEADER 8
+#define PERF_LOST 2
+#define PERF_SAMPLE 9
+
+struct walked {
+	uint64_t end;
+	uint64_t count;
+	uint64_t discarded;
+	uint64_t lost;
+};
+
+EXPORT uint64_t ebpf_walker_load(const uint64_t *position)
+{
+	return __atomic_load_n(position, __ATOMIC_ACQUIRE);
+}
+
+EXPORT void ebpf_walker_store(uint64_t *position, uint64_t value)
+{
+	__atomic_store_n(position, value, __ATOMIC_RELEASE);
+}
+
+/* Notes start and size of each committed record of a run, up to the first that is still being written. */
+EXPORT void ebpf_walker_ring(const unsigned char *run, uint64_t length, uint32_t *starts, uint32_t *sizes,
+			     struct walked *walked)
+{
+	uint64_t position = 0, count = 0, discarded = 0;
+
+	while (position < length) {
+		uint32_t header = __atomic_load_n((const uint32_t *)(run + position), __ATOMIC_ACQUIRE);
+		uint32_t size = header & ~(RING_BUSY | RING_DISCARDED);
+
+		if (header & RING_BUSY)
+			break;
+		if (header & RING_DISCARDED) {
+			discarded++;
+		} else {
+			starts[count] = position + RING_HEADER;
+			sizes[count++] = size;
+		}
+		position += (size + RING_HEADER + 7ull) & ~7ull;
+	}
+	walked->end = position;
+	walked->count = count;
+	walked->discarded = discarded;
+	walked->lost = 0;
+}
+
+/* Notes start and size of each sample of a run of whole records, and adds up what the kernel had no room for. */
+EXPORT void ebpf_walker_perf(const unsigned char *run, uint64_t length, uint32_t *starts, uint32_t *sizes,
+			     struct walked *walked)
+{
+	uint64_t position = 0, count = 0, lost = 0;
+
+	while (position + PERF_HEADER <= length) {
+		uint32_t type = *(const uint32_t *)(run + position);
+		uint16_t size = *(const uint16_t *)(run + position + 6);
+
+		if (size < PERF_HEADER)
+			break;
+		if (type == PERF_SAMPLE) {
+			starts[count] = position + PERF_HEADER + 4;
+			sizes[count++] = *(const uint32_t *)(run + position + PERF_HEADER);
+		} else if (type == PERF_LOST) {
+			lost += *(const uint64_t *)(run + position + PERF_HEADER + 8);
+		}
+		position += size;
+	}
+	walked->end = position;
+	walked->count = count;
+	walked->discarded = 0;
+	walked->lost = lost;
+}

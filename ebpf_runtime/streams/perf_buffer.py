@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The perf buffer as a typed stream of records.
+
+One buffer for each online CPU, made when the stream is opened: a page with the positions, and the data behind it, which
+wraps, so that a run is copied in two pieces at most.
+
+Source: perf_event_open(2), Linux kernel/events/ring_buffer.c.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ebpf_runtime.errors import MapError, PermissionDeniedError, describe
+from ebpf_runtime.libbpf import PERF_LOST_CALLBACK, PERF_SAMPLE_CALLBACK, walker
+from ebpf_runtime.signals import signals_held
+
+from .runs import Layout
+from .sources import Join, Source
+from .stream import Stream
+from .walks import PERF_HEAD, address, perf_walk
+
+if TYPE_CHECKING:
+    from ebpf_runtime.records import Field
+
+__all__ = ["PerfBuffer"]
+
+R = TypeVar("R")
+
+_ORDERED = os.uname().machine in ("x86_64", "i686")  # as in ring_buffer
+_NR_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+_ATTR_BYTES = 112  # PERF_ATTR_SIZE_VER5; all that is set here is in the first 64
+_SOFTWARE = 1  # PERF_TYPE_SOFTWARE
+_BPF_OUTPUT = 10  # PERF_COUNT_SW_BPF_OUTPUT
+_SAMPLE_RAW = 1 << 10  # PERF_SAMPLE_RAW
+_CLOSE_ON_EXEC = 8  # PERF_FLAG_FD_CLOEXEC
+_ENABLE = 0x2400  # PERF_EVENT_IOC_ENABLE
+_HEAD_WORD = 1024 // 8  # data_head of struct perf_event_mmap_page, in words
+_TAIL_WORD = 1032 // 8
+_PAGES = 64
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _online_cpus() -> list[int]:
+    """Return the CPUs that are online, from a list like `0-3,6`."""
+    found: list[int] = []
+    for part in Path("/sys/devices/system/cpu/online").read_text().strip().split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def _open_event(cpu: int, wakeup_events: int) -> int:
+    """Return the perf event of one CPU that bpf_perf_event_output() writes to."""
+    attributes = struct.pack("=IIQQQQQI", _SOFTWARE, _ATTR_BYTES, _BPF_OUTPUT, 1, _SAMPLE_RAW, 0, 0, wakeup_events)
+    buffer = ctypes.create_string_buffer(attributes, _ATTR_BYTES)
+    number = _NR_PERF_EVENT_OPEN[os.uname().machine]
+    fd: int = _libc.syscall(number, buffer, -1, cpu, -1, ctypes.c_ulong(_CLOSE_ON_EXEC))
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return fd
+
+
+class _Mapped(Source):
+    """One CPU's buffer, by plain loads and stores."""
+
+    def __init__(self, cpu: int, pages: int, wakeup_events: int) -> None:
+        self.fd = _open_event(cpu, wakeup_events)
+        try:
+            self._size = pages * mmap.PAGESIZE
+            self._map = mmap.mmap(
+                self.fd, mmap.PAGESIZE + self._size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
+            )
+            fcntl.ioctl(self.fd, _ENABLE, 0)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self._words = memoryview(self._map)[: mmap.PAGESIZE].cast("Q")
+        self._data = memoryview(self._map)[mmap.PAGESIZE :]
+
+    def _head(self) -> int:
+        """Return the kernel's position; what is before it can be read after that."""
+        return self._words[_HEAD_WORD]
+
+    def copy(self, join: Join) -> tuple[Any, Layout, int]:
+        start = max(self._words[_TAIL_WORD], self.position)
+        end = self._head()
+        first, last = start % self._size, end % self._size
+        if end == start:
+            parts: tuple[memoryview, ...] = (self._data[:0],)
+        elif first < last:
+            parts = (self._data[first:last],)
+        else:
+            parts = (self._data[first:], self._data[:last])
+        block = join(parts)
+        return block, perf_walk(memoryview(block), walker), end
+
+    def release(self) -> None:
+        self._words[_TAIL_WORD] = self.position
+
+    def close(self) -> None:
+        self._words.release()
+        self._data.release()
+        with suppress(BufferError):  # a copy was interrupted; its exception still holds the memory
+            self._map.close()
+        os.close(self.fd)
+
+
+class _Acquiring(_Mapped):
+    """The same by the compiled helper's loads and stores, which order memory on every CPU."""
+
+    def __init__(self, cpu: int, pages: int, wakeup_events: int, helper: ctypes.CDLL) -> None:
+        super().__init__(cpu, pages, wakeup_events)
+        self._helper = helper
+        self._page = address(self._words)
+
+    def _head(self) -> int:
+        head: int = self._helper.ebpf_walker_load(self._page + 8 * _HEAD_WORD)
+        return head
+
+    def release(self) -> None:
+        self._helper.ebpf_walker_store(self._page + 8 * _TAIL_WORD, self.position)
+
+
+class _Libbpf:
+    """All CPUs' buffers through libbpf's consumer, which orders memory on every CPU."""
+
+    def __init__(self, fd: int, pages: int, library: Any) -> None:
+        self._library = library
+        self.sources: dict[int, _FromLibbpf] = {}
+        # Lifetime: libbpf calls them until perf_buffer__free, in close().
+        self._callbacks = (PERF_SAMPLE_CALLBACK(self._on_record), PERF_LOST_CALLBACK(self._on_lost))
+        self._buffer = library.perf_buffer__new(fd, pages, *self._callbacks, None, None)
+        if not self._buffer:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        self.sources = {cpu: _FromLibbpf(self) for cpu in _online_cpus()}
+        self.fd: int = library.perf_buffer__epoll_fd(self._buffer)
+
+    def _on_record(self, _context: int, cpu: int, data: int, size: int) -> None:
+        self.sources[cpu].block += struct.pack("=IHHI", 9, 0, PERF_HEAD + size, size) + ctypes.string_at(data, size)
+
+    def _on_lost(self, _context: int, cpu: int, count: int) -> None:
+        self.sources[cpu].block += struct.pack("=IHHQQ", 2, 0, 24, 0, count)
+
+    def consume(self) -> None:
+        with signals_held():  # what is raised in a callback cannot pass through libbpf, and would lose the record
+            result = self._library.perf_buffer__consume(self._buffer)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+
+    def close(self) -> None:
+        if self._buffer:
+            buffer, self._buffer = self._buffer, None
+            self._library.perf_buffer__free(buffer)
+
+
+class _FromLibbpf(Source):
+    """What libbpf handed over of one CPU; it stays here until it is released."""
+
+    def __init__(self, consumer: _Libbpf) -> None:
+        self._consumer = consumer
+        self._start = 0
+        self.block = bytearray()
+
+    def copy(self, join: Join) -> tuple[Any, Layout, int]:
+        self.release()
+        self._consumer.consume()
+        block = join((memoryview(bytes(self.block)),))
+        return block, perf_walk(memoryview(block), walker), self._start + len(block)
+
+    def release(self) -> None:
+        self.block = self.block[self.position - self._start :]
+        self._start = self.position
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class PerfBuffer(Stream[R]):
+    """A stream of records, from a map of type PERF_EVENT_ARRAY.
+
+    It has no buffers until `open` or the first reading makes them, so that a map which serves another purpose, such as
+    reading counters of the hardware, is left alone; what programs send before is gone. Records of one CPU are in
+    order; those of several are not sorted. The kernel rounds sizes up: a record may have up to seven bytes more than
+    its type.
+
+    Kernel: 4.4.
+    """
+
+    _HEAD = PERF_HEAD
+    _SLACK = 7
+    _NOUN = "perf buffer"
+
+    def __init__(
+        self, name: str, kind: str, fd: int, sizes: tuple[int, int, int], key: Field | None, value: Field | None
+    ) -> None:
+        super().__init__(name, kind, fd, sizes, key, value)
+        self._cpus: dict[int, Source] = {}
+        self._fds: tuple[int, ...] = ()
+
+    def open(self, pages: int = _PAGES, *, wakeup_events: int = 1) -> None:
+        """Make one buffer for each online CPU; does nothing where they are made.
+
+        A CPU that comes online later has none, and what programs send there is refused with ENOENT.
+
+        Args:
+            pages: Size of each buffer in pages, a power of two.
+            wakeup_events: Records after which a reader that waits is woken; 1 where only libbpf can order memory.
+        Raises:
+            PermissionDeniedError: CAP_PERFMON is missing.
+            MapError: The kernel refused, or *pages* is no power of two.
+        Source: perf_event_open(2), PERF_COUNT_SW_BPF_OUTPUT.
+        """
+        self._check_usable("open")
+        if self._cpus:
+            return
+        if pages < 1 or pages & (pages - 1):
+            raise MapError(f"open map {self.name!r}: {pages} pages are no power of two.", name=self.name)
+        try:
+            with signals_held():
+                self._cpus, self._fds = self._make(pages, wakeup_events)
+        except OSError as error:
+            number = error.errno or 0
+            if number in (errno.EPERM, errno.EACCES):
+                raise PermissionDeniedError(
+                    f"open map {self.name!r}: {describe(number)}; this process lacks CAP_PERFMON. Run as root, or "
+                    "grant the capability (setcap, AmbientCapabilities=).",
+                    name=self.name,
+                    errno=number,
+                ) from error
+            hint = " Ask for fewer pages, or raise RLIMIT_MEMLOCK." if number == errno.ENOMEM else ""
+            raise MapError(
+                f"open map {self.name!r}: {describe(number)}.{hint}", name=self.name, errno=number
+            ) from error
+
+    def _make(self, pages: int, wakeup_events: int) -> tuple[dict[int, Source], tuple[int, ...]]:
+        helper = None if _ORDERED else walker()
+        if not _ORDERED and helper is None:
+            consumer = _Libbpf(self.fd, pages, self._lib)
+            return dict(consumer.sources), (consumer.fd,)
+        made: dict[int, _Mapped] = {}
+        try:
+            for cpu in _online_cpus():
+                if cpu >= self.max_entries:
+                    break  # the map has no room for it
+                try:
+                    made[cpu] = (
+                        _Mapped(cpu, pages, wakeup_events)
+                        if helper is None
+                        else _Acquiring(cpu, pages, wakeup_events, helper)
+                    )
+                except OSError as error:
+                    if error.errno != errno.ENODEV:
+                        raise
+                    continue  # it has gone offline meanwhile
+                key, value = ctypes.c_uint32(cpu), ctypes.c_uint32(made[cpu].fd)
+                result = self._lib.bpf_map_update_elem(self.fd, ctypes.byref(key), ctypes.byref(value), 0)
+                if result:
+                    raise OSError(-result, os.strerror(-result))
+        except BaseException:
+            for source in made.values():
+                source.close()
+            raise
+        return dict(made), tuple(source.fd for source in made.values())
+
+    @property
+    def cpus(self) -> tuple[int, ...]:
+        """The CPUs that have a buffer; none before `open`."""
+        return tuple(self._cpus)
+
+    @property
+    def lost(self) -> int:
+        """Records so far that found no room in their CPU's buffer, as the kernel reports them between the others."""
+        return sum(source.lost for source in self._cpus.values())
+
+    @property
+    def lost_by_cpu(self) -> Mapping[int, int]:
+        """The same for each CPU."""
+        return {cpu: source.lost for cpu, source in self._cpus.items()}
+
+    def fileno(self) -> int:
+        """Return the file descriptor that becomes readable when records arrive."""
+        self.open()
+        return self._await().fileno()
+
+    def _descriptors(self) -> Sequence[int]:
+        self.open()
+        return self._fds
+
+    def _sources(self) -> Sequence[Source]:
+        self.open()
+        return tuple(self._cpus.values())
+
+    def _opened(self) -> Sequence[Source]:
+        return tuple(self._cpus.values())

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several streams in one wait."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from ebpf_runtime.handles import Handle
+
+from .stream import Stream
+from .waiting import Waiter
+
+__all__ = ["Poller", "poll_all"]
+
+
+class Poller(Handle):
+    """Waits for records of several streams at once, with one epoll; `with` closes it, and none of the streams.
+
+    Attributes:
+        streams: The streams, in the order in which they are asked.
+    """
+
+    def __init__(self, *streams: Stream[Any]) -> None:
+        self.streams = streams
+        self._waiter = Waiter(fd for stream in streams for fd in stream._descriptors())
+        self._closed = False
+
+    def poll(self, timeout: float | None = None) -> Iterator[tuple[Stream[Any], Any]]:
+        """Wait for records of any stream and yield (stream, record) for those that are there.
+
+        Args:
+            timeout: Seconds to wait for the first record; 0 only drains, None waits without limit.
+        Yields:
+            Records in the order of their stream. Those not seen, because the consumer of the iterator stops early or
+            raises, are delivered by the next call of any kind.
+        Raises:
+            MapError: A stream is closed, is read by another thread, or this is a forked child.
+            RecordError: A record is shorter than the bound type; it is dropped.
+        """
+        self._waiter.wait(self._ready, timeout)
+        yield from self._each()
+
+    def __iter__(self) -> Iterator[tuple[Stream[Any], Any]]:
+        """Yield (stream, record) for ever, waiting for them."""
+        while True:
+            yield from self.poll()
+
+    async def __aiter__(self) -> AsyncIterator[tuple[Stream[Any], Any]]:
+        """Yield (stream, record) for ever, waiting for them on the running loop of asyncio."""
+        while True:
+            await self._waiter.wait_async(self._ready)
+            for pair in self._each():
+                yield pair
+
+    def consume(self, callback: Callable[[Stream[Any], Any], object], timeout: float | None = 0) -> int:
+        """Call *callback* with stream and record for all that are there; return how many there were."""
+        count = 0
+        for stream, record in self.poll(timeout):
+            count += 1
+            callback(stream, record)
+        return count
+
+    def _ready(self) -> bool:
+        ready = [stream._ready_to_read() for stream in self.streams]  # each is drained, not the first alone
+        return any(ready)
+
+    def _each(self) -> Iterator[tuple[Stream[Any], Any]]:
+        for stream in self.streams:
+            for record in stream._each():
+                yield stream, record
+
+    def close(self) -> None:
+        """Free the epoll; the streams stay open."""
+        if not self._closed:
+            self._closed = True
+            self._waiter.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def poll_all(streams: Sequence[Stream[Any]], timeout: float | None = None) -> Iterator[tuple[Stream[Any], Any]]:
+    """Wait for records of several streams and yield (stream, record) for those that are there; see `Poller.poll`.
+
+    Who calls it again and again keeps a `Poller` instead.
+    """
+    with Poller(*streams) as poller:
+        yield from poller.poll(timeout)

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs: what one drain of a buffer gave, and where the records are in it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
+from operator import length_hint
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+if TYPE_CHECKING:
+    from ebpf_runtime.records import Field
+
+__all__ = ["Layout", "RecordBatch", "Run", "even", "unpacker"]
+
+R = TypeVar("R", covariant=True)
+
+_LOOK = 16  # records that are compared first; each further look is at four times as many
+
+
+def even(heads: memoryview) -> int:
+    """Return how many elements at the beginning of a view are equal: compared with themselves, shifted by one."""
+    total = len(heads)
+    reached, look = 1, _LOOK
+    while reached < total:
+        stop = min(total, look)
+        if heads[reached:stop] == heads[reached - 1 : stop - 1]:
+            reached, look = stop, look * 4
+            continue
+        while stop - reached > 1:
+            middle = (reached + stop) // 2
+            if heads[reached:middle] == heads[reached - 1 : middle - 1]:
+                reached = middle
+            else:
+                stop = middle
+        return reached
+    return total
+
+
+class Layout:
+    """Where the records of a run are.
+
+    Attributes:
+        starts: Where each record's bytes start; a range where all have one size and nothing else is between them.
+        sizes: Bytes of each record; one number where all have the same.
+        end: Where the run ends; what is behind it is not committed.
+        discarded: Records left out, because the program discarded them.
+        lost: Records that the kernel says it had no room for.
+    """
+
+    __slots__ = ("discarded", "end", "lost", "sizes", "starts")
+
+    def __init__(
+        self, starts: Sequence[int], sizes: int | Sequence[int], end: int, *, discarded: int = 0, lost: int = 0
+    ) -> None:
+        self.starts = starts
+        self.sizes = sizes
+        self.end = end
+        self.discarded = discarded
+        self.lost = lost
+
+
+class Segments:
+    """Collects the records of a run that is walked piece by piece."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._sizes: list[int] = []
+        self._only: tuple[range, int] | None = None
+        self.discarded = 0
+        self.lost = 0
+
+    def add_even(self, starts: range, size: int) -> None:
+        """Add records of one size that follow each other."""
+        if self._only is None and not self._starts:
+            self._only = (starts, size)
+            return
+        self._unfold()
+        self._starts.extend(starts)
+        self._sizes.extend(repeat(size, len(starts)))
+
+    def add(self, start: int, size: int) -> None:
+        if self._only is not None:
+            self._unfold()
+        self._starts.append(start)
+        self._sizes.append(size)
+
+    def _unfold(self) -> None:
+        if self._only is not None:
+            starts, size = self._only
+            self._only = None
+            self._starts.extend(starts)
+            self._sizes.extend(repeat(size, len(starts)))
+
+    def layout(self, end: int) -> Layout:
+        if self._only is not None:
+            return Layout(*self._only, end, discarded=self.discarded, lost=self.lost)
+        return Layout(self._starts, self._sizes, end, discarded=self.discarded, lost=self.lost)
+
+
+class Run:
+    """A drained run: an owned block, where its records are, and an iterator over those not yet delivered.
+
+    All who deliver from the run take from the same iterator, so whatever they interleave, each record is taken once.
+    """
+
+    __slots__ = ("block", "cursor", "sizes", "starts")
+
+    def __init__(self, block: bytes, starts: Sequence[int], sizes: int | Sequence[int]) -> None:
+        self.block = block
+        # A list gives out the integers that it has; an array of C numbers would make them anew.
+        self.starts: range | list[int] = starts if isinstance(starts, range) else list(starts)
+        self.sizes = sizes
+        self.cursor: Iterator[int] = iter(self.starts)
+
+    def left(self) -> int:
+        """Return how many records are not delivered."""
+        return length_hint(self.cursor)
+
+    def next_index(self) -> int:
+        """Return the index of the first record that is not delivered."""
+        return len(self.starts) - length_hint(self.cursor)
+
+    def finish(self) -> None:
+        """Take all that is left."""
+        deque(self.cursor, maxlen=0)
+
+    def size(self, index: int) -> int:
+        return self.sizes if isinstance(self.sizes, int) else self.sizes[index]
+
+    def smallest(self) -> int:
+        return self.sizes if isinstance(self.sizes, int) else min(self.sizes, default=0)
+
+    def rest(self) -> tuple[Sequence[int], int | Sequence[int]]:
+        """Return starts and sizes of the records that are not delivered."""
+        first = self.next_index()
+        return self.starts[first:], self.sizes if isinstance(self.sizes, int) else self.sizes[first:]
+
+
+def unpacker(field: Field | None) -> Callable[[Any, int, int], Any]:
+    """Return what makes a record of (block, start, size); bytes where no type is bound.
+
+    A field that picks among several record types has a method `unpack_sized(block, base, size)` for it.
+    """
+    if field is None:
+        return lambda block, start, size: bytes(block[start : start + size])
+    sized: Callable[[Any, int, int], Any] | None = getattr(field, "unpack_sized", None)
+    if sized is not None:
+        return sized
+    unpack = field.unpack
+    return lambda block, start, _size: unpack(block, start)
+
+
+class RecordBatch(Sequence[R]):
+    """Records of any sizes in one block of memory, as a sequence.
+
+    Attributes:
+        data: The block; record *i* is `data[starts[i] : starts[i] + sizes[i]]`.
+        starts: Bytes from the beginning of the block to each record.
+        sizes: Bytes of each record.
+    """
+
+    __slots__ = ("_least", "_sizes", "_unpack", "data", "starts")
+
+    def __init__(
+        self, data: memoryview | bytes, starts: Sequence[int], sizes: int | Sequence[int], field: Field | None
+    ) -> None:
+        self.data = data
+        self.starts = starts
+        self._sizes = sizes
+        self._unpack = unpacker(field)
+        self._least = field.size if field is not None else 0
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        return [self._sizes] * len(self.starts) if isinstance(self._sizes, int) else self._sizes
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[R]: ...
+    def __getitem__(self, index: int | slice) -> R | list[R]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        size = self._sizes if isinstance(self._sizes, int) else self._sizes[index]
+        if size < self._least:
+            from ebpf_runtime.errors import RecordError
+
+            raise RecordError(
+                f"read record {index} of a batch: {size} bytes are fewer than the {self._least} of its type."
+            )
+        record: R = self._unpack(self.data, self.starts[index], size)
+        return record
+
+    def __repr__(self) -> str:
+        return f"<RecordBatch of {len(self)} records in {len(self.data)} bytes>"

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sources: the memory that a stream's records arrive in, one for a ring buffer, one on each CPU for a perf buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .runs import Layout
+
+__all__ = ["Join", "Source"]
+
+# Makes one owned block of the pieces of a run.
+Join = Callable[[Sequence[memoryview]], Any]
+
+
+class Source:
+    """The consumer's side of one buffer.
+
+    Attributes:
+        position: Everything before it was taken, also where it is not given back to the kernel yet.
+        lost: Records so far that the kernel says it had no room for.
+    """
+
+    position = 0
+    lost = 0
+
+    def copy(self, join: Join) -> tuple[Any, Layout, int]:
+        """Return the committed records that wait as one block, what is in it, and the position behind it."""
+        raise NotImplementedError  # each kind of memory has its own
+
+    def release(self) -> None:
+        """Give everything before `position` back to the producers; may be called again."""
+        raise NotImplementedError  # each kind of memory has its own
+
+    def close(self) -> None:
+        raise NotImplementedError  # each kind of memory has its own

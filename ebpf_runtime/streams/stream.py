@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ring buffers and perf buffers share: waiting, delivering each record once, and who may read.
+
+`poll()` and iteration copy each drained run once into an owned block; records are lazy views on it and stay valid as
+long as anyone holds one. `read_array()` and `read_batch()` return owned memory.
+
+No record is lost or delivered twice, whatever is raised where. It rests on this: CPython runs signal handlers and
+other threads at calls, at the start of functions and at backward jumps, so what must happen together stands in
+neighbouring statements without any of these.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import repeat
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from ebpf_runtime.errors import MapError, RecordError
+from ebpf_runtime.maps import Map
+
+from .runs import Layout, RecordBatch, Run, unpacker
+from .sources import Join, Source
+from .waiting import Waiter
+
+if TYPE_CHECKING:
+    import numpy
+
+    from ebpf_runtime.records import Field
+
+__all__ = ["Stream"]
+
+R = TypeVar("R")
+_T = TypeVar("_T")
+
+_PAUSE_S = 0.0005  # between looks whether another thread has left the stream
+
+
+class Stream(Map, Generic[R]):
+    """A stream of records that one consumer reads.
+
+    A second thread that reads while another one waits or reads is refused, and so is a forked child; records that were
+    drained are delivered to whichever iterator asks next, each to one.
+
+    Attributes:
+        discarded: Records seen so far that their program discarded.
+    """
+
+    _HEAD = 0  # bytes before the data of each record
+    _SLACK = 0  # bytes that a record may be longer than its type, because the kernel rounds
+    _NOUN = "stream"
+
+    def __init__(
+        self, name: str, kind: str, fd: int, sizes: tuple[int, int, int], key: Field | None, value: Field | None
+    ) -> None:
+        super().__init__(name, kind, fd, sizes, key, value)
+        self.discarded = 0
+        self._pending: deque[Run] = deque()
+        self._waiter: Waiter | None = None
+        self._reader: list[int] | None = None  # of the call that waits, drains or lends: its thread
+        self._process = os.getpid()
+        self._unpack = unpacker(value)
+        self._least = value.size if value is not None else 0
+        # What makes records of a whole run in one go; not for a field that must see each record's size.
+        self._views: Any = None if hasattr(value, "unpack_sized") else getattr(value, "views", None)
+        self._tuples: Any = None
+
+    # Reading record by record
+
+    def poll(self, timeout: float | None = None) -> Iterator[R]:
+        """Wait for records and yield those that are there.
+
+        Args:
+            timeout: Seconds to wait for the first record; 0 only drains, None waits without limit.
+        Yields:
+            Records in the order they were committed, on one CPU. When the consumer of the iterator stops early or
+            raises, the records it has not seen are delivered by the next call.
+        Raises:
+            RecordError: A record is shorter than the bound type; it is dropped.
+            MapError: The probe is closed, another thread is reading, or this is a forked child.
+        """
+        self._fetch("poll", timeout)
+        yield from self._each()
+
+    def __iter__(self) -> Iterator[R]:
+        """Yield records for ever, waiting for them."""
+        while True:
+            self._fetch("poll", None)
+            yield from self._each()
+
+    def poll_tuples(self, timeout: float | None = None) -> Iterator[tuple[Any, ...]]:
+        """Do the same as `poll`, and yield each record as a plain tuple with one item for each field.
+
+        Numbers and enums are numbers, everything else is its bytes; padding is left out. The fastest way to look at
+        all fields of every record in Python.
+
+        Raises:
+            RecordError: Besides the reasons of `poll`: no record type is bound, or it has fields that share bytes.
+        """
+        if self._tuples is None:
+            from .tuples import tuple_unpacker
+
+            self._tuples = tuple_unpacker(self._NOUN, self.name, self._value)
+        self._fetch("poll", timeout)
+        yield from self._each(self._tuples)
+
+    def consume(self, callback: Callable[[R], object], timeout: float | None = 0) -> int:
+        """Call *callback* with each record that is there, waiting for the first one; return how many there were.
+
+        What it raises propagates, and the records after the failing one come with the next call.
+        """
+        count = 0
+        for record in self.poll(timeout):
+            count += 1
+            callback(record)
+        return count
+
+    def __aiter__(self) -> AsyncIterator[R]:
+        """Yield records for ever, waiting for them on the running loop of asyncio.
+
+        A cancelled task takes no record away; what it has not seen is delivered by the next reading.
+        """
+        return _Awaited(self)
+
+    def _each(self, tuples: Callable[..., Any] | None = None) -> Iterator[Any]:
+        """Yield what is pending now; not what other iterators fetch meanwhile."""
+        pending = self._pending
+        newest = pending[-1] if pending else None
+        run = None
+        # Another iterator may take records, or finish runs, between any two of ours.
+        while pending and run is not newest:
+            run = pending[0]
+            if run.smallest() < self._least or (tuples is None and self._views is None):
+                yield from self._one_by_one(run, tuples)
+            elif tuples is not None:
+                yield from map(tuples, repeat(run.block), run.cursor)
+            else:
+                yield from self._views(run.block, run.cursor)
+            if pending and pending[0] is run:
+                del pending[0]
+
+    def _one_by_one(self, run: Run, tuples: Callable[..., Any] | None) -> Iterator[Any]:
+        """Yield the records of a run; each is made first and taken then, so nothing can be raised in between."""
+        total = len(run.starts)
+        while (index := run.next_index()) < total:
+            start, size = run.starts[index], run.size(index)
+            if size < self._least:
+                for _ in run.cursor:
+                    raise self._unfit(size)
+            try:
+                record = tuples(run.block, start) if tuples else self._unpack(run.block, start, size)
+            except RecordError as error:
+                for _ in run.cursor:
+                    raise RecordError(f"read {self._NOUN} {self.name!r}: {error}", name=self.name) from error
+            for taken in run.cursor:
+                if taken != start:  # another thread was faster with the one made
+                    size = run.size(run.next_index() - 1)
+                    record = tuples(run.block, taken) if tuples else self._unpack(run.block, taken, size)
+                yield record
+                break
+
+    # Waiting and draining
+
+    def _fetch(self, action: str, timeout: float | None) -> None:
+        """Wait until records are pending or the time is over."""
+        token = [get_ident()]
+        try:
+            if self._reader is None:
+                self._reader = token
+            if self._reader is not token:
+                self._refuse_second(action)
+            if not self._ready(action) and timeout != 0:
+                self._await().wait(lambda: self._ready(action), timeout)
+        finally:
+            if self._reader is token:
+                self._reader = None
+
+    def _ready(self, action: str) -> bool:
+        """Return whether records are pending, after draining what waits."""
+        self._check_usable(action)
+        # Forget the runs that an iterator finished without having the time to say so.
+        while self._pending and not self._pending[0].left():
+            del self._pending[0]
+        self._drain()
+        return bool(self._pending)
+
+    def _ready_to_read(self) -> bool:
+        token = [get_ident()]
+        try:
+            if self._reader is None:
+                self._reader = token
+            if self._reader is not token:
+                self._refuse_second("poll")
+            return self._ready("poll")
+        finally:
+            if self._reader is token:
+                self._reader = None
+
+    def _await(self) -> Waiter:
+        if self._waiter is None:
+            self._waiter = Waiter(self._descriptors())
+        return self._waiter
+
+    def _check_usable(self, action: str) -> None:
+        if self.fd < 0:
+            raise self._fail(action, 0)
+        if os.getpid() != self._process:
+            raise MapError(
+                f"{action} map {self.name!r}: this {self._NOUN} belongs to process {self._process}, and a forked child "
+                "must not read it. Open the probe in the child.",
+                name=self.name,
+            )
+
+    def _refuse_second(self, action: str) -> NoReturn:
+        raise MapError(
+            f"{action} map {self.name!r}: it is being read; a {self._NOUN} has one consumer at a time. "
+            "Read it in one thread, and not inside a block of borrow().",
+            name=self.name,
+        )
+
+    def _descriptors(self) -> Sequence[int]:
+        """Return the file descriptors that become readable when records arrive."""
+        raise NotImplementedError  # each kind of buffer has its own
+
+    def _sources(self) -> Sequence[Source]:
+        """Return the memory that records arrive in, opened where it is not yet."""
+        raise NotImplementedError  # each kind of buffer has its own
+
+    def _opened(self) -> Sequence[Source]:
+        """Return the memory that is open."""
+        return self._sources()
+
+    def _drain(self) -> None:
+        """Copy what waits into owned blocks and append them to the pending."""
+        for source in self._sources():
+            self._keep(source, *self._copy(source, b"".join))
+            source.release()
+
+    def _copy(self, source: Source, join: Join) -> tuple[Any, Layout, int]:
+        try:
+            return source.copy(join)
+        except OSError as error:
+            raise self._fail("read", error.errno or 0) from error
+
+    def _keep(self, source: Source, block: bytes, layout: Layout, end: int) -> None:
+        """Make a copied run pending; it is taken then, whether the kernel has its memory back or not."""
+        runs = (Run(block, layout.starts, layout.sizes),) if layout.starts else ()
+        self._count(source, layout)
+        self._pending += runs
+        source.position = end
+
+    def _count(self, source: Source, layout: Layout) -> None:
+        """Add what the layout counted to the totals, once."""
+        discarded, lost = layout.discarded, layout.lost
+        layout.discarded = layout.lost = 0
+        self.discarded += discarded
+        source.lost += lost
+
+    # Reading in bulk
+
+    def read_array(self) -> numpy.ndarray[Any, Any]:
+        """Return all records that wait as one owned structured array (needs numpy; does not wait).
+
+        Raises:
+            RecordError: A record has another size than the bound type; such are dropped, the others come with the
+                next call.
+            MapError: As for `poll`.
+        """
+        from ebpf_runtime.arrays import joined, strided
+
+        field = self._field()
+
+        def of_copied(taken: list[tuple[Any, Layout]]) -> numpy.ndarray[Any, Any] | None:
+            if not all(isinstance(layout.starts, range) and self._all_fit(layout.sizes) for _, layout in taken):
+                return None
+            arrays = [strided(block, field, layout.starts) for block, layout in taken]
+            return arrays[0] if len(arrays) == 1 else joined(arrays)
+
+        return self._read_all(joined, of_copied, self._pending_array)
+
+    def read_batch(self) -> RecordBatch[R]:
+        """Return all records that wait, of whatever sizes, as a sequence over one owned block (does not wait).
+
+        Raises:
+            MapError: As for `poll`.
+        """
+
+        def of_copied(taken: list[tuple[Any, Layout]]) -> RecordBatch[R] | None:
+            block, layout = taken[0]
+            return RecordBatch(block, layout.starts, layout.sizes, self._value) if len(taken) == 1 else None
+
+        return self._read_all(b"".join, of_copied, self._pending_batch)
+
+    def _read_all(
+        self, join: Join, of_copied: Callable[[list[tuple[Any, Layout]]], _T | None], of_pending: Callable[[], _T]
+    ) -> _T:
+        """Return all records that wait: in one copy where *of_copied* can, else from what is pending."""
+        token = [get_ident()]
+        try:
+            if self._reader is None:
+                self._reader = token
+            if self._reader is not token:
+                self._refuse_second("read")
+            self._check_usable("read")
+            if not any(run.left() for run in self._pending):
+                copied = [(source, *self._copy(source, join)) for source in self._sources()]
+                taken = [(block, layout) for _, block, layout, _ in copied if layout.starts]
+                result = of_copied(taken) if taken else None
+                if result is not None:
+                    return self._handed_out(copied, result)
+            self._drain()
+            return self._emptied(of_pending())
+        finally:
+            if self._reader is token:
+                self._reader = None
+
+    def _handed_out(self, copied: list[tuple[Source, Any, Layout, int]], result: _T) -> _T:
+        """Return *result*, which has all that was copied; where this is interrupted the next call has it."""
+        try:
+            for source, _, layout, end in copied:
+                self._count(source, layout)
+                source.position = end
+                source.release()
+            return result
+        except BaseException:
+            for source, block, layout, end in copied:
+                self._keep(source, bytes(block), layout, end)
+            raise
+
+    def _emptied(self, result: _T) -> _T:
+        """Return *result*, which has all that is pending; where this is interrupted the next call has it."""
+        runs = list(self._pending)
+        rests = [(run.block, *run.rest()) for run in runs]
+        try:
+            for run in runs:
+                run.finish()
+            return result
+        except BaseException:
+            self._pending = deque(Run(*rest) for rest in rests)
+            raise
+
+    def _pending_array(self) -> numpy.ndarray[Any, Any]:
+        """Return an owned array of what is pending."""
+        from ebpf_runtime.arrays import structured
+
+        self._keep_fitting()
+        field = self._field()
+        pieces = [run.block[start : start + field.size] for run in self._pending for start in run.rest()[0]]
+        return structured(memoryview(bytearray().join(pieces)), field, 0)
+
+    def _pending_batch(self) -> RecordBatch[R]:
+        """Return a batch of what is pending."""
+        starts: list[int] = []
+        sizes: list[int] = []
+        offset = 0
+        for run in self._pending:
+            run_starts, run_sizes = run.rest()
+            starts += [offset + start for start in run_starts]
+            sizes += repeat(run_sizes, len(run_starts)) if isinstance(run_sizes, int) else run_sizes
+            offset += len(run.block)
+        return RecordBatch(b"".join(run.block for run in self._pending), starts, sizes, self._value)
+
+    def _field(self) -> Field:
+        if self._value is None:
+            raise RecordError(f"read {self._NOUN} {self.name!r}: no record type is bound to it.", name=self.name)
+        return self._value
+
+    def _fits(self, size: int) -> bool:
+        return self._least <= size <= self._least + self._SLACK
+
+    def _all_fit(self, sizes: int | Sequence[int]) -> bool:
+        return all(map(self._fits, (sizes,) if isinstance(sizes, int) else set(sizes)))
+
+    def _keep_fitting(self) -> None:
+        """Drop pending records that do not fit the bound type, and tell of the first."""
+        kept: list[Run] = []
+        unfit: list[int] = []
+        for run in self._pending:
+            starts, sizes = run.rest()
+            pairs = list(zip(starts, repeat(sizes) if isinstance(sizes, int) else sizes, strict=False))
+            fitting = [pair for pair in pairs if self._fits(pair[1])]
+            unfit += (size for _, size in pairs if not self._fits(size))
+            kept.append(Run(run.block, [start for start, _ in fitting], [size for _, size in fitting]))
+        if unfit:
+            for run in self._pending:
+                run.finish()
+            self._pending = deque(kept)
+            raise self._unfit(unfit[0])
+
+    def _unfit(self, size: int) -> RecordError:
+        field = self._field()
+        return RecordError(
+            f"read {self._NOUN} {self.name!r}: a record of {size} bytes is no {field.kind} of {field.size}. "
+            "Bind the right record and run tools/regen.",
+            name=self.name,
+        )
+
+    def _close(self) -> None:
+        self.fd = -1
+        if self._waiter is not None and os.getpid() == self._process:
+            self._waiter.wake()
+            # Another thread that is inside must have left the memory before it goes.
+            while self._reader is not None and self._reader != [get_ident()]:
+                time.sleep(_PAUSE_S)
+        for source in self._opened():
+            source.close()
+        if self._waiter is not None:
+            self._waiter.close()
+        super()._close()
+
+
+class _Awaited(AsyncIterator[R]):
+    """Records one by one for `async for`."""
+
+    def __init__(self, stream: Stream[R]) -> None:
+        self._stream = stream
+        self._records: Iterator[R] = iter(())
+
+    async def __anext__(self) -> R:
+        stream = self._stream
+        while True:
+            for record in self._records:
+                return record
+            await stream._await().wait_async(stream._ready_to_read)
+            self._records = stream._each()

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The user ring buffer: records from Python to a BPF program.
+
+Source: libbpf user_ring_buffer__new(), Linux kernel/bpf/ringbuf.c bpf_user_ringbuf_drain().
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ebpf_runtime.errors import MapError, MapFullError, RecordError, describe
+from ebpf_runtime.maps import Map
+from ebpf_runtime.signals import signals_held
+
+if TYPE_CHECKING:
+    from ebpf_runtime.records import Field
+
+__all__ = ["UserRingBuffer"]
+
+R = TypeVar("R")
+
+
+class UserRingBuffer(Map, Generic[R]):
+    """Records that this process writes and a BPF program drains, by bpf_user_ringbuf_drain().
+
+    One producer at a time: threads of this process take turns, other processes must not write.
+
+    Kernel: 6.1.
+    """
+
+    def __init__(
+        self, name: str, kind: str, fd: int, sizes: tuple[int, int, int], key: Field | None, value: Field | None
+    ) -> None:
+        super().__init__(name, kind, fd, sizes, key, value)
+        self._ring: int | None = None
+        self._turn = threading.Lock()
+
+    def submit(self, record: R, timeout: float | None = 0) -> None:
+        """Write one record.
+
+        Args:
+            record: Of the bound type; bytes of any length where none is bound.
+            timeout: Seconds to wait for room; 0 does not wait, None waits without limit. A program that drains wakes
+                who waits.
+        Raises:
+            MapFullError: There was no room in time; errno ENOSPC.
+            RecordError: It does not fit its type.
+            MapError: The probe is closed, or the kernel refused.
+        """
+        data = self._encode(record)
+        with self.reserve(len(data), timeout) as memory:
+            memory[:] = data
+
+    @contextmanager
+    def reserve(self, size: int | None = None, timeout: float | None = 0) -> Iterator[memoryview]:
+        """Lend memory of the ring to write one record into; it is submitted when the block ends.
+
+        Where the block raises, the record is discarded. The memory is invalid after the block.
+
+        Args:
+            size: Bytes; by default those of the bound type.
+            timeout: As for `submit`.
+        Raises:
+            MapFullError: There was no room in time; errno ENOSPC.
+            MapError: The probe is closed, or the kernel refused.
+        """
+        if size is None:
+            if self._value is None:
+                raise RecordError(
+                    f"write user ring buffer {self.name!r}: no record type is bound to it. Say how many bytes.",
+                    name=self.name,
+                )
+            size = self._value.size
+        with self._turn:
+            ring = self._open()
+            pointer = self._reserved(ring, size, timeout)
+            # Lifetime: the ring's memory, mapped until user_ring_buffer__free, in _close(); not valid once submitted.
+            memory = memoryview((ctypes.c_char * size).from_address(pointer)).cast("B")
+            submitted = False
+            try:
+                yield memory
+                submitted = True
+            finally:
+                memory.release()
+                finish = self._lib.user_ring_buffer__submit if submitted else self._lib.user_ring_buffer__discard
+                if self._ring is not None:
+                    finish(ring, pointer)
+
+    def _encode(self, record: object) -> bytes:
+        if self._value is None:
+            if not isinstance(record, bytes | bytearray | memoryview):
+                raise RecordError(f"write user ring buffer {self.name!r}: {record!r} is not bytes.", name=self.name)
+            return bytes(record)
+        block = bytearray(self._value.size)
+        self._value.pack(block, 0, record)
+        return bytes(block)
+
+    def _open(self) -> int:
+        if self.fd < 0:
+            raise self._fail("write", 0)
+        if self._ring is None:
+            with signals_held():
+                ring = self._lib.user_ring_buffer__new(self.fd, None)
+                if not ring:
+                    raise self._fail("open", ctypes.get_errno())
+                self._ring = ring
+        assert self._ring is not None
+        return self._ring
+
+    def _reserved(self, ring: int, size: int, timeout: float | None) -> int:
+        """Return the address of reserved memory."""
+        if timeout == 0:
+            pointer: Any = self._lib.user_ring_buffer__reserve(ring, size)
+        else:
+            limit_ms = -1 if timeout is None else max(1, round(timeout * 1000))
+            pointer = self._lib.user_ring_buffer__reserve_blocking(ring, size, limit_ms)
+        if pointer:
+            return int(pointer)
+        number = ctypes.get_errno()
+        if number in (errno.ENOSPC, errno.ETIMEDOUT, errno.EAGAIN):
+            raise MapFullError(
+                f"write user ring buffer {self.name!r}: {describe(errno.ENOSPC)}; it has no room for {size} bytes. "
+                "Have the program drain it, wait longer, or make it larger before load.",
+                name=self.name,
+                errno=errno.ENOSPC,
+            )
+        reason = f"a record of {size} bytes never fits" if number == errno.E2BIG else describe(number)
+        raise MapError(f"write user ring buffer {self.name!r}: {reason}.", name=self.name, errno=number)
+
+    def _close(self) -> None:
+        ring, self._ring = self._ring, None
+        if ring is not None:
+            self._lib.user_ring_buffer__free(ring)
+        super()._close()
