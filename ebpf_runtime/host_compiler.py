@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .specs import ObjectSpec
 
-__all__ = ["compile", "compiled_image"]
+__all__ = ["available_compiler", "compile", "compiled_image"]
 
 _KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 _SHOWN = 3
@@ -77,6 +77,19 @@ def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport) ->
         return _Job(spec.name, source, config, report).image(spec)
     finally:
         report.compile_seconds = time.monotonic() - started
+
+
+def available_compiler() -> tuple[str, str]:
+    """Return the compiler that would be used, or else why there is none."""
+    try:
+        from ebpf_codegen.compiler import find_compiler
+        from ebpf_codegen.errors import CodegenError
+    except ModuleNotFoundError as error:
+        return "", f"the Python package {error.name} is missing"
+    try:
+        return str(find_compiler()), ""
+    except CodegenError as error:
+        return "", str(error)
 
 
 def _result(name: str) -> int:

@@ -18,7 +18,7 @@ from ebpf_codegen.errors import CodegenError, DriftError
 
 __all__ = ["main"]
 
-_COMMANDS = ("build", "generate", "inspect", "abi-diff", "new", "run")
+_COMMANDS = ("build", "generate", "inspect", "abi-diff", "min-btf", "new", "run")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

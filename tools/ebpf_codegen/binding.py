@@ -122,9 +122,10 @@ class _Binder:
 
     def add(self, section: str, prefix: str, name: str, types: Sequence[str]) -> None:
         for number, item in enumerate(types):
+            spelled = f"__typeof__({item})" if item.endswith("]") else item
             self.lines.append(
-                f"const __typeof__({item}) *const {prefix}{name}__{number} "
-                f'__attribute__((section("{section}"), used)) = (const __typeof__({item}) *)0;'
+                f"const {spelled} *const {prefix}{name}__{number} "
+                f'__attribute__((section("{section}"), used)) = (const {spelled} *)0;'
             )
 
     def option(self, name: str, spelled: str) -> str:

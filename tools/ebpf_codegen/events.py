@@ -32,6 +32,7 @@ ROWS: Final = "bpf_seq_write"
 _CASTS: Final = ("ImplicitCastExpr", "CStyleCastExpr", "ParenExpr")
 _UNTYPED: Final = re.compile(r"void|(?:un)?signed char|char|__u8|__s8|u8|s8|uint8_t|int8_t")
 _QUALIFIER: Final = re.compile(r"\b(?:const|volatile|restrict|__restrict)\b ?")
+_TYPEOF: Final = re.compile(r"(?:__)?typeof(?:__)?\((.*)\)")
 _MAX_DEPTH: Final = 32
 
 
@@ -77,6 +78,8 @@ class _Call:
 def canonical(tree: Tree, name: str) -> str:
     """Return a type's name without qualifiers and typedefs; a typedef of a struct without a tag keeps its name."""
     name = _QUALIFIER.sub("", name).strip()
+    if (match := _TYPEOF.fullmatch(name)) is not None:
+        name = match[1]
     for _ in range(_MAX_DEPTH):
         other = tree.typedefs.get(name)
         if other is None or other == name or (other.partition(" ")[2] == name and other not in tree.tags):
