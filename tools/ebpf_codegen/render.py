@@ -37,7 +37,18 @@ from .model import (
     Text,
     ValueType,
 )
-from .names import LINE_LENGTH, byte_literal, class_name, count, docstring, identifier, literal, printable, wrap
+from .names import (
+    LINE_LENGTH,
+    MAX_CLASS_NAME,
+    byte_literal,
+    class_name,
+    count,
+    docstring,
+    identifier,
+    literal,
+    printable,
+    wrap,
+)
 from .runtime_names import MAP_CLASSES, OTHER_MAP, PROGRAM_CLASSES, program_class
 
 __all__ = ["Origin", "render", "render_package", "template"]
@@ -45,8 +56,7 @@ __all__ = ["Origin", "render", "render_package", "template"]
 # Names of ebpf_runtime that generated modules may import, and so may not define.
 _SPECIFIERS: Final = (
     "array", "bitfield", "boolean", "either", "enumeration", "f32", "f64", "nested", "padding", "pointer", "raw",
-    "s128",
-    "s16", "s32", "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
+    "s128", "s16", "s32", "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
 )  # fmt: skip
 _STREAM_SPECIFIERS: Final = ("one_of", "tagged")
 _BASES: Final = (
@@ -164,11 +174,6 @@ class _Module:
         self.typing_used: set[str] = {"ProbeConfig"}
         self.names: dict[tuple[str, str], str] = {}
         taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
-        self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
-        self.open_probe = self.claim("open", model.name, identifier(f"Open{self.probe}", taken), taken)
-        self.maps = self.claim("maps", model.name, identifier(f"{self.probe}Maps", taken), taken)
-        self.programs = self.claim("programs", model.name, identifier(f"{self.probe}Programs", taken), taken)
-        self.links = self.claim("links", model.name, identifier(f"{self.probe}Links", taken), taken)
         self.named: dict[tuple[object, ...], list[tuple[str, Any]]] = {}
         self.places: dict[str, str] = {}
         places = set(_PROBE_NAMES)
@@ -176,12 +181,21 @@ class _Module:
             place = "arena" if section.name == ".addr_space.1" else section.name.lstrip(".")
             self.places[section.name] = identifier(place, places)
             places.add(self.places[section.name])
-            name = f"{self.probe}{class_name(self.places[section.name])}"
-            self.claim("section", section.name, identifier(name, taken), taken)
+        taken |= places
+        self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
+        self.open_probe = self.claim_class("open", model.name, f"Open{self.probe}", taken)
+        self.maps = self.claim_class("maps", model.name, f"{self.probe}Maps", taken)
+        self.programs = self.claim_class("programs", model.name, f"{self.probe}Programs", taken)
+        self.links = self.claim_class("links", model.name, f"{self.probe}Links", taken)
+        for name, place in self.places.items():
+            self.claim_class("section", name, f"{self.probe}{class_name(place)}", taken)
         for enum in model.enums:
             self.claim("enum", enum.name, class_name(enum.name, taken), taken)
         for record in model.records:
             self.claim("record", record.name, class_name(record.name, taken), taken)
+
+    def claim_class(self, kind: str, c_name: str, name: str, taken: set[str]) -> str:
+        return self.claim(kind, c_name, identifier(name, taken, MAX_CLASS_NAME), taken)
 
     def claim(self, kind: str, c_name: str, name: str, taken: set[str]) -> str:
         taken.add(name)
@@ -323,7 +337,7 @@ class _Module:
         body = [""]
         for name, item in self.attributes(self.model.maps, _NAMESPACE_NAMES):
             annotation = self.map_annotation(item)
-            body.append(f"    {name}: {annotation}")
+            body += _annotated(name, annotation)
             items.append((name, item.doc, f"{item.type}, {item.max_entries} {_unit(item)}"))
         return _Class(
             f"{self.maps}(Maps)",
@@ -335,7 +349,7 @@ class _Module:
         items = []
         body = [""]
         for name, item in self.attributes(self.model.programs, _NAMESPACE_NAMES):
-            body.append(f"    {name}: {self.program_annotation(item)}")
+            body += _annotated(name, self.program_annotation(item))
             items.append((name, item.doc, _hook(item)))
         return _Class(
             f"{self.programs}(Programs)",
@@ -415,6 +429,7 @@ class _Module:
             for section in (*self.model.sections, *(item.section for item in self.model.metadata))
             for name, item in self.attributes(section.variables, _SECTION_NAMES)
         ]
+        symbols = [(docstring(s.name).strip() or "?", s.doc, s.c_type) for s in self.model.kernel_symbols]
         about = self.model.doc.split("\n\n")[0] if self.model.doc else f"The eBPF object {self.model.name}."
         lines = _docstring(
             about,
@@ -425,7 +440,7 @@ class _Module:
             _items("Maps:", maps, 4),
             _items("Programs:", programs, 4),
             _items("Variables:", variables, 4),
-            _items("Kernel symbols:", [(docstring(s.name), s.doc, s.c_type) for s in self.model.kernel_symbols], 4),
+            _items("Kernel symbols:", symbols, 4),
         )
         return _Class(
             f"{self.probe}(Probe)",
@@ -680,6 +695,15 @@ def _lines(argument: _Argument, before: str, after: str, around: int, indent: in
     for part in argument.arguments:
         lines += _lines(part, pad, "" if argument.glued else ",", around, indent + 4)
     return [*lines, f"{' ' * indent}){after}"]
+
+
+def _annotated(name: str, annotation: str) -> list[str]:
+    """Return the declaration of an attribute; parameters that do not fit stand on a line of their own."""
+    line = f"    {name}: {annotation}"
+    cls, _, parameters = annotation.partition("[")
+    if len(line) <= LINE_LENGTH or not parameters:
+        return [line]
+    return [f"    {name}: {cls}[", f"        {parameters[:-1]}", "    ]"]
 
 
 def _pieces(prefix: str, data: bytes) -> _Call:
