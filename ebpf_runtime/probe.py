@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from .errors import AttachError, CloseError, OpenError
+from .errors import CloseError, EbpfError, OpenError
 from .handles import Handle
 
 TYPE_CHECKING = False
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .load_report import LoadReport
     from .loader import Loaded
     from .namespaces import Links, Maps, Programs
+    from .programs import BaseProgram
     from .specs import ObjectSpec
 
     P = TypeVar("P", bound="Probe")
@@ -99,6 +100,19 @@ class OpenProbe(Handle):
         """
         self._opened.resize(map_name, max_entries)
 
+    def set_target(self, program_name: str, target: BaseProgram | int, function: str) -> None:
+        """Let a program of section fentry, fexit or freplace hang on a function of another BPF program.
+
+        Args:
+            target: The other program, or its file descriptor.
+            function: The function in it.
+        Raises:
+            OpenError: There is no program *program_name*.
+        Kernel: 5.6.
+        Source: libbpf bpf_program__set_attach_target().
+        """
+        self._opened.set_target(program_name, target if isinstance(target, int) else target.fd, function)
+
     def close(self) -> None:
         """Free the object without loading it; after `load` this does nothing."""
         for section in self._opened.spec.section_types:
@@ -167,26 +181,42 @@ class Probe(Handle):
         return self._loaded.refused
 
     @property
+    def path(self) -> str:
+        """What loaded it: `light`, a loader program made with the package, or `libbpf`."""
+        return self._loaded.path
+
+    @property
+    def light_refusal(self) -> str:
+        """Why libbpf loaded it and not its loader program; empty if that did."""
+        return self._loaded.light_refusal
+
+    @property
+    def unattached(self) -> dict[str, str]:
+        """The programs that `attach` leaves out, by name, and the arguments they need to be attached one by one."""
+        return {name: program.needs for name, program in self.programs if program.needs}
+
+    @property
     def report(self) -> LoadReport:
         """What was tried to load it: where BTF came from, and what became of kernel headers and the compiler."""
         return self._loaded.report
 
     def attach(self) -> Self:
-        """Attach every program; all or none.
+        """Attach every program that needs no argument, all or none; `unattached` has the others.
 
         Returns:
             The probe itself.
         Raises:
             AttachError: A hook refused its program; what was attached before is detached again.
+            PermissionDeniedError: The process lacks a capability; the same.
         """
         from .signals import signals_held
 
         with signals_held():
             try:
                 for name, program in self.programs:
-                    if self.links._items[name] is None:
+                    if not program.needs and self.links._items[name] is None:
                         self.links._items[name] = program.attach()
-            except AttachError:
+            except EbpfError:
                 self.detach()
                 raise
             return self

@@ -164,26 +164,22 @@ class ObjectSpec:
             for item in maps:
                 item.to_big_endian()
 
-    def read(self, suffix: str) -> bytes:
+    def read(self, suffix: str, *, digests: str = "sha256") -> bytes:
         """Return an embedded file `<name>.<suffix>` after checking it against the digest taken when it was built.
 
         Raises:
             OpenError: It is not in the package.
             DigestError: It is not what was built.
         """
-        return self.read_listed(f"{self.name}.{suffix}", f"{self.name}.sha256")
+        return self.read_listed(f"{self.name}.{suffix}", f"{self.name}.{digests}")
 
     def read_listed(self, name: str, digests: str) -> bytes:
         """Return an embedded file whose digest stands in another, as `sha256sum` writes it; raises as `read` does."""
-        from hashlib import sha256
+        from .digests import sha256
 
         data = self._bytes(name)
-        expected = ""
-        for line in self._bytes(digests).decode("ascii", "replace").splitlines():
-            digest, _, listed = line.partition("  ")
-            if listed == name:
-                expected = digest
-        actual = sha256(data).hexdigest()
+        expected = self._listed(name, digests)
+        actual = sha256(data)
         if actual != expected:
             raise DigestError(
                 f"open {name}: its SHA-256 is {actual}, not {expected or 'listed'}. Reinstall the package.",
@@ -192,6 +188,22 @@ class ObjectSpec:
                 actual=actual,
             )
         return data
+
+    def digest(self, suffix: str, *, digests: str = "sha256") -> str:
+        """Return the SHA-256 in hex that was taken of `<name>.<suffix>` when it was built; empty if it was not.
+
+        Raises:
+            OpenError: The file of digests is not in the package.
+        """
+        return self._listed(f"{self.name}.{suffix}", f"{self.name}.{digests}")
+
+    def _listed(self, name: str, digests: str) -> str:
+        """Return the digest that a file of digests has for another; empty if it has none."""
+        for line in self._bytes(digests).decode("ascii", "replace").splitlines():
+            digest, _, listed = line.partition("  ")
+            if listed == name:
+                return digest
+        return ""
 
     def _bytes(self, name: str) -> bytes:
         """Read through the package's loader, wherever the package keeps its files (also two places, if editable)."""

@@ -19,7 +19,7 @@ from ebpf_codegen.compiler import Compiler
 from ebpf_codegen.pipeline import build_probe
 from ebpf_codegen.source import Documentation
 from ebpf_probes import oom_kill
-from ebpf_runtime import CEnum, Record, Variables, fields, sizeof
+from ebpf_runtime import CEnum, Record, Variables, fields, host_compiler, sizeof
 
 from .cases import BOUND, GOLDEN, INCLUDE, ROOT, load
 
@@ -133,6 +133,23 @@ def test_clang_agrees_with_the_shipped_bindings(compiler: Compiler, tmp_path: Pa
     statements = [state(claim) for claim in claims(oom_kill, model_of(compiler, source))]
     assert agrees(compiler, source, statements, tmp_path) == ""
     assert len(statements) > 50
+
+
+@pytest.mark.parametrize("case", BOUND)
+def test_a_module_is_what_is_compiled_on_a_host(case: str, compiler: Compiler, tmp_path: Path) -> None:
+    found = model_of(compiler, GOLDEN / case / "case.bpf.c")
+    assert host_compiler._differences(load(case)._OBJECT, found) == []
+
+
+def test_other_bitfields_on_a_host_are_named(compiler: Compiler, tmp_path: Path) -> None:
+    source = tmp_path / "case.bpf.c"
+    text = (GOLDEN / "bitfields" / "case.bpf.c").read_text()
+    source.write_text(text.replace("low : 3;", "low : 4;").replace("high : 29;", "high : 28;"))
+    found = model_of(compiler, source)
+    assert host_compiler._differences(load("bitfields")._OBJECT, found) == [
+        "struct flags.low is bits 0 to 4, the module says bits 0 to 3",
+        "struct flags.high is bits 4 to 32, the module says bits 3 to 32",
+    ]
 
 
 def test_clang_would_not_agree_with_other_numbers(compiler: Compiler, tmp_path: Path) -> None:

@@ -223,6 +223,10 @@ _PAYLOAD: Final = {
     1: (4, 0), 2: (0, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 7: (0, 0), 8: (0, 0), 9: (0, 0), 10: (0, 0),
     11: (0, 0), 12: (0, 0), 13: (0, 8), 14: (4, 0), 15: (0, 12), 16: (0, 0), 17: (4, 0), 18: (0, 0), 19: (0, 12),
 }  # fmt: skip
+# The same in words, with those of the head; -1 for an unknown kind.
+_WORDS: Final = tuple(
+    (3 + _PAYLOAD[kind][0] // 4, _PAYLOAD[kind][1] // 4) if kind in _PAYLOAD else (-1, 0) for kind in range(128)
+)
 _CODES: Final[dict[type, tuple[int, ...]]] = {
     Int: (1,), Ptr: (2,), Array: (3,), Struct: (4, 5), Enum: (6, 19), Fwd: (7,), Typedef: (8,),
     Modifier: (9, 10, 11, 18), Func: (12,), FuncProto: (13,), Var: (14,), Datasec: (15,), Float: (16,), DeclTag: (17,),
@@ -433,30 +437,28 @@ class _Reader:
                     )
 
     def index(self) -> IndexedBtf:
-        """Note where each type begins and what structs, unions and enums are called; decode nothing yet."""
+        """Note where each type begins, and its kind; decode nothing yet."""
         start, end = self.header()
-        unpack = struct.Struct(self.order + "II").unpack_from
-        offsets = [0]
-        kinds = bytearray(1)
-        tagged: dict[int, list[int]] = {}
-        data, payload, offset = self.data, _PAYLOAD, start
-        while offset < end:
-            if offset + 12 > end:
-                raise self.fail(offset, f"type {len(offsets)} is cut off")
-            name_off, info = unpack(data, offset)
+        length = (end - start) // 4
+        words = struct.unpack_from(f"{self.order}{length}I", self.data, start)
+        payload, offsets, kinds = _WORDS, [0], bytearray(1)
+        position = 0
+        while position + 3 <= length:
+            info = words[position + 1]
             kind = info >> 24 & 0x7F
-            if kind not in payload:
-                raise self.fail(offset, f"type {len(offsets)} has the unknown kind {kind}")
-            if name_off and kind in _TAGGED:
-                tagged.setdefault(name_off, []).append(len(offsets))
-            offsets.append(offset)
+            offsets.append(start + 4 * position)
             kinds.append(kind)
             fixed, each = payload[kind]
-            offset += 12 + fixed + (each * (info & 0xFFFFFF) if each else 0)
-        if offset > end:
-            raise self.fail(offsets[-1], f"type {len(offsets) - 1} ends at byte {offset}, after the types ({end})")
+            if fixed < 0:
+                raise self.fail(offsets[-1], f"type {len(offsets) - 1} has the unknown kind {kind}")
+            position += fixed + each * (info & 0xFFFFFF) if each else fixed
+        if position > length:
+            past = f"ends at byte {start + 4 * position}, after the types ({end})"
+            raise self.fail(offsets[-1], f"type {len(offsets) - 1} {past}")
+        if start + 4 * position < end:
+            raise self.fail(start + 4 * position, f"type {len(offsets)} is cut off")
         order = "little" if self.order == "<" else "big"
-        return IndexedBtf(_LazyTypes(self, offsets, end), bytes(kinds), tagged, order, self.source)
+        return IndexedBtf(_LazyTypes(self, offsets, end), bytes(kinds), order, self.source)
 
     def at(self, type_id: int, offset: int, end: int) -> BtfType:
         """Decode the one type at *offset*."""
@@ -489,24 +491,28 @@ class _LazyTypes(Sequence[BtfType]):
     def __getitem__(self, index: int | slice) -> BtfType | Sequence[BtfType]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
-        if index not in self._decoded:
+        found = self._decoded.get(index)
+        if found is None:
             if not 0 <= index < len(self):
                 raise BtfError(
                     f"{self._reader.source}: .BTF: type {index} is referred to, but the last is {len(self) - 1}."
                 )
-            self._decoded[index] = self._reader.at(index, self._offsets[index], self._end)
-        return self._decoded[index]
+            found = self._decoded[index] = self._reader.at(index, self._offsets[index], self._end)
+        return found
+
+    def name_offset(self, index: int) -> int:
+        """Return where the name of a type is, without decoding the type."""
+        offset: int = struct.unpack_from(self._reader.order + "I", self._reader.data, self._offsets[index])[0]
+        return offset
 
 
 class IndexedBtf(Btf):
     """A large blob, such as a kernel's, of which only few types are wanted."""
 
-    def __init__(
-        self, types: _LazyTypes, kinds: bytes, tagged: dict[int, list[int]], byte_order: str, source: str
-    ) -> None:
+    def __init__(self, types: _LazyTypes, kinds: bytes, byte_order: str, source: str) -> None:
         super().__init__(types, byte_order, source)
         self._kinds = kinds
-        self._tagged = tagged
+        self._tagged: dict[int, list[int]] | None = None  # offset of a name -> ids
         self._strings = types._reader.strings
 
     def of_kind(self, kind: type[_T]) -> list[tuple[int, _T]]:
@@ -521,8 +527,22 @@ class IndexedBtf(Btf):
                 type_id = self._kinds.find(code, type_id + 1)
         return sorted(found, key=lambda pair: pair[0])
 
+    def _by_name(self) -> dict[int, list[int]]:
+        """Return the ids of structs, unions and enums by the offsets of their names."""
+        found: dict[int, list[int]] = {}
+        types = self.types
+        assert isinstance(types, _LazyTypes)
+        for type_id, kind in enumerate(self._kinds):
+            if kind in _TAGGED:
+                name = types.name_offset(type_id)
+                if name:
+                    found.setdefault(name, []).append(type_id)
+        return found
+
     def tagged(self, kinds: type[Struct] | type[Enum], name: str) -> list[int]:
         """Return the ids of all structs and unions, or all enums, of this name."""
+        if self._tagged is None:
+            self._tagged = self._by_name()
         wanted = b"\0" + name.encode() + b"\0"
         found: list[int] = []
         position = self._strings.find(wanted)

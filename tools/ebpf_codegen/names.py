@@ -75,6 +75,8 @@ def printable(text: str) -> str:
 
 def docstring(text: str) -> str:
     """Return *text* fit for the inside of a triple-quoted string: no escape, no end of the string, printable."""
+    if text.replace("\n", "").isprintable() and text.isascii() and '"' not in text and "\\" not in text:
+        return text
     printable = "".join(c if c.isprintable() or c == "\n" else "?" for c in text.translate(_TYPOGRAPHY))
     safe = printable.replace("\\", "\\\\").replace('"""', "'''")
     safe = re.sub('^"', "'", safe)  # next to the quotes around it ruff would put a blank

@@ -55,6 +55,8 @@ def build_probe(
     include: Sequence[Path] = (),
     architectures: Sequence[str] = tuple(ARCHITECTURES),
     records: Mapping[str, Sequence[str]] | None = None,
+    *,
+    holes: bool = False,
 ) -> Built:
     """Compile one source for each architecture and make its bindings.
 
@@ -64,6 +66,7 @@ def build_probe(
         include: Directories of headers, searched after the source's own.
         architectures: Keys of `ARCHITECTURES`.
         records: Types of records by map or iterator program, where the source does not tell them.
+        holes: Whether records may have implicit padding, as those of sources that ship nothing may.
     Raises:
         CompilerError: clang refused the source.
         UnsupportedError: The source uses C without a Python form, or a record with implicit padding; or what macros,
@@ -106,7 +109,8 @@ def build_probe(
                 f"{source.name}: its types, maps or programs differ between {next(iter(models))} and {architecture}. "
                 "Make the public types independent of the architecture."
             )
-    model.refuse_holes(first)
+    if not holes:
+        model.refuse_holes(first)
     digest = hashlib.sha256(text.encode()).hexdigest()
     origin = Origin(f"bpf/{source.name}", digest, f"tools/regen {name}")
     warnings = (*binding.warnings, *first.warnings)

@@ -41,7 +41,7 @@ from .names import LINE_LENGTH, byte_literal, class_name, count, docstring, iden
 from .runtime_names import MAP_CLASSES, OTHER_MAP, PROGRAM_CLASSES, program_class
 from .tags import FUNCTIONS, STANDARD, Accessor, Misplaced, accessors, unit
 
-__all__ = ["Origin", "render", "render_package"]
+__all__ = ["Origin", "render", "render_package", "template"]
 
 # Names of ebpf_runtime that generated modules may import, and so may not define.
 _SPECIFIERS: Final = (
@@ -125,12 +125,12 @@ class _View:
 
 def render(model: ObjectModel, origin: Origin) -> str:
     """Return the text of the bindings module of one object."""
-    return _template("module.py.j2").render(view=_Module(model, origin).view())
+    return template("module.py.j2").render(view=_Module(model, origin).view())
 
 
 def render_package(modules: Iterable[str]) -> str:
     """Return the text of a package's `__init__.py` that lists its probe modules."""
-    return _template("package.py.j2").render(view={"names": docstring(", ".join(sorted(modules)))})
+    return template("package.py.j2").render(view={"names": docstring(", ".join(sorted(modules)))})
 
 
 @cache
@@ -150,7 +150,8 @@ def _environment() -> Environment:
     raise CodegenError(f"read the templates: {here / 'templates'} holds none. Reinstall ebpf-runtime.")
 
 
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
+    """Return a template by its path below the folder of templates."""
     return _environment().get_template(name)
 
 
