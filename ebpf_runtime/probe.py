@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .config import ProbeConfig
     from .load_report import LoadReport
     from .loader import Loaded
-    from .namespaces import Links, Maps, Programs
     from .programs import BaseProgram
     from .specs import ObjectSpec
 
@@ -146,9 +145,10 @@ class Probe(Handle):
     Made by `open_and_load()` or `open().load()`, not by calling the class.
     """
 
-    maps: Maps
-    programs: Programs
-    links: Links
+    # Of each probe's own classes; Any, because a subclass may not narrow an attribute that can be assigned to.
+    maps: Any
+    programs: Any
+    links: Any
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded

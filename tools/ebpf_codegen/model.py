@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from . import btf
-from .binding import BINDINGS, target
 from .elf import Elf, Symbol
 from .errors import ElfError, UnsupportedError
 from .layouts import (
@@ -35,6 +34,7 @@ from .layouts import (
     ordered,
 )
 from .names import count
+from .pointers import BINDINGS, target
 from .source import Documentation
 from .streams import STREAMS, Alike, OneOf, WrongKindError, one_of
 
