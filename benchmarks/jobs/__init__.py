@@ -36,6 +36,7 @@ JOBS: Final = {
     "generate": ("codegen", "generate"),
     "regenerate": ("codegen", "regenerate"),
     "ring-buffer": ("ring_buffer", "drain"),
+    "overhead": ("overhead", "overhead"),
 }
 
 
