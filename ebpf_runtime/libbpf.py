@@ -13,7 +13,7 @@ import ctypes
 import os
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,7 @@ __all__ = [
     "Walked",
     "captured",
     "library",
+    "load_walker",
     "walker",
 ]
 
@@ -160,13 +161,20 @@ def _bundled(name: str) -> list[str]:
 def walker() -> ctypes.CDLL | None:
     """Return the compiled helper of the streams, or None where the wheel has none or it is for another machine."""
     for name in _bundled("_walker.so"):
-        try:
-            found = ctypes.CDLL(name)
-        except OSError:
-            continue
-        _declare(found, _WALKER_PROTOTYPES)
-        return found
+        with suppress(OSError):
+            return load_walker(name)
     return None
+
+
+def load_walker(path: str) -> ctypes.CDLL:
+    """Return the compiled helper in a file.
+
+    Raises:
+        OSError: It cannot be loaded.
+    """
+    found = ctypes.CDLL(path)
+    _declare(found, _WALKER_PROTOTYPES)
+    return found
 
 
 def _load() -> ctypes.CDLL:

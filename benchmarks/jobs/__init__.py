@@ -33,7 +33,10 @@ JOBS: Final = {
     "map-count": ("map_count", "count"),
     "map-growth": ("map_growth", "growth"),
     "inventory": ("inventory", "inventory"),
-    "ring-buffer": ("ring_buffer", "drain"),
+    "ring-buffer": ("streams", "ring"),
+    "ring-buffer-mixed": ("streams", "mixed"),
+    "perf-buffer": ("streams", "perf"),
+    "stream-growth": ("streams", "growth"),
 }
 
 
