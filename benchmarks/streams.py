@@ -97,7 +97,7 @@ def opened(name: str, fd: int, size_bytes: int, helper: str) -> Any:
     from ebpf_runtime.streams import ring_buffer
 
     loaded = load_walker(helper) if helper else None
-    ring_buffer.walker = lambda: loaded  # type: ignore[assignment]
+    vars(ring_buffer)["walker"] = lambda: loaded
     short, long = _records()
     if name == "perf":
         cpus = (os.cpu_count() or 1,)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams by bcc, under the distribution's Python: streams_bcc.py ring|perf RECORDS. The records are those of stream_feed."""
+"""Streams by bcc, under the distribution's Python: streams_bcc.py ring|perf RECORDS.
+
+The records are those of stream_feed.bpf.c.
+"""
 
 import os
 import sys
