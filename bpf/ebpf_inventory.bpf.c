@@ -7,7 +7,7 @@
  * watched: what was made before the inventory is seen like everything else.
  *   bpf_map    maps, and another one for the buffers in the slots of perf event arrays
  *   bpf_prog   programs
- *   task_file  file descriptors of maps and programs
+ *   task_file  file descriptors of maps and programs, and another one for those of kprobes
  *   task_vma   mappings of maps (variant task_vma only)
  *
  * Kernel: 5.8; task_vma 5.12. Exact entry counts of every hash map 6.6, before it only of those
@@ -32,6 +32,8 @@
 #define MAX_FUNCTIONS 256  /* of one program, the kernel's own limit */
 #define MAX_SLOTS     512  /* slots of a perf event array that one reading covers */
 
+#define PERF_TYPE_TRACEPOINT 2
+
 /* Scratch memory: what is too large for the stack, and the way from a pointer to a number. */
 struct inventory_scratch {
 	/* The perf buffer at hand. */
@@ -43,6 +45,9 @@ struct inventory_scratch {
 
 /* Possible CPUs. */
 const volatile __u32 possible_cpus = 1;
+
+/* The type of perf events that are kprobes, as the kernel numbers it when it starts; 0: it has none. */
+const volatile __u32 kprobe_event_type = 0;
 
 /* The first slot of perf event arrays that a reading covers; it covers 512. */
 __u32 first_slot = 0;
@@ -341,7 +346,6 @@ int inventory_vma(struct bpf_iter__task_vma *ctx)
 	write_holder(ctx->meta->seq, task, &row);
 	return 0;
 }
-ITER_RECORD(inventory_vma, struct inventory_holder);
 
 /* One row for each map. */
 VARIANT(task_vma)
@@ -376,7 +380,6 @@ int inventory_map(struct bpf_iter__bpf_map *ctx)
 	bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
 	return 0;
 }
-ITER_RECORD(inventory_map, struct inventory_map);
 
 /* One row for each buffer in a slot of a perf event array, for 512 slots from first_slot on. */
 VARIANT(task_vma)
@@ -421,7 +424,6 @@ int inventory_perf(struct bpf_iter__bpf_map *ctx)
 	}
 	return 0;
 }
-ITER_RECORD(inventory_perf, struct inventory_perf_buffer);
 
 /* Add up what every CPU has counted of a program. */
 static __always_inline void count_runs(struct inventory_program *row, struct bpf_prog *prog)
@@ -504,7 +506,6 @@ int inventory_prog(struct bpf_iter__bpf_prog *ctx)
 	bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
 	return 0;
 }
-ITER_RECORD(inventory_prog, struct inventory_program);
 
 /* One row for each file descriptor of a map or program. */
 VARIANT(task_vma)
@@ -538,6 +539,72 @@ int inventory_file(struct bpf_iter__task_file *ctx)
 	}
 	return 0;
 }
-ITER_RECORD(inventory_file, struct inventory_holder);
+
+/* Add up what every CPU has counted of a kprobe's hits. */
+static __always_inline void count_hits(struct inventory_kprobe *row,
+				       struct trace_kprobe___any *kprobe)
+{
+	struct inventory_scratch *scratch = get_scratch();
+	void *parts;
+
+	if (!finds_cpus() || !scratch)
+		return;
+	row->has_hits = true;
+	parts = BPF_CORE_READ(kprobe, nhit);
+	for (__u32 cpu = 0; cpu < possible_cpus && cpu < MAX_CPUS; cpu++) {
+		__u64 part = 0;
+
+		bpf_probe_read_kernel(&part, sizeof(part), parts + cpu_offset(scratch, cpu));
+		row->hits += part;
+	}
+}
+
+/*
+ * One row for each program on a kprobe. A file's private data is taken for a perf event only if what it
+ * leads to leads back: the probe that an event lists belongs to that event.
+ */
+VARIANT(task_vma)
+VARIANT(task_file)
+SEC("?iter/task_file")
+int inventory_probe(struct bpf_iter__task_file *ctx)
+{
+	struct inventory_kprobe row = {};
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct trace_probe_event___any *listing;
+	struct trace_kprobe___any *kprobe;
+	struct trace_probe___any *probe;
+	struct perf_event___traced *event;
+	void *call;
+	__u32 type;
+
+	if (!bpf_core_type_exists(struct trace_kprobe___any) ||
+	    !bpf_core_field_exists(struct perf_event___traced, prog) || !kprobe_event_type)
+		return 0;
+	if (!task || !file || task->pid != task->tgid)
+		return 0;
+	event = BPF_CORE_READ(file, private_data);
+	type = BPF_CORE_READ(event, attr.type);
+	call = BPF_CORE_READ(event, tp_event);
+	if (!call || (type != kprobe_event_type && type != PERF_TYPE_TRACEPOINT))
+		return 0;
+	listing = call - bpf_core_field_offset(struct trace_probe_event___any, call);
+	probe = BPF_CORE_READ(listing, probes.next) -
+		bpf_core_field_offset(struct trace_probe___any, list);
+	if (BPF_CORE_READ(probe, event) != listing)
+		return 0;
+	kprobe = (void *)probe - bpf_core_field_offset(struct trace_kprobe___any, tp);
+	row.program_id = BPF_CORE_READ(event, prog, aux, id);
+	if (!row.program_id)
+		return 0;
+	row.probe = (__u64)kprobe;
+	row.in_tracefs = type == PERF_TYPE_TRACEPOINT;
+	row.nesting_misses = BPF_CORE_READ(kprobe, rp.kp.nmissed);
+	row.maxactive_misses = BPF_CORE_READ(kprobe, rp.nmissed);
+	bpf_probe_read_kernel_str(row.name, sizeof(row.name), BPF_CORE_READ(listing, call.name));
+	count_hits(&row, kprobe);
+	bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
+	return 0;
+}
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -210,4 +210,26 @@ struct inventory_holder {
 	char comm[16];
 };
 
+/* One program on one kprobe or kretprobe, of those that hang on a perf event with a file descriptor. */
+struct inventory_kprobe {
+	/* The same number for rows that share one kprobe: the address of the kernel's structure. */
+	__u64 probe;
+	/* Calls of the function that reached the kprobe; 0 if they cannot be read, see has_hits. */
+	__u64 hits;
+	/* Calls left out because a kprobe was being handled on that CPU already. */
+	__u64 nesting_misses;
+	/* Returns left out because too many calls were under way (maxactive). */
+	__u64 maxactive_misses;
+	/* The program's id. */
+	__u32 program_id;
+	/* The hits were read; false where a CPU's part of a counter cannot be found (before 5.19). */
+	bool has_hits;
+	/* Made by its name in tracefs, or an uprobe made there: kprobe_profile there has it if it is a kprobe. */
+	bool in_tracefs;
+	/* Name of its event, NUL-terminated. */
+	char name[64];
+	/* Always zero. */
+	__u8 pad0[2];
+};
+
 #endif /* __EBPF_INVENTORY_H__ */

@@ -10,25 +10,26 @@ from __future__ import annotations
 
 import os
 import stat
+from hashlib import sha256
 from pathlib import Path
 
-from .errors import CompileError, describe
+from .errors import CompileError, DigestError, describe
 
 __all__ = ["BuildDirectory"]
 
-_ROOTS_DIRECTORY = "/var/tmp/ebpf-runtime/build"
+_ROOTS_DIRECTORY = "/var/tmp/ebpf-runtime"
 
 
 class BuildDirectory:
-    """A directory for compiled objects, made if it is not there."""
+    """A directory for compiled objects, or other files that only we may write, made if it is not there."""
 
-    def __init__(self, configured: str | os.PathLike[str] | None) -> None:
-        """Make sure of the directory; None takes the user's own default.
+    def __init__(self, configured: str | os.PathLike[str] | None, purpose: str = "build") -> None:
+        """Make sure of the directory; None takes the user's own default, with *purpose* as its last part.
 
         Raises:
             CompileError: It cannot be made, or others could write there.
         """
-        self.path = Path(os.path.abspath(configured or _default()))  # noqa: PTH100  # resolve() would follow links
+        self.path = Path(os.path.abspath(configured or _default(purpose)))  # noqa: PTH100  # resolve() would follow links
         try:
             for path in (*reversed(self.path.parents), self.path):
                 try:
@@ -64,6 +65,7 @@ class BuildDirectory:
 
         Raises:
             CompileError: It is not a plain file of ours that only we can write.
+            DigestError: It is not what was written under this name.
         """
         found = [path for path in self.path.iterdir() if path.name.startswith(prefix) and path.suffix == ".o"]
         if not found:
@@ -82,7 +84,21 @@ class BuildDirectory:
                     "made it. Delete it.",
                     name=path.name,
                 )
-            return file.read()
+            data = file.read()
+        expected = path.name.removesuffix(".o").rpartition("-")[2]
+        actual = sha256(data).hexdigest()
+        if actual != expected:
+            raise DigestError(
+                f"read {path}: its SHA-256 is {actual}, not {expected}. Delete it.",
+                name=path.name,
+                expected=expected,
+                actual=actual,
+            )
+        return data
+
+    def write_object(self, name: str, data: bytes) -> Path:
+        """Put an object there under a name that ends in its SHA-256, which `find` checks; raises as `write` does."""
+        return self.write(f"{name}-{sha256(data).hexdigest()}.o", data)
 
     def write(self, name: str, data: bytes) -> Path:
         """Put a file there, whole or not at all, that only we can read and write.
@@ -105,9 +121,9 @@ class BuildDirectory:
         return path
 
 
-def _default() -> str:
+def _default(purpose: str) -> str:
     """Return root's directory, or the one in the user's cache."""
     if os.geteuid() == 0:
-        return _ROOTS_DIRECTORY
+        return os.path.join(_ROOTS_DIRECTORY, purpose)  # noqa: PTH118
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118
-    return os.path.join(cache, "ebpf-runtime", "build")  # noqa: PTH118
+    return os.path.join(cache, "ebpf-runtime", purpose)  # noqa: PTH118

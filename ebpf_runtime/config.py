@@ -19,6 +19,9 @@ class ProbeConfig:
         allow_runtime_compiled_fallback: Where CO-RE cannot load, compile on this host, with one warning.
         btf_path: BTF file of the running kernel, where the kernel does not show its own; None: the kernel's.
         kernel_header_dirs: Kernel headers for compiling on this host.
+        enable_kernel_header_download: Where there are no headers, have the package manager download them.
+        kernel_header_download_dir: Where to; None: /var/tmp/ebpf-runtime/kernel-headers for root, in the cache
+            directory of other users.
         runtime_compiler_output_dir: Where objects compiled on this host are kept; None: /var/tmp/ebpf-runtime/build
             for root, ebpf-runtime/build in the cache directory of other users.
         bpf_debug: Ask the verifier for its full log also when programs load.
@@ -29,7 +32,9 @@ class ProbeConfig:
         "bpf_debug",
         "btf_path",
         "enable_co_re",
+        "enable_kernel_header_download",
         "kernel_header_dirs",
+        "kernel_header_download_dir",
         "runtime_compiler_output_dir",
     )
 
@@ -41,6 +46,8 @@ class ProbeConfig:
         kernel_header_dirs: Iterable[str | PathLike[str]] = (),
         runtime_compiler_output_dir: str | PathLike[str] | None = None,
         bpf_debug: bool = False,
+        enable_kernel_header_download: bool = False,
+        kernel_header_download_dir: str | PathLike[str] | None = None,
     ) -> None:
         self.enable_co_re = enable_co_re
         self.allow_runtime_compiled_fallback = allow_runtime_compiled_fallback
@@ -48,6 +55,8 @@ class ProbeConfig:
         self.kernel_header_dirs = tuple(kernel_header_dirs)
         self.runtime_compiler_output_dir = runtime_compiler_output_dir
         self.bpf_debug = bpf_debug
+        self.enable_kernel_header_download = enable_kernel_header_download
+        self.kernel_header_download_dir = kernel_header_download_dir
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ProbeConfig):

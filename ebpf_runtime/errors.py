@@ -4,7 +4,9 @@
 EbpfError
 ├── LibraryNotFoundError   no usable libbpf on this machine
 ├── OpenError              the object cannot be opened
-│   └── DigestError        an embedded file is not the one that was built
+│   └── DigestError        a file is not the one that was built
+├── BtfError               a file holds no BTF, or not that of this kernel
+├── TrustError             a configured file could have been changed by others, or cannot be read
 ├── LoadError              the kernel or libbpf refuses maps or programs
 │   ├── VerifierError      the verifier refuses a program
 │   ├── CoReError          CO-RE failed, and compiling on this host is forbidden
@@ -23,8 +25,14 @@ from __future__ import annotations
 import errno as _errno
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .load_report import LoadReport
+    from .probe import RefusedVariant
+
 __all__ = [
     "AttachError",
+    "BtfError",
     "CloseError",
     "CoReError",
     "CompileError",
@@ -38,6 +46,7 @@ __all__ = [
     "OpenError",
     "PermissionDeniedError",
     "RecordError",
+    "TrustError",
     "VariableError",
     "VerifierError",
 ]
@@ -51,7 +60,12 @@ class EbpfError(Exception):
         errno: The kernel's error number, 0 where there is none.
         feature: The kernel feature that is missing, empty where none is.
         minimum_kernel: The first kernel that has the feature, empty where none is missing.
+        report: What was tried to load the probe, where it is about that.
+        refused: The variants that were tried, where no one could be loaded.
     """
+
+    report: LoadReport | None = None
+    refused: tuple[RefusedVariant, ...] = ()
 
     def __init__(
         self, message: str, *, name: str = "", errno: int = 0, feature: str = "", minimum_kernel: str = ""
@@ -72,12 +86,20 @@ class OpenError(EbpfError):
 
 
 class DigestError(OpenError):
-    """An embedded file is not the one that was built; *expected* and *actual* are SHA-256 in hex."""
+    """A file is not the one that was built; *expected* and *actual* are SHA-256 in hex."""
 
     def __init__(self, message: str, *, name: str, expected: str, actual: str) -> None:
         super().__init__(message, name=name)
         self.expected = expected
         self.actual = actual
+
+
+class BtfError(EbpfError):
+    """A file holds no BTF, or a bundle none for this kernel."""
+
+
+class TrustError(EbpfError):
+    """A file that the configuration names cannot be read, or others than root and this user could have changed it."""
 
 
 class LoadError(EbpfError):
@@ -132,14 +154,27 @@ class CompileError(LoadError):
 
 
 class FallbackWarning(UserWarning):
-    """The CO-RE object could not be loaded, and the probe's source is compiled on this host instead."""
+    """The configured or better way to load a probe failed, and the next one is taken.
+
+    That is: `btf_path` does not serve, and BTF is looked for elsewhere; or the CO-RE object could not be loaded, and
+    the probe's source is compiled on this host instead.
+    """
 
 
 class AttachError(EbpfError):
     """A loaded program could not be attached; *log* is what libbpf said."""
 
-    def __init__(self, message: str, *, name: str = "", errno: int = 0, log: str = "") -> None:
-        super().__init__(message, name=name, errno=errno)
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str = "",
+        errno: int = 0,
+        log: str = "",
+        feature: str = "",
+        minimum_kernel: str = "",
+    ) -> None:
+        super().__init__(message, name=name, errno=errno, feature=feature, minimum_kernel=minimum_kernel)
         self.log = log
 
 

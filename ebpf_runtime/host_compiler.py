@@ -2,39 +2,46 @@
 """Compiling a probe's embedded source on this host, for the running kernel alone.
 
 The same `.bpf.c` as for CO-RE, whose declarations of kernel types get the layout that the running kernel's BTF gives
-(see `ebpf_codegen.host_source`), so the object has nothing left to relocate. It is kept, and found again without a
-compiler, under a name made from the kernel, the source and the flags.
+(see `ebpf_codegen.host_source`), so the object has nothing left to relocate. A kernel that shows no BTF has its headers
+compiled first, to BTF of the types that the source declares (`ebpf_codegen.header_types`).
+
+The object is kept, and found again without a compiler, under a name made from the kernel, the source and the flags.
+What is compiled is a sealed copy, which nobody can exchange between its check and the compiler.
 
 Needs clang or ziglang, and pyelftools; the extra `build` brings the latter.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import struct
 import tempfile
+import time
 from hashlib import sha256
 from pathlib import Path
 
 from .build_directory import BuildDirectory
 from .config import ProbeConfig
-from .errors import CompileError, describe
+from .errors import CompileError, TrustError, describe
+from .load_report import COMPILE_RESULTS, LoadReport
 from .records import Field, _Array, _Nested
 from .specs import architecture
+from .trust import SealedCopy, read_trusted, trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ebpf_codegen import compiler, model
+    from ebpf_codegen import btf, compiler, model
 
     from .specs import ObjectSpec
 
-__all__ = ["compile", "compiled_image"]
+__all__ = ["available_compiler", "compile", "compiled_image"]
 
 _KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 _SHOWN = 3
 # What is checked when the wheel is built need not be checked again with another compiler's warnings.
-_FLAGS = ("-w",)
+_FLAGS = ("-w", f"-DEBPF_PAGE_BYTES={mmap.PAGESIZE}")
 
 
 def compile(source: str, name: str = "program", config: ProbeConfig | None = None) -> bytes:
@@ -44,78 +51,156 @@ def compile(source: str, name: str = "program", config: ProbeConfig | None = Non
         source: BPF C with its own headers inlined; `bpf/…` of libbpf may be included. Declarations of kernel types are
             those marked `preserve_access_index`.
         name: The name that messages and the kept object carry.
-        config: `btf_path` serves where the kernel shows no BTF, `runtime_compiler_output_dir` keeps the object.
+        config: `btf_path`, then kernel headers serve where the kernel shows no BTF; `runtime_compiler_output_dir` keeps
+            the object.
     Raises:
         CompileError: There is no compiler or no BTF, the compiler refuses the source, or the directory is not safe.
+        DigestError: The object that was kept is not the one that was compiled.
     """
-    return _Job(name, source.encode(), config or ProbeConfig()).image(None)
+    return _Job(name, source.encode(), config or ProbeConfig(), LoadReport()).image(None)
 
 
-def compiled_image(spec: ObjectSpec, config: ProbeConfig) -> bytes:
+def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport) -> bytes:
     """Return a probe's embedded source as an object for the running kernel, whose layouts are those of its module.
 
+    Args:
+        report: Is told what became of it.
     Raises:
-        OpenError: The source is missing from the package, or was changed.
+        OpenError: The source is missing from the package.
+        DigestError: The source was changed, or the object that was kept.
         CompileError: As `compile` does, or a record, map or variable has another layout than in the module.
     """
-    return _Job(spec.name, spec.read("flat.c"), config).image(spec)
+    started = time.monotonic()
+    try:
+        report.compile_result = _result("source_verification_error")
+        source = spec.read("flat.c")
+        return _Job(spec.name, source, config, report).image(spec)
+    finally:
+        report.compile_seconds = time.monotonic() - started
+
+
+def available_compiler() -> tuple[str, str]:
+    """Return the compiler that would be used, or else why there is none."""
+    try:
+        from ebpf_codegen.compiler import find_compiler
+        from ebpf_codegen.errors import CodegenError
+    except ModuleNotFoundError as error:
+        return "", f"the Python package {error.name} is missing"
+    try:
+        return str(find_compiler()), ""
+    except CodegenError as error:
+        return "", str(error)
+
+
+def _result(name: str) -> int:
+    return COMPILE_RESULTS.index(name)
 
 
 class _Job:
     """One source for the running kernel."""
 
-    def __init__(self, name: str, source: bytes, config: ProbeConfig) -> None:
+    def __init__(self, name: str, source: bytes, config: ProbeConfig, report: LoadReport) -> None:
         self.name = name
         self.source = source
         self.config = config
+        self.report = report
+        report.compile_result = _result("output_directory_error")
         self.directory = BuildDirectory(config.runtime_compiler_output_dir)
 
     def image(self, spec: ObjectSpec | None) -> bytes:
         from ebpf_codegen.compiler import FLAGS
         from ebpf_codegen.host_source import FORM
 
+        self.report.compile_result = _result("kernel_version_error")
         kernel, kernel_identity = self.kernel_types()
         flags = " ".join((*FLAGS, *_FLAGS, architecture(), FORM))
         parts = (kernel_identity, self.source, flags.encode())
         prefix = "-".join((self.name, *(sha256(part).hexdigest()[:16] for part in parts))) + "-"
+        self.report.compile_result = _result("output_file_error")
         found = self.directory.find(prefix)
         if found is not None:
+            self.report.compile_result = _result("cached")
             return found
-        if kernel is None:
-            raise self.fail(
-                f"{_KERNEL_BTF} is missing, and compiling against kernel headers is not possible yet. "
-                "Set system_probe_config.btf_path to the BTF of this kernel"
-            )
+        self.report.compile_result = _result("compile_error")
         image, used = self.compile(kernel, prefix)
+        self.report.compiler = str(used)
+        self.report.compile_result = _result("result_unreadable")
         if spec is not None:
             self.check_layouts(image, spec)
         version = re.sub(r"[^\w.+-]", "_", used.version)
-        self.directory.write(f"{prefix}clang-{version}.o", image)
+        self.report.compile_result = _result("output_file_error")
+        self.directory.write_object(f"{prefix}clang-{version}", image)
+        self.report.compile_result = _result("compiled")
         return image
 
     def fail(self, reason: str, log: str = "") -> CompileError:
         return CompileError(f"compile {self.name!r} on this host: {reason}.", name=self.name, log=log)
 
-    def kernel_types(self) -> tuple[Path | None, bytes]:
-        """Return the BTF of the running kernel, and what tells this kernel from others."""
+    def kernel_types(self) -> tuple[bytes | None, bytes]:
+        """Return the BTF of the running kernel, None where it must come from headers; and what tells kernels apart.
+
+        `btf_path` serves only where the kernel shows none, as what CO-RE could not use may well be wrong.
+        """
         system = os.uname()
         identity = f"{system.release} {system.version}".encode()
         if _KERNEL_BTF.exists():
-            return _KERNEL_BTF, identity
-        if self.config.btf_path is None:
             return None, identity
-        path = Path(self.config.btf_path)
-        return path, identity + sha256(self.read(path)).digest()
-
-    def read(self, path: Path) -> bytes:
+        if self.config.btf_path is None:
+            return None, identity + b" headers"
         try:
-            return path.read_bytes()
-        except OSError as error:
-            raise self.fail(f"read {path}: {describe(error.errno or 0)}") from error
+            data = read_trusted(self.config.btf_path)
+        except TrustError as error:
+            raise self.fail(str(error).removesuffix(".")) from error
+        return data, identity + sha256(data).digest()
 
-    def compile(self, kernel: Path, prefix: str) -> tuple[bytes, compiler.Compiler]:
-        """Run the compiler once."""
+    def types(self, given: bytes | None, used: compiler.Compiler, scratch: Path) -> btf.IndexedBtf:
+        """Return the kernel's types, from its own BTF, from the configured file, or from headers."""
         from ebpf_codegen import btf
+
+        if given is not None:
+            return btf.index(given, str(self.config.btf_path))
+        if _KERNEL_BTF.exists():
+            return btf.index(_KERNEL_BTF.read_bytes(), str(_KERNEL_BTF))
+        return self.header_types(used, scratch)
+
+    def header_types(self, used: compiler.Compiler, scratch: Path) -> btf.IndexedBtf:
+        from ebpf_codegen import btf
+        from ebpf_codegen.errors import CompilerError
+        from ebpf_codegen.header_types import header_types
+        from ebpf_codegen.host_source import declared_types
+
+        from .kernel_headers import HeaderError, find_headers
+
+        try:
+            headers = find_headers(self.config)
+        except HeaderError as error:
+            self.report.header_result = error.result
+            self.report.compile_result = _result("headers_not_found")
+            raise self.fail(
+                f"{_KERNEL_BTF} is missing, and so are kernel headers: {str(error).removesuffix('.')}, or name the BTF "
+                "of this kernel by system_probe_config.btf_path"
+            ) from error
+        self.report.header_result = headers.result
+        self.report.header_dirs = tuple(map(str, headers.directories))
+        tags = declared_types(self.source.decode(), f"{self.name}.flat.c")
+        try:
+            data, read = header_types(used, headers.directories, tags, architecture(), scratch)
+            for path in read:
+                trusted(path)
+        except CompilerError as error:
+            if not error.output:
+                raise
+            raise self.fail(
+                f"{used} refuses the kernel headers in {', '.join(self.report.header_dirs)}: "
+                f"{_first_lines(error.output)}",
+                error.output,
+            ) from error
+        except TrustError as error:
+            raise self.fail(str(error).removesuffix(".")) from error
+        return btf.index(data, self.report.header_dirs[0])
+
+    def compile(self, kernel: bytes | None, prefix: str) -> tuple[bytes, compiler.Compiler]:
+        """Run the compiler once; for kernel headers once more."""
         from ebpf_codegen.compiler import ARCHITECTURES, compile_object, find_compiler
         from ebpf_codegen.errors import CodegenError, CompilerError
         from ebpf_codegen.host_source import host_source
@@ -125,20 +210,21 @@ class _Job:
             raise self.fail(f"there is no support for {architecture()}")
         try:
             used = find_compiler()
-            types: btf.IndexedBtf = btf.index(self.read(kernel), str(kernel))
-            text = host_source(self.source.decode("utf-8"), types, f"{self.name}.flat.c")
             with tempfile.TemporaryDirectory(prefix=".compile-", dir=self.directory.path) as scratch:
+                types = self.types(kernel, used, Path(scratch))
+                text = host_source(self.source.decode("utf-8"), types, f"{self.name}.flat.c")
                 source, output = Path(scratch, f"{self.name}.bpf.c"), Path(scratch, f"{self.name}.o")
-                source.write_text(text)
-                try:
-                    compile_object(used, source, output, architecture(), (_include(),), flags=_FLAGS)
-                except CompilerError as error:
-                    if not error.output:
-                        raise
-                    kept = self.directory.write(f"{prefix}refused.c", text.encode())
-                    raise self.fail(
-                        f"{used} refuses it: {_first_lines(error.output)}. See {kept}", error.output
-                    ) from error
+                with SealedCopy(source.name, text.encode()) as copy:
+                    source.symlink_to(copy.path)
+                    try:
+                        compile_object(used, source, output, architecture(), (_include(),), flags=_FLAGS)
+                    except CompilerError as error:
+                        if not error.output:
+                            raise
+                        kept = self.directory.write(f"{prefix}refused.c", text.encode())
+                        raise self.fail(
+                            f"{used} refuses it: {_first_lines(error.output)}. See {kept}", error.output
+                        ) from error
                 image = strip(output.read_bytes())
         except UnicodeDecodeError as error:
             raise self.fail("its source is not UTF-8") from error
@@ -247,7 +333,7 @@ def _member_differences(
 def _field_differences(
     where: str, field: Field, kind: model.ValueType, records: dict[str, model.RecordType]
 ) -> list[str]:
-    from ebpf_codegen.model import ArrayOf, RecordRef, Scalar
+    from ebpf_codegen.model import ArrayOf, Bits, EnumRef, RecordRef, Scalar
 
     if field.size != kind.size:
         return [f"{where} has {kind.size} bytes, the module says {field.size}"]
@@ -256,6 +342,11 @@ def _field_differences(
         return _member_differences(record.c_name, field.type._fields_, record.members, records)
     if isinstance(field, _Array) and isinstance(kind, ArrayOf):
         return _field_differences(f"{where}[]", field.element, kind.element, records)
+    if isinstance(kind, Bits):
+        if (field.bit_offset, field.bits) != (kind.first, kind.width):
+            module = f"bits {field.bit_offset} to {field.bit_offset + field.bits}"
+            return [f"{where} is bits {kind.first} to {kind.first + kind.width}, the module says {module}"]
+        kind = kind.base if not isinstance(kind.base, EnumRef) and kind.base.kind == "boolean" else kind
     if isinstance(kind, Scalar) and kind.kind != field.kind:
         return [f"{where} is {kind.kind}, the module says {field.kind}"]
     return []

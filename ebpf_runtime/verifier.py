@@ -8,7 +8,7 @@ import struct
 
 from .errors import LoadError, VerifierError, describe
 
-__all__ = ["load_error"]
+__all__ = ["decisive_line", "load_error"]
 
 _REFUSED = re.compile(r"^prog '(?P<program>[^']*)': BPF program load failed", re.MULTILINE)
 _LOG = re.compile(r"-- BEGIN PROG LOAD LOG --\n(?P<log>.*?)-- END PROG LOAD LOG --", re.DOTALL)
@@ -64,6 +64,13 @@ def load_error(probe: str, number: int, messages: list[str], image: bytes) -> Lo
         source_line=line,
         instruction=instruction,
     )
+
+
+def decisive_line(said: str) -> str:
+    """Return the line of libbpf's messages that decided: the verifier's last word, else libbpf's first complaint."""
+    logs = [match["log"] for match in _LOG.finditer(said)]
+    words = [word.strip() for log in logs[:1] for word in log.splitlines() if not _NOISE.match(word)]
+    return words[-1] if words else _first_reason(said.splitlines())
 
 
 def _first_reason(messages: list[str]) -> str:

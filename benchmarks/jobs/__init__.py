@@ -37,6 +37,8 @@ JOBS: Final = {
     "ring-buffer-mixed": ("streams", "mixed"),
     "perf-buffer": ("streams", "perf"),
     "stream-growth": ("streams", "growth"),
+    "generate": ("codegen", "generate"),
+    "regenerate": ("codegen", "regenerate"),
 }
 
 

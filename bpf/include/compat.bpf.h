@@ -159,13 +159,65 @@ struct sock___tagged {
 	struct sock_cgroup_data___tagged sk_cgrp_data;
 };
 
+/* A probe made at run time: kernels without CONFIG_KPROBE_EVENTS have none of this. */
+struct list_head___next {
+	void *next;
+};
+
+struct trace_event_call___named {
+	char *name;
+};
+
+struct trace_probe_event___any {
+	struct trace_event_call___named call;
+	struct list_head___next probes;
+};
+
+struct trace_probe___any {
+	struct list_head___next list;
+	struct trace_probe_event___any *event;
+};
+
+struct kprobe___counting {
+	unsigned long nmissed;
+};
+
+struct kretprobe___counting {
+	struct kprobe___counting kp;
+	int nmissed;
+};
+
+struct trace_kprobe___any {
+	struct kretprobe___counting rp;
+	unsigned long *nhit;
+	struct trace_probe___any tp;
+};
+
+/* What a perf event of a kprobe leads to; without CONFIG_BPF_EVENTS there is no program. */
+struct perf_event_attr___typed {
+	u32 type;
+};
+
+struct perf_event___traced {
+	struct perf_event_attr___typed attr;
+	struct trace_event_call___named *tp_event;
+	struct bpf_prog *prog;
+};
+
 #pragma clang attribute pop
 
-/* Size of a page in bytes, read off a structure whose two counters stand on a page each. */
+/*
+ * Size of a page in bytes, read off a structure whose two counters stand on a page each. What is
+ * compiled on the host is told, because no kernel header has that structure.
+ */
 static __always_inline u64 compat_page_bytes(void)
 {
+#ifdef EBPF_PAGE_BYTES
+	return EBPF_PAGE_BYTES;
+#else
 	return bpf_core_field_offset(struct bpf_ringbuf, producer_pos) -
 	       bpf_core_field_offset(struct bpf_ringbuf, consumer_pos);
+#endif
 }
 
 /*

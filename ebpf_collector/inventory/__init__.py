@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ebpf_probes.ebpf_inventory import InventoryMapType, InventoryProgramType
 
-__all__ = ["NO_PREALLOC", "UNKNOWN_MODULE", "Inventory", "MapState", "ProgramState", "Sample"]
+__all__ = [
+    "NO_PREALLOC",
+    "UNKNOWN_MODULE",
+    "Inventory",
+    "KprobeCounters",
+    "MapState",
+    "ProgramState",
+    "Sample",
+    "UnreadPins",
+]
 
 UNKNOWN_MODULE = "unknown"
 """The module of what another process has loaded."""
@@ -45,6 +54,8 @@ class MapState:
     """None where the kernel does not count them."""
     holders: int
     """Processes with a file descriptor or a mapping of the map."""
+    pins: tuple[str, ...]
+    """Files of bpffs that hold it, in order."""
     kernel_counts_memory: bool
     """The kernel's own memory counts are true, those of maps without preallocation, too."""
 
@@ -56,6 +67,18 @@ class Sample:
     window_ns: int
     run_time_ns: int
     run_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class KprobeCounters:
+    """What the kernel has counted at the kprobes that a program is attached to, all of them together."""
+
+    hits: int | None
+    """Calls that reached them; None where the kernel does not tell, before 5.19."""
+    nesting_misses: int
+    """Calls left out because a kprobe was being handled on that CPU already."""
+    maxactive_misses: int
+    """Returns left out because too many calls were under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +102,19 @@ class ProgramState:
     sample: Sample | None
     """None if none was taken, or the program came during the window."""
     holders: int
+    pins: tuple[str, ...]
+    """Files of bpffs that hold it, or a link that attaches it, in order."""
+    kprobes: KprobeCounters | None
+    """None if it hangs on no kprobe that a process has a file descriptor of."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadPins:
+    """A file or directory of bpffs that could not be looked at."""
+
+    path: str
+    reason: str
+    """The error's name, as ENOENT, or `too_many`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +123,4 @@ class Inventory:
 
     maps: tuple[MapState, ...]
     programs: tuple[ProgramState, ...]
+    unread_pins: tuple[UnreadPins, ...] = ()

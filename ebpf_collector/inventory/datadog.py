@@ -10,9 +10,16 @@ from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 from ebpf_collector.checks.base import PROBE_INFO, Metric
-from ebpf_collector.inventory import UNKNOWN_MODULE, MapState, ProgramState
+from ebpf_collector.inventory import NO_PREALLOC, UNKNOWN_MODULE, MapState, ProgramState
 from ebpf_collector.inventory.datadog_maps import MAP_TYPES, PROGRAM_TYPES, map_memory
-from ebpf_collector.inventory.points import ENTRY_COUNT, MAX_ENTRIES, VERIFIED_HELP, Point
+from ebpf_collector.inventory.points import (
+    ENTRY_COUNT,
+    MAX_ENTRIES,
+    MAXACTIVE_HELP,
+    NESTING_HELP,
+    VERIFIED_HELP,
+    Point,
+)
 
 if TYPE_CHECKING:
     from ebpf_collector.inventory import Inventory
@@ -46,15 +53,20 @@ _VERIFIED_MODULE = Metric(
     "instruction",
     "Sum of verified_instruction_count by module.",
 )
+_HITS = Metric("ebpf.kprobes.kprobe_hits", "monotonic_count", "call", "Calls that reached the program's kprobes.")
+_NESTING_MISSES = Metric("ebpf.kprobes.kprobe_nesting_misses", "monotonic_count", "call", NESTING_HELP)
+_MAXACTIVE_MISSES = Metric("ebpf.kprobes.kretprobe_maxactive_misses", "monotonic_count", "call", MAXACTIVE_HELP)
 METRICS = (
     _MEMORY_MAX, _MEMORY_RSS, MAX_ENTRIES, ENTRY_COUNT, _OCCUPATION, _INCREASE, _MAX_TOTAL,
     _RSS_TOTAL, _MAX_MODULE, _RSS_MODULE, _XLATED, _VERIFIED, _PROGRAM_RSS, _RUN_TIME,
     _RUN_COUNT, _MISSES, _PROGRAM_TOTAL, _PROGRAM_MODULE, _XLATED_MODULE, _VERIFIED_MODULE,
-    PROBE_INFO,
+    _HITS, _NESTING_MISSES, _MAXACTIVE_MISSES, PROBE_INFO,
 )  # fmt: skip
 
 # Upstream counts the entries of these alone.
 _COUNTED = frozenset({"HASH", "LRU_HASH", "HASH_OF_MAPS"})
+# Of these alone upstream says, since 2026-09, whether their entries take memory only when they are there.
+_MARKED = frozenset({"HASH", "PERCPU_HASH"})
 # The module names that differ from upstream's.
 _MODULES = {"ebpf_inventory": "ebpf_check"}
 
@@ -93,7 +105,8 @@ class DatadogPoints:
             yield _MEMORY_MAX, memory.max_bytes, tags
             if memory.rss_bytes > 0:
                 yield _MEMORY_RSS, memory.rss_bytes, tags
-            yield MAX_ENTRIES, state.max_entries, tags
+            marked = state.type.name in _MARKED and state.flags & NO_PREALLOC
+            yield MAX_ENTRIES, state.max_entries, [*tags, *(["no-prealloc"] if marked else [])]
             if state.entry_count is not None and state.type.name in _COUNTED:
                 before = self._entries_before.get(state.name, 0)
                 self._entries_before[state.name] = state.entry_count
@@ -137,6 +150,12 @@ class DatadogPoints:
                 (_RUN_COUNT, state.run_count or 0, tags),
                 (_MISSES, state.recursion_misses or 0, tags),
             )
+            if state.kprobes is not None:
+                yield from _positive(
+                    (_NESTING_MISSES, state.kprobes.nesting_misses, tags),
+                    (_MAXACTIVE_MISSES, state.kprobes.maxactive_misses, tags),
+                    (_HITS, state.kprobes.hits or 0, tags),
+                )
         yield from _positive((_PROGRAM_TOTAL, total, []))
         for module, (rss_bytes, xlated_bytes, verified) in modules.items():
             tags = [f"module:{module}"]

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ebpf_collector.checks.base import PROBE_INFO, Metric
-from ebpf_collector.inventory.points import ENTRY_COUNT, MAX_ENTRIES, VERIFIED_HELP, Point
+from ebpf_collector.inventory.points import (
+    ENTRY_COUNT,
+    MAX_ENTRIES,
+    MAXACTIVE_HELP,
+    NESTING_HELP,
+    VERIFIED_HELP,
+    Point,
+)
 
 if TYPE_CHECKING:
     from ebpf_collector.inventory import Inventory, MapState, ProgramState
@@ -48,12 +55,23 @@ _RUN_RATE = Metric("ebpf.programs.runs_per_second", "gauge", "run", "Runs by tim
 _PROGRAM_HOLDERS = Metric(
     "ebpf.programs.holders", "gauge", "process", "Processes with a file descriptor of the program."
 )
+_PROGRAM_PINNED = Metric(
+    "ebpf.programs.pinned", "gauge", "file", "Always 1; the tag `path` says which file of bpffs holds the program."
+)
+_MAP_PINNED = Metric("ebpf.maps.pinned", "gauge", "file", "Always 1; `path` says which file of bpffs holds the map.")
+_UNREAD_PINS = Metric(
+    "ebpf.pins.unread", "gauge", "file", "Always 1; `path` is what of bpffs could not be looked at, and `reason` why."
+)
+_HITS = Metric("ebpf.kprobes.hits_total", "monotonic_count", "call", "Calls that reached the program's kprobes.")
+_NESTING_MISSES = Metric("ebpf.kprobes.nesting_misses_total", "monotonic_count", "call", NESTING_HELP)
+_MAXACTIVE_MISSES = Metric("ebpf.kprobes.maxactive_misses_total", "monotonic_count", "call", MAXACTIVE_HELP)
 _PROGRAMS = Metric("ebpf.programs.count", "gauge", "program", "Programs of the module.")
 _MODULE_PROGRAMS = Metric("ebpf.programs.module_memory_bytes", "gauge", "byte", "Memory of the module's programs.")
 METRICS = (
     _MAP_MEMORY, _BUFFER, _UNREAD, MAX_ENTRIES, ENTRY_COUNT, _OCCUPANCY, _MAP_HOLDERS, _MAPS, _UNMEASURED,
     _MODULE_MAPS, _PROGRAM_MEMORY, _XLATED, _JITED, _VERIFIED, _MISSES, _RUN_TIME_RATIO, _RUN_RATE,
-    _PROGRAM_HOLDERS, _PROGRAMS, _MODULE_PROGRAMS, PROBE_INFO,
+    _PROGRAM_HOLDERS, _PROGRAMS, _MODULE_PROGRAMS, _MAP_PINNED, _PROGRAM_PINNED, _UNREAD_PINS,
+    _HITS, _NESTING_MISSES, _MAXACTIVE_MISSES, PROBE_INFO,
 )  # fmt: skip
 
 _RINGS = frozenset({"RINGBUF", "USER_RINGBUF"})
@@ -63,6 +81,8 @@ def points(inventory: Inventory) -> Iterator[Point]:
     """Yield the points of all maps and programs, and their sums by module."""
     yield from _map_points(inventory.maps)
     yield from _program_points(inventory.programs)
+    for pins in inventory.unread_pins:
+        yield _UNREAD_PINS, 1, [f"path:{pins.path}", f"reason:{pins.reason}"]
 
 
 def _map_points(maps: Iterable[MapState]) -> Iterator[Point]:
@@ -95,6 +115,8 @@ def _map_points(maps: Iterable[MapState]) -> Iterator[Point]:
             if state.max_entries:
                 yield _OCCUPANCY, state.entry_count / state.max_entries, tags
         yield _MAP_HOLDERS, state.holders, tags
+        for path in state.pins:
+            yield _MAP_PINNED, 1, [*tags, f"path:{path}"]
     for module, (count, unmeasured, memory_bytes) in modules.items():
         tags = [f"module:{module}"]
         yield _MAPS, count, tags
@@ -125,6 +147,13 @@ def _program_points(programs: Iterable[ProgramState]) -> Iterator[Point]:
             yield _RUN_TIME_RATIO, state.sample.run_time_ns / state.sample.window_ns, tags
             yield _RUN_RATE, state.sample.run_count * 1e9 / state.sample.window_ns, tags
         yield _PROGRAM_HOLDERS, state.holders, tags
+        for path in state.pins:
+            yield _PROGRAM_PINNED, 1, [*tags, f"path:{path}"]
+        if state.kprobes is not None:
+            if state.kprobes.hits is not None:
+                yield _HITS, state.kprobes.hits, tags
+            yield _NESTING_MISSES, state.kprobes.nesting_misses, tags
+            yield _MAXACTIVE_MISSES, state.kprobes.maxactive_misses, tags
     for module, (count, memory_bytes) in modules.items():
         tags = [f"module:{module}"]
         yield _PROGRAMS, count, tags

@@ -6,10 +6,20 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from contextlib import ExitStack
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ebpf_collector.inventory import UNKNOWN_MODULE, Inventory, MapState, ProgramState, Sample
+from ebpf_collector.inventory import (
+    UNKNOWN_MODULE,
+    Inventory,
+    KprobeCounters,
+    MapState,
+    ProgramState,
+    Sample,
+)
+from ebpf_collector.inventory.kprobes import event_type, kprobe_counters, read_profile
+from ebpf_collector.inventory.pins import find_pins
 from ebpf_collector.probes.attached import AttachedProbe
 from ebpf_probes.ebpf_inventory import EbpfInventory, InventoryHold, InventoryMap, InventoryMapType, InventoryProgram
 from ebpf_runtime import (
@@ -64,8 +74,19 @@ class Probe(AttachedProbe[EbpfInventory]):
         holders = self._holders()
         maps = list(self._attached.programs.inventory_map.rows())
         buffers = self._perf_buffers(maps)
+        pins = find_pins(Path("/proc/self/mountinfo").read_text())
+        kprobes = self._kprobes()
         return Inventory(
-            maps=tuple(_map_state(row, names, buffers.get(row.id, []), len(holders["map", row.id])) for row in maps),
+            maps=tuple(
+                _map_state(
+                    row,
+                    names,
+                    buffers.get(row.id, []),
+                    len(holders["map", row.id]),
+                    tuple(pins.paths["map", row.id]),
+                )
+                for row in maps
+            ),
             programs=tuple(
                 _program_state(
                     row,
@@ -73,9 +94,12 @@ class Probe(AttachedProbe[EbpfInventory]):
                     counters,
                     _sample(before.get(row.id), counters, end_ns),
                     len(holders["program", row.id]),
+                    tuple(pins.paths["program", row.id]),
+                    kprobes.get(row.id),
                 )
                 for row, counters, end_ns in programs
             ),
+            unread_pins=tuple(pins.unread),
         )
 
     def _programs(self) -> list[tuple[InventoryProgram, ProgramCounters | None]]:
@@ -92,6 +116,10 @@ class Probe(AttachedProbe[EbpfInventory]):
             kind = "program" if row.hold is InventoryHold.PROGRAM_FD else "map"
             found[kind, row.object_id].add(row.pid)
         return found
+
+    def _kprobes(self) -> dict[int, KprobeCounters]:
+        rows = list(self._attached.programs.inventory_probe.rows())
+        return kprobe_counters(rows, read_profile() if any(row.in_tracefs for row in rows) else {})
 
     def _perf_buffers(self, maps: list[InventoryMap]) -> dict[int, list[tuple[int, int]]]:
         """Return (identity, bytes) of the buffer in each slot in use, by the map's id."""
@@ -115,6 +143,7 @@ def new_probe(config: ProbeConfig) -> Probe:
     """
     with EbpfInventory.open(config) as opened:
         opened.rodata.possible_cpus = possible_cpus()
+        opened.rodata.kprobe_event_type = event_type()
         loaded = opened.load()
     try:
         loaded.attach()
@@ -178,6 +207,7 @@ def _map_state(
     names: _Names,
     buffers: list[tuple[int, int]],
     holders: int,
+    pins: tuple[str, ...],
 ) -> MapState:
     name, module = names.get(("map", row.id), (row.name or row.type.name.lower(), UNKNOWN_MODULE))
     return MapState(
@@ -195,6 +225,7 @@ def _map_state(
         unread_bytes=row.unread_bytes,
         entry_count=row.entry_count if row.entry_count >= 0 else None,
         holders=holders,
+        pins=pins,
         kernel_counts_memory=row.kernel_counts_memory,
     )
 
@@ -205,6 +236,8 @@ def _program_state(
     counters: ProgramCounters | None,
     sample: Sample | None,
     holders: int,
+    pins: tuple[str, ...],
+    kprobes: KprobeCounters | None,
 ) -> ProgramState:
     name, module = names.get(("program", row.id), (row.name or row.type.name.lower(), UNKNOWN_MODULE))
     return ProgramState(
@@ -221,4 +254,6 @@ def _program_state(
         recursion_misses=counters.recursion_misses if counters else None,
         sample=sample,
         holders=holders,
+        pins=pins,
+        kprobes=kprobes,
     )

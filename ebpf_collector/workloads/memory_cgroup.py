@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +11,9 @@ from errno import EBUSY, EROFS
 from pathlib import Path
 
 from ebpf_collector.errors import WorkloadError, describe_errno
-from ebpf_collector.stop import signals_held
+from ebpf_collector.mounts import Mount, mounts
 from ebpf_collector.workloads.janitor import janitor
+from ebpf_runtime import signals_held
 
 __all__ = ["Hierarchy", "MemoryCgroup", "find_hierarchy", "memory_cgroup"]
 
@@ -44,14 +44,11 @@ def find_hierarchy(mountinfo: str, cgroup: str) -> Hierarchy | None:
     Source: cgroups(7), proc_pid_mountinfo(5).
     """
     version_2 = None
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        root, point = map(_unescape, before.split()[3:5])
-        kind, _, options = after.split(" ", 2)
-        if kind == "cgroup" and "memory" in options.split(","):
-            return _hierarchy(1, root, point, _own_path(cgroup, "memory"))
-        if kind == "cgroup2" and version_2 is None:
-            version_2 = _hierarchy(2, root, point, _own_path(cgroup, ""))
+    for mount in mounts(mountinfo):
+        if mount.kind == "cgroup" and "memory" in mount.options:
+            return _hierarchy(1, mount, _own_path(cgroup, "memory"))
+        if mount.kind == "cgroup2" and version_2 is None:
+            version_2 = _hierarchy(2, mount, _own_path(cgroup, ""))
     return version_2
 
 
@@ -112,18 +109,19 @@ def memory_cgroup(name: str, limit_bytes: int) -> Iterator[MemoryCgroup]:
             "no cgroup hierarchy is mounted",
             "Mount one at /sys/fs/cgroup.",
         )
-    with _parent(name, hierarchy) as parent:
+    paths = [directory / name for directory in _possible_parents(hierarchy)]
+    for path in paths:
+        if path.exists():
+            raise WorkloadError(f"make memory cgroup {path}", "it exists", "Remove it, or take another name.")
+    # This process may be killed right after it enabled the controller, or made the directory.
+    with janitor(paths, _controls(hierarchy)), _parent(name, hierarchy) as parent:
         group = MemoryCgroup(parent / name, hierarchy.version)
-        if group.path.exists():
-            raise WorkloadError(f"make memory cgroup {group.path}", "it exists", "Remove it, or take another name.")
-        # An interrupt may come right after the directory was made.
-        with janitor(group.path):
-            try:
-                _make(group, limit_bytes)
-                yield group
-            finally:
-                with signals_held():
-                    _remove(group.path)
+        try:
+            _make(group, limit_bytes)
+            yield group
+        finally:
+            with signals_held():
+                _remove(group.path)
 
 
 def _own_path(cgroup: str, controller: str) -> str:
@@ -134,17 +132,36 @@ def _own_path(cgroup: str, controller: str) -> str:
     return "/"
 
 
-def _hierarchy(version: int, root: str, point: str, own: str) -> Hierarchy:
-    # *root* is what of the hierarchy is mounted; in a container the own path may lie outside.
-    mount = Path(point)
-    if ".." not in Path(own).parts and Path(own).is_relative_to(root):
-        return Hierarchy(version, mount, mount / Path(own).relative_to(root))
-    return Hierarchy(version, mount, mount)
+def _hierarchy(version: int, mount: Mount, own: str) -> Hierarchy:
+    # Not all of the hierarchy need be mounted; in a container the own path may lie outside.
+    point = mount.point
+    if ".." not in Path(own).parts and Path(own).is_relative_to(mount.root):
+        return Hierarchy(version, point, point / Path(own).relative_to(mount.root))
+    return Hierarchy(version, point, point)
 
 
-def _unescape(field: str) -> str:
-    # Blanks and backslashes stand as three octal digits.
-    return re.sub(r"\\([0-7]{3})", lambda digits: chr(int(digits[1], 8)), field)
+def _possible_parents(hierarchy: Hierarchy) -> Iterator[Path]:
+    """Yield where a memory cgroup might be made, this process's own cgroup first, then its ancestors on version 2."""
+    yield hierarchy.own
+    if hierarchy.version == 2:
+        for directory in hierarchy.own.parents:
+            if directory.is_relative_to(hierarchy.mount):
+                yield directory
+
+
+def _controls(hierarchy: Hierarchy) -> list[Path]:
+    """Return the switches of version 2 by which the memory controller may have to be enabled."""
+    if hierarchy.version == 1:
+        return []
+    controls = [directory / "cgroup.subtree_control" for directory in _possible_parents(hierarchy)]
+    return [control for control in controls if "memory" not in _words(control)]
+
+
+def _words(control: Path) -> list[str]:
+    try:
+        return control.read_text().split()
+    except OSError:
+        return []  # whoever needs it says why it cannot be read
 
 
 @contextmanager
@@ -163,7 +180,7 @@ def _parent(name: str, hierarchy: Hierarchy) -> Iterator[Path]:
 def _version_2_parent(name: str, hierarchy: Hierarchy) -> tuple[Path, bool]:
     """Return where a memory cgroup can be made, and whether the controller was enabled for that."""
     busy = None
-    for directory in (hierarchy.own, *hierarchy.own.parents):
+    for directory in _possible_parents(hierarchy):
         control = directory / "cgroup.subtree_control"
         try:
             if "memory" in control.read_text().split():
@@ -175,8 +192,6 @@ def _version_2_parent(name: str, hierarchy: Hierarchy) -> tuple[Path, bool]:
             if error.errno != EBUSY:
                 raise _refused(f"enable the memory controller in {directory}", error) from None
             busy = error
-        if directory == hierarchy.mount:
-            break
     if busy is not None:
         raise _refused(f"enable the memory controller in {hierarchy.mount}", busy)
     raise WorkloadError(

@@ -7,6 +7,7 @@ import ctypes
 import mmap
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,7 +22,7 @@ from ebpf_probes.ebpf_inventory import EbpfInventory, InventoryHold, InventoryMa
 from ebpf_probes.oom_kill import OomKill
 from ebpf_runtime import ProbeConfig, loaded_objects, program_counters, run_statistics
 from tests.support.kernel import assert_nothing_new, identifiers
-from tests.support.planted import MAP_TYPES, perf_buffers, plant, update
+from tests.support.planted import MAP_TYPES, perf_buffers, pin, plant, update
 from tests.support.sources import make_module, write_source
 from tests.unit.collector.recording import RecordingSender
 
@@ -272,6 +273,61 @@ def test_statistics_are_exact_and_end_with_the_block(tmp_path: Path) -> None:
         assert counters.run_count == running.bss.runs >= 23
     assert_nothing_new(before)  # a program may take a grace period to go
     assert program_counters(number) is None
+
+
+@pytest.fixture
+def bpffs(tmp_path: Path) -> Iterator[Path]:
+    """A bpffs of the test's own, gone afterwards with what it holds."""
+    point = tmp_path / "b p f"
+    point.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "bpf", point], check=True)
+    try:
+        yield point
+    finally:
+        subprocess.run(["umount", point], check=True)
+
+
+def test_pins_are_found(probe: Probe, bpffs: Path, tmp_path: Path) -> None:
+    module = make_module(tmp_path, write_source(tmp_path, "running", RUNNING))
+    (bpffs / "deep").mkdir()
+    with plant("hash") as (item,), module.Running.open_and_load() as running:
+        link = running.programs.long_name_of_a_program.attach()
+        pin(item.fd, bpffs / "flows")
+        pin(item.fd, bpffs / "deep" / "flows")
+        pin(running.programs.long_name_of_a_program.fd, bpffs / "program")
+        pin(link.fd, bpffs / "deep" / "link")
+        (bpffs / "symbolic").symlink_to(bpffs / "flows")
+        number = next(known.id for known in loaded_objects() if known.module == "running" and known.kind == "program")
+        inventory = probe.read()
+        assert map_of(inventory, item.id).pins == (str(bpffs / "flows"), str(bpffs / "deep" / "flows"))
+        program = next(row for row in inventory.programs if row.id == number)
+        assert program.pins == (str(bpffs / "program"), str(bpffs / "deep" / "link"))
+    held = probe.read()  # no process has them any more
+    state = map_of(held, item.id)
+    assert (state.holders, len(state.pins)) == (0, 2)
+    assert next(row for row in held.programs if row.id == number).holders == 0
+    for path in (bpffs / "flows", bpffs / "deep" / "flows", bpffs / "program"):
+        path.unlink()
+    link_alone = next(row for row in probe.read().programs if row.id == number)
+    assert link_alone.pins == (str(bpffs / "deep" / "link"),)
+    (bpffs / "deep" / "link").unlink()
+
+
+def test_a_pin_that_may_not_be_opened_is_named(bpffs: Path) -> None:
+    with plant("hash") as (item,):
+        pin(item.fd, bpffs / "flows")
+    (bpffs / "flows").chmod(0)
+    code = """
+from pathlib import Path
+from ebpf_collector.inventory.pins import find_pins
+for item in find_pins(Path("/proc/self/mountinfo").read_text()).unread:
+    print(f"{item.path}|{item.reason}")
+"""
+    bpffs.chmod(0o755)
+    powerless = ("setpriv", "--inh-caps=-all", "--bounding-set=-all", "--reuid=0")
+    done = subprocess.run([*powerless, sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    reasons = [line.rpartition("|")[2] for line in done.stdout.splitlines() if line.startswith(f"{bpffs / 'flows'}|")]
+    assert reasons in (["EACCES"], ["EPERM"])  # before 5.11 bpf(2) as a whole was not for everybody
 
 
 @pytest.mark.parametrize("scheme", ["native", "datadog"])

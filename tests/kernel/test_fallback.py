@@ -306,15 +306,18 @@ def test_an_interrupt_ends_a_compiler_that_hangs(build: Path, counted: Compiler)
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_kernel_without_btf_needs_that_of_btf_path(
+def test_a_kernel_without_btf_and_headers_needs_the_btf_of_btf_path(
     tmp_path: Path, build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host_compiler, "_KERNEL_BTF", tmp_path / "missing")
     with pytest.raises(CompileError) as caught:
         OomKill.open(compiled_only(build))
     assert str(caught.value) == (
-        f"compile 'oom_kill' on this host: {tmp_path}/missing is missing, and compiling against kernel headers is not "
-        "possible yet. Set system_probe_config.btf_path to the BTF of this kernel."
+        f"compile 'oom_kill' on this host: {tmp_path}/missing is missing, and so are kernel headers: find the headers "
+        f"of kernel {os.uname().release}: the usual directories: there are none; /sys/kernel/kheaders.tar.xz: it is "
+        "not there (CONFIG_IKHEADERS). Install them (apt install linux-headers-$(uname -r), dnf install "
+        "kernel-devel-$(uname -r)), or set system_probe_config.enable_kernel_header_download to true, or name the BTF "
+        "of this kernel by system_probe_config.btf_path."
     )
     config = ProbeConfig(False, btf_path="/sys/kernel/btf/vmlinux", runtime_compiler_output_dir=build)
     with OomKill.open_and_load(config) as probe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import resource
@@ -12,14 +13,29 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from struct import pack
 
-__all__ = ["MAP_TYPES", "NO_PREALLOC", "PlantedMap", "delete_batch", "perf_buffers", "plant", "update", "update_batch"]
+__all__ = [
+    "MAP_TYPES",
+    "NO_PREALLOC",
+    "PlantedMap",
+    "delete_batch",
+    "perf_buffers",
+    "pin",
+    "plant",
+    "tracefs_kprobe",
+    "update",
+    "update_batch",
+]
 
 _MACHINE = os.uname().machine
 _NR_BPF = {"x86_64": 321, "aarch64": 280}[_MACHINE]
 _NR_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}[_MACHINE]
 _MAP_CREATE, _MAP_UPDATE_ELEM, _MAP_FREEZE, _OBJ_GET_INFO_BY_FD, _UPDATE_BATCH, _DELETE_BATCH = 0, 2, 22, 15, 26, 27
+_OBJ_PIN = 6
+_TRACEPOINT, _IOC_ENABLE, _IOC_SET_BPF = 2, 0x2400, 0x40042408
+_TRACEFS = Path("/sys/kernel/tracing")
 _SOFTWARE, _BPF_OUTPUT, _SAMPLE_RAW = 1, 10, 1 << 10
 _CLOEXEC = 8
 
@@ -120,6 +136,46 @@ def plant(*names: str, entries: int = 0, frozen: bool = False) -> Iterator[list[
         yield made
 
 
+def pin(fd: int, path: Path) -> None:
+    """Make a file of bpffs that holds a map, program or link; it stays until it is deleted."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    _bpf(_OBJ_PIN, pack("=QI", ctypes.addressof(name), fd))
+
+
+@contextmanager
+def tracefs_kprobe(function: str, program_fd: int) -> Iterator[None]:
+    """Attach a program to a kprobe that is made in tracefs, in the way of tools before kernel 4.17."""
+    _write_kprobe_event(f"p:ebpf_test/planted {function}")
+    try:
+        number = int((_TRACEFS / "events/ebpf_test/planted/id").read_text())
+        fd = _perf_event(pack("=IIQ", _TRACEPOINT, 112, number))
+        try:
+            fcntl.ioctl(fd, _IOC_SET_BPF, program_fd)
+            fcntl.ioctl(fd, _IOC_ENABLE, 0)
+            yield
+        finally:
+            os.close(fd)
+    finally:
+        _write_kprobe_event("-:ebpf_test/planted")
+
+
+def _write_kprobe_event(line: str) -> None:
+    fd = os.open(_TRACEFS / "kprobe_events", os.O_WRONLY | os.O_APPEND)  # a file object would seek
+    try:
+        os.write(fd, line.encode())
+    finally:
+        os.close(fd)
+
+
+def _perf_event(attributes: bytes) -> int:
+    buffer = ctypes.create_string_buffer(attributes.ljust(112, b"\0"), 112)
+    fd: int = _libc.syscall(_NR_PERF_EVENT_OPEN, buffer, -1, 0, -1, _CLOEXEC)
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return fd
+
+
 def update(fd: int, key: bytes, value: bytes) -> None:
     """Store one entry."""
     buffers = ctypes.create_string_buffer(key, len(key) or 1), ctypes.create_string_buffer(value, len(value))
@@ -166,12 +222,7 @@ def perf_buffers(map_fd: int, slots: int, pages: int) -> Iterator[int]:
     with ExitStack() as stack:
         total = 0
         for slot in range(slots):
-            attributes = pack("=IIQQQ", _SOFTWARE, 112, _BPF_OUTPUT, 1, _SAMPLE_RAW).ljust(112, b"\0")
-            buffer = ctypes.create_string_buffer(attributes, 112)
-            fd = _libc.syscall(_NR_PERF_EVENT_OPEN, buffer, -1, 0, -1, _CLOEXEC)
-            if fd < 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number))
+            fd = _perf_event(pack("=IIQQQ", _SOFTWARE, 112, _BPF_OUTPUT, 1, _SAMPLE_RAW))
             length = (pages + 1) * mmap.PAGESIZE
             try:
                 memory = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)

@@ -25,7 +25,7 @@ from typing import Final
 from . import btf
 from .errors import UnsupportedError
 
-__all__ = ["FORM", "host_source"]
+__all__ = ["FORM", "declared_types", "host_source"]
 
 _ATTRIBUTE: Final = "preserve_access_index"
 _FAR: Final = 1 << 28  # beyond every kernel structure
@@ -173,6 +173,16 @@ def host_source(text: str, kernel: btf.IndexedBtf, source: str) -> str:
         pieces += [text[position:start], replacement, "\n" * text.count("\n", start, end)]
         position = end
     return _with_answers("".join([*pieces, text[position:]]))
+
+
+def declared_types(text: str, source: str) -> tuple[str, ...]:
+    """Return the kernel types that flattened CO-RE source declares, as C writes them: `struct task_struct`.
+
+    Raises:
+        UnsupportedError: As `host_source` does.
+    """
+    found = (item for item in _Scanner(text, source).scan() if isinstance(item, _Declared))
+    return tuple(dict.fromkeys(f"{item.keyword} {item.stem}" for item in found))
 
 
 def _with_answers(text: str) -> str:

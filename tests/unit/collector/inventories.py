@@ -24,6 +24,7 @@ def map_state(**changes: Any) -> MapState:
         "unread_bytes": 0,
         "entry_count": 250,
         "holders": 3,
+        "pins": (),
         "kernel_counts_memory": True,
     }
     return MapState(**(fields | changes))
@@ -45,6 +46,8 @@ def program_state(**changes: Any) -> ProgramState:
         "recursion_misses": 2,
         "sample": Sample(window_ns=100_000_000, run_time_ns=250_000, run_count=50),
         "holders": 1,
+        "pins": (),
+        "kprobes": None,
     }
     return ProgramState(**(fields | changes))
 

@@ -6,7 +6,7 @@ import pytest
 from ebpf_collector.checks import CHECK_NAMES, Metric, MetricScheme
 from ebpf_collector.checks.ebpf import CHECK_NAME, EbpfCheck, EbpfCheckConfig, EbpfProbe, factory, new_check
 from ebpf_collector.errors import ConfigError
-from ebpf_collector.inventory import Inventory, datadog, native
+from ebpf_collector.inventory import Inventory, KprobeCounters, UnreadPins, datadog, native
 from ebpf_probes.ebpf_inventory import InventoryMapType, InventoryProgramType
 from tests.unit.collector.inventories import FakeProbe, map_state, program_state
 from tests.unit.collector.recording import RecordingSender
@@ -26,7 +26,12 @@ RING = map_state(
     entry_count=None,
     memory_bytes=78_408,
 )
-EVERYTHING = Inventory(maps=(map_state(), RING), programs=(program_state(),))
+KPROBES = KprobeCounters(hits=1009, nesting_misses=13, maxactive_misses=17)
+EVERYTHING = Inventory(
+    maps=(map_state(pins=("/sys/fs/bpf/flows",)), RING),
+    programs=(program_state(kprobes=KPROBES, pins=("/sys/fs/bpf/on_kill",)),),
+    unread_pins=(UnreadPins("/sys/fs/bpf/closed", "EACCES"),),
+)
 
 
 def run(probe: FakeProbe, settings: bytes = b"") -> tuple[EbpfCheck, RecordingSender]:
@@ -108,6 +113,73 @@ def test_native_points_of_a_program() -> None:
         ("ebpf.programs.count", 1, module),
         ("ebpf.programs.module_memory_bytes", 10_449, module),
     ]
+
+
+def test_native_points_of_kprobes() -> None:
+    tags = ["program_name:on_kill", "program_type:kprobe", "program_id:91", "module:oom_kill", "variant:task_vma"]
+    found = points(Inventory((), (program_state(kprobes=KPROBES),)))
+    assert [point for point in found if point[0].startswith("ebpf.kprobes.")] == [
+        ("ebpf.kprobes.hits_total", 1009, tags),
+        ("ebpf.kprobes.nesting_misses_total", 13, tags),
+        ("ebpf.kprobes.maxactive_misses_total", 17, tags),
+    ]
+    untold = points(Inventory((), (program_state(kprobes=KprobeCounters(None, 0, 0)),)))
+    assert [point for point in untold if point[0].startswith("ebpf.kprobes.")] == [
+        ("ebpf.kprobes.nesting_misses_total", 0, tags),
+        ("ebpf.kprobes.maxactive_misses_total", 0, tags),
+    ]
+
+
+def test_datadog_points_of_kprobes() -> None:
+    tags = ["program_name:on_kill", "program_type:Kprobe", "module:oom_kill"]
+    programs = (
+        program_state(kprobes=KPROBES),
+        program_state(id=92, kprobes=KprobeCounters(1, 1, 1)),  # of the same name: left out
+        program_state(id=93, module="unknown", kprobes=KPROBES),
+        program_state(id=94, name="quiet", kprobes=KprobeCounters(None, 0, 0)),
+    )
+    _, sender = run(FakeProbe(Inventory((), programs)), DATADOG)
+    assert [point for point in sender.points if point[1].startswith("ebpf.kprobes.")] == [
+        ("monotonic_count", "ebpf.kprobes.kprobe_nesting_misses", 13, tags),
+        ("monotonic_count", "ebpf.kprobes.kretprobe_maxactive_misses", 17, tags),
+        ("monotonic_count", "ebpf.kprobes.kprobe_hits", 1009, tags),
+    ]
+
+
+def test_native_points_of_pins() -> None:
+    inventory = Inventory(
+        (map_state(pins=("/sys/fs/bpf/a", "/sys/fs/bpf/b/c")),),
+        (program_state(pins=("/sys/fs/bpf/p",)),),
+        (UnreadPins("/sys/fs/bpf/closed", "EACCES"),),
+    )
+    found = points(inventory)
+    map_tags = ["map_name:flows", "map_type:hash", "map_id:71", "module:oom_kill"]
+    program_tags = ["program_name:on_kill", "program_type:kprobe", "program_id:91", "module:oom_kill"]
+    assert of(found, "ebpf.maps.pinned") == [
+        (1, [*map_tags, "path:/sys/fs/bpf/a", "variant:task_vma"]),
+        (1, [*map_tags, "path:/sys/fs/bpf/b/c", "variant:task_vma"]),
+    ]
+    assert of(found, "ebpf.programs.pinned") == [(1, [*program_tags, "path:/sys/fs/bpf/p", "variant:task_vma"])]
+    assert of(found, "ebpf.pins.unread") == [(1, ["path:/sys/fs/bpf/closed", "reason:EACCES", "variant:task_vma"])]
+    assert not [name for name, _, _ in points(inventory, DATADOG) if "pin" in name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "marked"),
+    [
+        (InventoryMapType.HASH, 1, True),
+        (InventoryMapType.PERCPU_HASH, 1, True),
+        (InventoryMapType.HASH, 0, False),
+        (InventoryMapType.LPM_TRIE, 1, False),
+    ],
+)
+def test_datadog_marks_maps_without_preallocation(kind: InventoryMapType, flags: int, marked: bool) -> None:
+    found = points(Inventory((map_state(type=kind, flags=flags),), ()), DATADOG)
+    ((_, tags),) = of(found, "ebpf.maps.max_entries")
+    assert (tags[3:] == ["no-prealloc"]) == marked
+    assert all("no-prealloc" not in tags for name, _, tags in found if name != "ebpf.maps.max_entries")
+    native_tags = [tags for _, _, tags in points(Inventory((map_state(type=kind, flags=flags),), ()))]
+    assert all("no-prealloc" not in tags for tags in native_tags)
 
 
 def test_what_is_not_known_is_not_sent() -> None:
@@ -306,10 +378,10 @@ def test_disabled_check_opens_nothing_and_sends_nothing() -> None:
 
 
 def test_settings() -> None:
-    assert EbpfCheckConfig.parse(b"") == EbpfCheckConfig(True, 0.1, MetricScheme.NATIVE)
+    assert EbpfCheckConfig.parse(b"") == EbpfCheckConfig(True, 0.1, metric_scheme=MetricScheme.NATIVE)
     assert EbpfCheckConfig.parse(
         b"collect_ebpf: false\nstatistics_window_seconds: 2\nmetric_scheme: datadog"
-    ) == EbpfCheckConfig(False, 2.0, MetricScheme.DATADOG)
+    ) == EbpfCheckConfig(False, 2.0, metric_scheme=MetricScheme.DATADOG)
     assert EbpfCheckConfig.parse(b"statistics_window_seconds: 0").statistics_window_seconds == 0
 
 

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from ebpf_runtime import CompileError
+from ebpf_runtime import CompileError, DigestError
 from ebpf_runtime.build_directory import BuildDirectory
 
 ADVICE = "Set system_probe_config.runtime_compiler_output_dir to a directory of your own."
@@ -66,23 +67,35 @@ def test_the_default_of_a_user_is_in_the_cache(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert build_directory._default() == f"{tmp_path}/ebpf-runtime/build"
+    assert build_directory._default("build") == f"{tmp_path}/ebpf-runtime/build"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/u")
-    assert build_directory._default() == "/home/u/.cache/ebpf-runtime/build"
+    assert build_directory._default("build") == "/home/u/.cache/ebpf-runtime/build"
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert build_directory._default() == "/var/tmp/ebpf-runtime/build"
+    assert build_directory._default("build") == "/var/tmp/ebpf-runtime/build"
 
 
 def test_the_newest_of_the_prefix_is_found(tmp_path: Path) -> None:
     directory = BuildDirectory(tmp_path / "b")
     assert directory.find("x-1-") is None
-    for number, name in enumerate(("x-1-new.o", "x-1-old.o", "x-2-other.o", "x-1-refused.c")):
-        path = directory.write(name, name.encode())
+    for number, name in enumerate(("x-1-new", "x-1-old", "x-2-other")):
+        path = directory.write_object(name, name.encode())
         os.utime(path, ns=(0, 100 - number))
         assert path.stat().st_mode & 0o7777 == 0o600
-    assert directory.find("x-1-") == b"x-1-new.o"
+    directory.write("x-1-refused.c", b"")
+    assert directory.find("x-1-") == b"x-1-new"
     assert len(list(directory.path.iterdir())) == 4  # no temporary file stays
+
+
+def test_an_object_that_was_changed_is_refused_with_both_digests(tmp_path: Path) -> None:
+    directory = BuildDirectory(tmp_path / "b")
+    path = directory.write_object("x-1", b"right")
+    path.write_bytes(b"wrong")
+    right, wrong = sha256(b"right").hexdigest(), sha256(b"wrong").hexdigest()
+    with pytest.raises(DigestError) as caught:
+        directory.find("x-1-")
+    assert str(caught.value) == f"read {path}: its SHA-256 is {wrong}, not {right}. Delete it."
+    assert (caught.value.name, caught.value.expected, caught.value.actual) == (path.name, right, wrong)
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602])

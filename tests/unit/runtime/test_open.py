@@ -121,5 +121,6 @@ def test_the_configuration_is_a_value() -> None:
     assert config != ProbeConfig()
     assert repr(ProbeConfig()) == (
         "ProbeConfig(allow_runtime_compiled_fallback=True, bpf_debug=False, btf_path=None, enable_co_re=True, "
-        "kernel_header_dirs=(), runtime_compiler_output_dir=None)"
+        "enable_kernel_header_download=False, kernel_header_dirs=(), kernel_header_download_dir=None, "
+        "runtime_compiler_output_dir=None)"
     )

@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The running kernel's headers: configured directories, the usual ones, the kernel's own archive, or a download.
+
+    1. `kernel_header_dirs`, which excludes 2 and 3
+    2. /lib/modules/R/build, /lib/modules/R/source, /usr/src/linux-headers-R, /usr/src/kernels/R, R being the release
+    3. /sys/kernel/kheaders.tar.xz, for which the module kheaders is loaded and removed again
+    4. what was downloaded before
+    5. a download by the distribution's package manager, where `enable_kernel_header_download` allows it
+
+What others than root and the running user could have changed is refused. Downloading was proven with apt only; dnf and
+zypper are called by the same pattern.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from .build_directory import BuildDirectory
+from .errors import EbpfError, TrustError, describe
+from .load_report import HEADER_RESULTS
+from .trust import trusted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .config import ProbeConfig
+
+__all__ = ["DEFAULT_DIRECTORIES", "HeaderError", "KernelHeaders", "find_headers", "host_version_code"]
+
+DEFAULT_DIRECTORIES = (
+    "/lib/modules/{}/build",
+    "/lib/modules/{}/source",
+    "/usr/src/linux-headers-{}",
+    "/usr/src/kernels/{}",
+)
+_ARCHIVE = "/sys/kernel/kheaders.tar.xz"
+_VERSION_FILES = ("include/generated/uapi/linux/version.h", "include/linux/version.h")
+_CRITICAL = ("include/linux/types.h", "include/linux/kconfig.h")
+_DOWNLOAD_LIMIT_S = 300
+_MAX_MEMBERS = 1 << 17
+_AT_SYSINFO_EHDR = 33
+_PT_NOTE = 4
+
+
+class HeaderError(EbpfError):
+    """There are no usable kernel headers; *result* is an index into `HEADER_RESULTS`."""
+
+    def __init__(self, reason: str, result: str) -> None:
+        super().__init__(reason)
+        self.result = HEADER_RESULTS.index(result)
+
+
+class KernelHeaders:
+    """Directories of headers that belong together, and how they were found: an index into `HEADER_RESULTS`."""
+
+    __slots__ = ("directories", "result")
+
+    def __init__(self, directories: tuple[Path, ...], result: str) -> None:
+        self.directories = directories
+        self.result = HEADER_RESULTS.index(result)
+
+
+def find_headers(
+    config: ProbeConfig,
+    release: str | None = None,
+    version_code: int | None = None,
+    archive: str = _ARCHIVE,
+    *,
+    look_only: bool = False,
+) -> KernelHeaders:
+    """Return the headers of the running kernel.
+
+    Args:
+        release: The kernel's release, None: of uname.
+        version_code: The kernel's LINUX_VERSION_CODE, None: of the running one.
+        archive: Where the kernel keeps its own.
+        look_only: Change nothing: neither unpack the archive nor download anything.
+    Raises:
+        HeaderError: There are none, or they are not those of this kernel, or others could have changed them.
+    """
+    release = release or os.uname().release
+    version_code = version_code or host_version_code()
+    refused: list[str] = []
+    if config.kernel_header_dirs:
+        try:
+            return KernelHeaders(_validated(config.kernel_header_dirs, version_code), "custom")
+        except HeaderError as error:
+            refused.append(f"kernel_header_dirs: {error}")
+    else:
+        try:
+            return KernelHeaders(
+                _validated((path.format(release) for path in DEFAULT_DIRECTORIES), version_code), "default"
+            )
+        except HeaderError as error:
+            refused.append(f"the usual directories: {error}")
+        if look_only and os.access(archive, os.R_OK):
+            return KernelHeaders((Path(archive),), "sysfs")
+        try:
+            if look_only:
+                raise HeaderError("it is not there", "not_found")
+            return KernelHeaders(_validated([_unpacked(archive, version_code)], version_code), "sysfs")
+        except (HeaderError, EbpfError) as error:
+            refused.append(f"{archive}: {error}")
+    downloads = _download_directory(config) / release
+    if downloads.exists():
+        try:
+            return KernelHeaders(_validated(_below(downloads, release), version_code), "previously_downloaded")
+        except HeaderError as error:
+            refused.append(f"downloaded before: {error}")
+            if not look_only:
+                shutil.rmtree(downloads, ignore_errors=True)
+    if look_only or not config.enable_kernel_header_download:
+        raise HeaderError(
+            f"find the headers of kernel {release}: {'; '.join(refused)}. Install them "
+            "(apt install linux-headers-$(uname -r), dnf install kernel-devel-$(uname -r)), or set "
+            "system_probe_config.enable_kernel_header_download to true",
+            _worst(refused),
+        )
+    _download(BuildDirectory(downloads).path, release)
+    try:
+        return KernelHeaders(_validated(_below(downloads, release), version_code), "downloaded")
+    except HeaderError as error:
+        raise HeaderError(f"use the downloaded headers of kernel {release}: {error}", "validation_failure") from None
+
+
+def _below(downloads: Path, release: str) -> list[Path]:
+    """Return where a downloaded package has headers; the common part is not always linked to."""
+    usual = (path.format(release).lstrip("/") for path in DEFAULT_DIRECTORIES)
+    return [*(downloads / path for path in usual), *sorted(downloads.glob("usr/src/linux-*headers-*"))]
+
+
+def _worst(refused: Sequence[str]) -> str:
+    """Return the result code: found and not valid, or not found at all."""
+    return "validation_failure" if any("LINUX_VERSION_CODE" in reason for reason in refused) else "not_found"
+
+
+def host_version_code() -> int:
+    """Return the running kernel's LINUX_VERSION_CODE, as its vDSO notes it; a distribution's release often hides it.
+
+    Source: vdso(7), the note "Linux" of type 0; proc(5), /proc/pid/auxv.
+    """
+    try:
+        if code := _vdso_version_code():
+            return code
+    except OSError:
+        pass  # no /proc, or one that hides this
+    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", os.uname().release)
+    if numbers is None:
+        raise HeaderError(f"read the kernel's version: {os.uname().release!r} is none", "host_version_error")
+    return _version_code(*(int(number or 0) for number in numbers.groups()))
+
+
+def _vdso_version_code() -> int:
+    vector = dict(struct.iter_unpack("<QQ", Path("/proc/self/auxv").read_bytes()))
+    base = vector.get(_AT_SYSINFO_EHDR, 0)
+    if not base:
+        return 0
+    with open("/proc/self/mem", "rb", buffering=0) as memory:  # noqa: PTH123
+        header = os.pread(memory.fileno(), 64, base)
+        (table,) = struct.unpack_from("<Q", header, 32)
+        size, count = struct.unpack_from("<HH", header, 54)
+        for number in range(count):
+            part = os.pread(memory.fileno(), 40, base + table + number * size)
+            kind, _, offset, _, _, length = struct.unpack("<IIQQQQ", part)
+            if kind == _PT_NOTE and (code := _linux_note(os.pread(memory.fileno(), length, base + offset))):
+                return code
+    return 0
+
+
+def _linux_note(notes: bytes) -> int:
+    position = 0
+    while position + 12 <= len(notes):
+        name_size, size, kind = struct.unpack_from("<III", notes, position)
+        name = notes[position + 12 : position + 12 + name_size]
+        start = position + 12 + -(-name_size // 4) * 4
+        if kind == 0 and name == b"Linux\0" and size == 4:
+            return int.from_bytes(notes[start : start + 4], "little")
+        position = start + -(-size // 4) * 4
+    return 0
+
+
+def _version_code(major: int, minor: int, patch: int) -> int:
+    return (major << 16) + (minor << 8) + min(patch, 255)
+
+
+def _validated(paths: Iterable[str | os.PathLike[str]], version_code: int) -> tuple[Path, ...]:
+    """Return the directories that exist, links followed, each once.
+
+    Raises:
+        HeaderError: They are of another kernel, are not complete, or others could have changed them.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not os.path.isdir(path):  # noqa: PTH112
+            continue
+        try:
+            directory = Path(trusted(path))
+            codes = _version_codes(directory)
+        except TrustError as error:
+            raise HeaderError(str(error).removesuffix("."), "validation_failure") from None
+        if codes and version_code not in codes:
+            raise HeaderError(
+                f"{directory} has LINUX_VERSION_CODE {codes[0]} ({_dotted(codes[0])}), "
+                f"the running kernel {version_code} ({_dotted(version_code)})",
+                "validation_failure",
+            )
+        found[directory] = None
+    if not found:
+        raise HeaderError("there are none", "not_found")
+    for name in _CRITICAL:
+        if not any((directory / name).is_file() for directory in found):
+            raise HeaderError(f"{', '.join(map(str, found))} lack {name}", "validation_failure")
+    return tuple(found)
+
+
+def _version_codes(directory: Path) -> list[int]:
+    """Return the version that a directory says it is of; none where it does not say."""
+    for name in _VERSION_FILES:
+        path = directory / name
+        if path.is_file() and (
+            match := re.search(r"^#define\s+LINUX_VERSION_CODE\s+(\d+)", Path(trusted(path)).read_text(), re.MULTILINE)
+        ):
+            return [int(match[1])]
+    return []
+
+
+def _dotted(code: int) -> str:
+    return f"{code >> 16}.{code >> 8 & 255}.{code & 255}"
+
+
+def _unpacked(archive: str, version_code: int) -> Path:
+    """Return where the kernel's own archive is unpacked, unpacking it if need be."""
+    target = BuildDirectory(None, "kheaders").path / str(version_code)
+    if target.is_dir():
+        return target
+    is_ours = False
+    if not os.path.exists(archive) and archive == _ARCHIVE:  # noqa: PTH110
+        is_ours = _modprobe("kheaders")
+    try:
+        if not os.path.exists(archive):  # noqa: PTH110
+            raise HeaderError("it is not there (CONFIG_IKHEADERS)", "not_found")
+        scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=target.parent))
+        try:
+            unpack(Path(archive), scratch)
+            scratch.rename(target)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+    finally:
+        if is_ours:
+            _modprobe("-r", "kheaders")
+    return target
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Unpack the directories and the plain files of an archive into an empty directory, and nothing outside of it.
+
+    Raises:
+        HeaderError: It is damaged, has too many members, or one that would lie outside.
+    """
+    try:
+        with tarfile.open(archive) as members:
+            for number, item in enumerate(members):
+                parts = Path(item.name).parts
+                if item.name.startswith("/") or ".." in parts or number > _MAX_MEMBERS:
+                    raise HeaderError(f"unpack {archive}: its member {item.name!r} is refused", "validation_failure")
+                if item.isdir():
+                    (target / item.name).mkdir(mode=0o755, parents=True, exist_ok=True)
+                elif item.isfile() and (data := members.extractfile(item)) is not None:
+                    path = target / item.name
+                    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                    with path.open("xb") as file:
+                        shutil.copyfileobj(data, file)
+                    path.chmod(0o644)
+    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+        raise HeaderError(f"unpack {archive}: {error}", "validation_failure") from None
+
+
+def _modprobe(*words: str) -> bool:
+    if os.geteuid() != 0 or not (command := shutil.which("modprobe", path="/usr/sbin:/sbin:/usr/bin:/bin")):
+        return False
+    return subprocess.run((command, "-q", *words), capture_output=True, check=False).returncode == 0
+
+
+def _download_directory(config: ProbeConfig) -> Path:
+    if config.kernel_header_download_dir is not None:
+        return Path(os.path.abspath(config.kernel_header_download_dir))  # noqa: PTH100
+    return BuildDirectory(None, "kernel-headers").path
+
+
+def _download(directory: Path, release: str) -> None:
+    """Download this release's headers with the distribution's package manager, and unpack them; nothing is installed.
+
+    Raises:
+        HeaderError: There is no package manager that this knows, or it failed.
+    """
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=directory) as scratch:
+        if shutil.which("apt-get") and shutil.which("dpkg-deb"):
+            _download_debian(Path(scratch), directory, release)
+        elif shutil.which("dnf") and shutil.which("rpm2cpio") and shutil.which("cpio"):
+            _run(["dnf", "-y", "download", "--destdir", scratch, f"kernel-devel-{release}"], scratch)
+            _unpack_rpms(Path(scratch), directory)
+        elif shutil.which("zypper") and shutil.which("rpm2cpio") and shutil.which("cpio"):
+            name = f"kernel-{release.rpartition('-')[2]}-devel={release.rpartition('-')[0]}"
+            _run(["zypper", "--non-interactive", "--pkg-cache-dir", scratch, "download", name], scratch)
+            _unpack_rpms(Path(scratch), directory)
+        else:
+            raise HeaderError(
+                "download kernel headers: there is neither apt-get, nor dnf, nor zypper with rpm2cpio and cpio",
+                "download_failure",
+            )
+
+
+def _download_debian(scratch: Path, directory: Path, release: str) -> None:
+    wanted = [f"linux-headers-{release}"]
+    seen: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        seen.add(name)
+        _run(["apt-get", "-q", "download", name], scratch)
+        (package,) = scratch.glob(f"{name}_*.deb")
+        fields = _run(["dpkg-deb", "--field", str(package), "Depends"], scratch)
+        # The common part of the headers is a package of its own.
+        for other in re.findall(r"(?:^|[,|] *)(linux-(?:[\w.+-]*-)?headers-[\w.+-]+)", fields):
+            if other not in seen:
+                wanted.append(other)
+        _run(["dpkg-deb", "--extract", str(package), str(directory)], scratch)
+    for link in directory.glob("**/modules/*/*"):
+        if link.is_symlink():
+            link.unlink()  # into the system's tree, where nothing was installed
+
+
+def _unpack_rpms(scratch: Path, directory: Path) -> None:
+    for package in scratch.rglob("*.rpm"):
+        _run(["sh", "-c", 'rpm2cpio "$1" | cpio -idm --quiet --no-absolute-filenames', "sh", str(package)], directory)
+
+
+def _run(command: list[str], directory: str | Path) -> str:
+    try:
+        run = subprocess.run(
+            command, cwd=directory, capture_output=True, text=True, errors="replace", timeout=_DOWNLOAD_LIMIT_S,
+            stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = describe(error.errno or 0) if isinstance(error, OSError) else f"no end after {_DOWNLOAD_LIMIT_S} s"
+        raise HeaderError(f"run {' '.join(command)}: {reason}", "download_failure") from None
+    if run.returncode:
+        said = [line.strip() for line in run.stderr.splitlines() if line.strip()]
+        errors = [line for line in said if line.startswith("E: ")] or said  # the first of apt's is the cause
+        reason = errors[0] if errors else f"exit code {run.returncode}"
+        raise HeaderError(f"run {' '.join(command)}: {reason}", "download_failure")
+    return run.stdout
