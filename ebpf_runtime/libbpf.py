@@ -36,6 +36,7 @@ __all__ = [
     "attach_by",
     "captured",
     "library",
+    "load_walker",
     "origin",
     "walker",
 ]
@@ -307,12 +308,21 @@ def walker() -> ctypes.CDLL | None:
 def _find_walker() -> ctypes.CDLL | None:
     for name in _bundled("_walker.so"):
         try:
-            found = ctypes.CDLL(name)
+            return load_walker(name)
         except OSError:
             continue
-        _declare(found, _WALKER_PROTOTYPES)
-        return found
     return None
+
+
+def load_walker(path: str) -> ctypes.CDLL:
+    """Return the compiled helper in a file.
+
+    Raises:
+        OSError: It cannot be loaded.
+    """
+    found = ctypes.CDLL(path)
+    _declare(found, _WALKER_PROTOTYPES)
+    return found
 
 
 def _load() -> ctypes.CDLL:

@@ -33,9 +33,12 @@ JOBS: Final = {
     "map-count": ("map_count", "count"),
     "map-growth": ("map_growth", "growth"),
     "inventory": ("inventory", "inventory"),
+    "ring-buffer": ("streams", "ring"),
+    "ring-buffer-mixed": ("streams", "mixed"),
+    "perf-buffer": ("streams", "perf"),
+    "stream-growth": ("streams", "growth"),
     "generate": ("codegen", "generate"),
     "regenerate": ("codegen", "regenerate"),
-    "ring-buffer": ("ring_buffer", "drain"),
     "overhead": ("overhead", "overhead"),
 }
 

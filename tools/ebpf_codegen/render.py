@@ -740,7 +740,7 @@ def _strings(prefix: str, texts: Sequence[str]) -> _Call:
 
 
 def _unit(item: Map) -> str:
-    return "bytes" if item.type == "RINGBUF" else "entry" if item.max_entries == 1 else "entries"
+    return "bytes" if item.type in ("RINGBUF", "USER_RINGBUF") else "entry" if item.max_entries == 1 else "entries"
 
 
 def _hook(program: Program) -> str:
