@@ -67,6 +67,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .alternatives import one_of, tagged
     from .arrays import dtype
+    from .btf_sources import Host, host
     from .cpus import possible_cpus
     from .facts import HostFacts, host_facts
     from .host_compiler import compile
@@ -121,6 +122,7 @@ __all__ = [
     "FallbackWarning",
     "Field",
     "HashMap",
+    "Host",
     "HostFacts",
     "IteratorProgram",
     "LibraryNotFoundError",
@@ -184,6 +186,7 @@ __all__ = [
     "f32",
     "f64",
     "fields",
+    "host",
     "host_facts",
     "loaded_objects",
     "map_memory",
@@ -220,6 +223,7 @@ _ON_USE = {
     "CgroupProgram": "target_programs",
     "DetachedProgram": "target_programs",
     "HashMap": "maps",
+    "Host": "btf_sources",
     "HostFacts": "facts",
     "IteratorProgram": "programs",
     "Link": "links",
@@ -252,6 +256,7 @@ _ON_USE = {
     "XdpProgram": "network_programs",
     "compile": "host_compiler",
     "dtype": "arrays",
+    "host": "btf_sources",
     "host_facts": "facts",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
