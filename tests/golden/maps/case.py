@@ -31,7 +31,7 @@ from ebpf_runtime import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ebpf_runtime import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap, ProbeConfig
+    from ebpf_runtime import ArrayMap, HashMap, PerCpuArrayMap, PerCpuHashMap, ProbeConfig, StackTraceMap
 
 __all__ = [
     "Case",
@@ -110,7 +110,7 @@ class CaseMaps(Maps):
     total: ArrayMap[int]
     histogram: PerCpuArrayMap[tuple[int, ...]]
     sized: HashMap[bytes, bytes]
-    stacks: Map
+    stacks: StackTraceMap
 
 
 class CasePrograms(Programs):
@@ -177,7 +177,7 @@ class Case(Probe):
         maps.total: One counter. (ArrayMap[int])
         maps.histogram: PerCpuArrayMap[tuple[int, ...]]
         maps.sized: HashMap[bytes, bytes]
-        maps.stacks: Map
+        maps.stacks: StackTraceMap
     """
 
     maps: CaseMaps
