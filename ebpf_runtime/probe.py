@@ -48,10 +48,10 @@ class RefusedVariant:
 
     @property
     def line(self) -> str:
-        """The line of the log that decided: the verifier's last word, else libbpf's first; empty without a log."""
+        """The line of the log that decided: the verifier's last word, else libbpf's first; without a log the reason."""
         from .verifier import decisive_line
 
-        return decisive_line(self.log)
+        return decisive_line(self.log) or self.reason
 
     def __repr__(self) -> str:
         return f"RefusedVariant({self.variant!r}, {self.phase!r}, errno={self.errno}, reason={self.reason!r})"
