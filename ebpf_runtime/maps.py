@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .cpus import possible_cpus
 from .errors import MapError, MapFullError, RecordError, describe
-from .handles import Handle
 from .kernel_objects import object_id
 from .libbpf import library
+from .pinning import KernelMap
 
 if TYPE_CHECKING:
     from .records import Field
@@ -29,7 +29,7 @@ _BPF_EXIST = 2
 _NOT_SUPPORTED = (524, errno.EOPNOTSUPP, errno.EINVAL)
 
 
-class Map(Handle):
+class Map(KernelMap):
     """A loaded map of any type.
 
     Attributes:
