@@ -33,10 +33,13 @@ from .probe import OpenProbe, Probe, RefusedVariant
 from .records import (
     CEnum,
     Field,
+    Metadata,
     Record,
     Variables,
     array,
+    bitfield,
     boolean,
+    either,
     enumeration,
     f32,
     f64,
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     from .alternatives import one_of, tagged
     from .arrays import dtype
     from .cpus import possible_cpus
+    from .facts import HostFacts, host_facts
     from .host_compiler import compile
     from .kernel_objects import (
         PinnedObject,
@@ -76,7 +80,20 @@ if TYPE_CHECKING:
     )
     from .links import Link
     from .load_report import LoadReport
-    from .maps import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap
+    from .maps import Map
+    from .maps.arena import ArenaMap
+    from .maps.array import ArrayMap
+    from .maps.descriptors import CgroupArrayMap, ProgramArrayMap
+    from .maps.devices import CpuMap, DeviceMap, Redirection, XskMap
+    from .maps.hash import HashMap
+    from .maps.lpm import LpmTrieMap
+    from .maps.of_maps import ArrayOfMaps, HashOfMaps
+    from .maps.per_cpu import PerCpuArrayMap, PerCpuHashMap
+    from .maps.sockets import ReuseportSocketArrayMap, SocketHashMap, SocketMap
+    from .maps.stack_trace import StackTraceMap
+    from .maps.storage import CgroupStorageMap, InodeStorageMap, SocketStorageMap, TaskStorageMap
+    from .maps.struct_ops import StructOpsMap
+    from .maps.values import BloomFilterMap, QueueMap, StackMap
     from .network_programs import (
         NamespaceProgram,
         NetfilterProgram,
@@ -89,6 +106,7 @@ if TYPE_CHECKING:
     )
     from .programs import BaseProgram, IteratorProgram, Program
     from .registry import LoadedObject, loaded_objects
+    from .signals import signals_held
     from .streams import PerfBuffer, Poller, RecordBatch, RingBuffer, Stream, UserRingBuffer, poll_all
     from .target_programs import (
         CgroupProgram,
@@ -101,21 +119,31 @@ if TYPE_CHECKING:
     from .test_runs import TestRun
 
 __all__ = [
+    "ArenaMap",
     "ArrayMap",
+    "ArrayOfMaps",
     "AttachError",
     "BaseProgram",
+    "BloomFilterMap",
     "BtfError",
     "CEnum",
+    "CgroupArrayMap",
     "CgroupProgram",
+    "CgroupStorageMap",
     "CloseError",
     "CoReError",
     "CompileError",
+    "CpuMap",
     "DetachedProgram",
+    "DeviceMap",
     "DigestError",
     "EbpfError",
     "FallbackWarning",
     "Field",
     "HashMap",
+    "HashOfMaps",
+    "HostFacts",
+    "InodeStorageMap",
     "IteratorProgram",
     "LibraryNotFoundError",
     "Link",
@@ -124,11 +152,13 @@ __all__ = [
     "LoadError",
     "LoadReport",
     "LoadedObject",
+    "LpmTrieMap",
     "Map",
     "MapError",
     "MapFullError",
     "MapSpec",
     "Maps",
+    "Metadata",
     "NamespaceProgram",
     "NetfilterProgram",
     "NetkitProgram",
@@ -145,18 +175,29 @@ __all__ = [
     "Probe",
     "ProbeConfig",
     "Program",
+    "ProgramArrayMap",
     "ProgramCounters",
     "ProgramSpec",
     "Programs",
+    "QueueMap",
     "Record",
     "RecordBatch",
     "RecordError",
+    "Redirection",
     "RefusedVariant",
     "ReuseportProgram",
+    "ReuseportSocketArrayMap",
     "RingBuffer",
+    "SocketHashMap",
+    "SocketMap",
     "SocketProgram",
+    "SocketStorageMap",
     "SockmapProgram",
+    "StackMap",
+    "StackTraceMap",
     "Stream",
+    "StructOpsMap",
+    "TaskStorageMap",
     "TcxProgram",
     "TestRun",
     "TrustError",
@@ -167,14 +208,18 @@ __all__ = [
     "Variables",
     "VerifierError",
     "XdpProgram",
+    "XskMap",
     "array",
+    "bitfield",
     "boolean",
     "compile",
     "dtype",
+    "either",
     "enumeration",
     "f32",
     "f64",
     "fields",
+    "host_facts",
     "loaded_objects",
     "map_memory",
     "nested",
@@ -192,6 +237,7 @@ __all__ = [
     "s32",
     "s64",
     "s128",
+    "signals_held",
     "sizeof",
     "tagged",
     "text",
@@ -204,42 +250,66 @@ __all__ = [
 
 # Names that need libbpf, numpy or a compiler, and the modules they come from.
 _ON_USE = {
-    "ArrayMap": "maps",
+    "ArenaMap": "maps.arena",
+    "ArrayMap": "maps.array",
+    "ArrayOfMaps": "maps.of_maps",
     "BaseProgram": "programs",
+    "BloomFilterMap": "maps.values",
+    "CgroupArrayMap": "maps.descriptors",
     "CgroupProgram": "target_programs",
+    "CgroupStorageMap": "maps.storage",
+    "CpuMap": "maps.devices",
     "DetachedProgram": "target_programs",
-    "HashMap": "maps",
+    "DeviceMap": "maps.devices",
+    "HashMap": "maps.hash",
+    "HashOfMaps": "maps.of_maps",
+    "HostFacts": "facts",
+    "InodeStorageMap": "maps.storage",
     "IteratorProgram": "programs",
     "Link": "links",
     "LircProgram": "target_programs",
     "LoadReport": "load_report",
     "LoadedObject": "registry",
+    "LpmTrieMap": "maps.lpm",
     "Map": "maps",
     "NamespaceProgram": "network_programs",
     "NetfilterProgram": "network_programs",
     "NetkitProgram": "network_programs",
-    "PerCpuArrayMap": "maps",
-    "PerCpuHashMap": "maps",
+    "PerCpuArrayMap": "maps.per_cpu",
+    "PerCpuHashMap": "maps.per_cpu",
     "PerfBuffer": "streams",
     "PerfEventProgram": "target_programs",
     "PinnedObject": "kernel_objects",
     "Poller": "streams",
     "Program": "programs",
+    "ProgramArrayMap": "maps.descriptors",
     "ProgramCounters": "kernel_objects",
+    "QueueMap": "maps.values",
     "RecordBatch": "streams",
+    "Redirection": "maps.devices",
     "ReuseportProgram": "network_programs",
+    "ReuseportSocketArrayMap": "maps.sockets",
     "RingBuffer": "streams",
+    "SocketHashMap": "maps.sockets",
+    "SocketMap": "maps.sockets",
     "SocketProgram": "network_programs",
+    "SocketStorageMap": "maps.storage",
     "SockmapProgram": "network_programs",
+    "StackMap": "maps.values",
+    "StackTraceMap": "maps.stack_trace",
     "Stream": "streams",
+    "StructOpsMap": "maps.struct_ops",
+    "TaskStorageMap": "maps.storage",
     "TcxProgram": "network_programs",
     "TestRun": "test_runs",
     "UprobeProgram": "target_programs",
     "UsdtProgram": "target_programs",
     "UserRingBuffer": "streams",
     "XdpProgram": "network_programs",
+    "XskMap": "maps.devices",
     "compile": "host_compiler",
     "dtype": "arrays",
+    "host_facts": "facts",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
     "one_of": "alternatives",
@@ -248,6 +318,7 @@ _ON_USE = {
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
     "run_statistics": "kernel_objects",
+    "signals_held": "signals",
     "tagged": "alternatives",
 }
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .specs import ObjectSpec
 
-__all__ = ["compile", "compiled_image"]
+__all__ = ["available_compiler", "compile", "compiled_image"]
 
 _KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 _SHOWN = 3
@@ -77,6 +77,19 @@ def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport) ->
         return _Job(spec.name, source, config, report).image(spec)
     finally:
         report.compile_seconds = time.monotonic() - started
+
+
+def available_compiler() -> tuple[str, str]:
+    """Return the compiler that would be used, or else why there is none."""
+    try:
+        from ebpf_codegen.compiler import find_compiler
+        from ebpf_codegen.errors import CodegenError
+    except ModuleNotFoundError as error:
+        return "", f"the Python package {error.name} is missing"
+    try:
+        return str(find_compiler()), ""
+    except CodegenError as error:
+        return "", str(error)
 
 
 def _result(name: str) -> int:
@@ -320,7 +333,7 @@ def _member_differences(
 def _field_differences(
     where: str, field: Field, kind: model.ValueType, records: dict[str, model.RecordType]
 ) -> list[str]:
-    from ebpf_codegen.model import ArrayOf, RecordRef, Scalar
+    from ebpf_codegen.model import ArrayOf, Bits, EnumRef, RecordRef, Scalar
 
     if field.size != kind.size:
         return [f"{where} has {kind.size} bytes, the module says {field.size}"]
@@ -329,6 +342,11 @@ def _field_differences(
         return _member_differences(record.c_name, field.type._fields_, record.members, records)
     if isinstance(field, _Array) and isinstance(kind, ArrayOf):
         return _field_differences(f"{where}[]", field.element, kind.element, records)
+    if isinstance(kind, Bits):
+        if (field.bit_offset, field.bits) != (kind.first, kind.width):
+            module = f"bits {field.bit_offset} to {field.bit_offset + field.bits}"
+            return [f"{where} is bits {kind.first} to {kind.first + kind.width}, the module says {module}"]
+        kind = kind.base if not isinstance(kind.base, EnumRef) and kind.base.kind == "boolean" else kind
     if isinstance(kind, Scalar) and kind.kind != field.kind:
         return [f"{where} is {kind.kind}, the module says {field.kind}"]
     return []

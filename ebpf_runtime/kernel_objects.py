@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "PinnedObject",
     "ProgramCounters",
+    "map_flags",
     "map_memory",
+    "map_sizes",
     "object_id",
     "pinned_object",
     "program_counters",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 _ID = slice(4, 8)
+_MAP_FLAGS = slice(20, 24)
 _LINK_PROGRAM_ID = slice(8, 12)
 _RUN_TIME_NS = slice(192, 200)
 _RUN_COUNT = slice(200, 208)
@@ -104,6 +107,18 @@ def pinned_object(path: str | os.PathLike[str]) -> PinnedObject | None:
 def object_id(fd: int) -> int:
     """Return the kernel's id of the map or program behind a file descriptor."""
     return int.from_bytes(_info(fd)[_ID], "little")
+
+
+def map_flags(fd: int) -> int:
+    """Return the flags that the map behind a file descriptor was made with."""
+    return int.from_bytes(_info(fd)[_MAP_FLAGS], "little")
+
+
+def map_sizes(fd: int) -> tuple[int, int, int]:
+    """Return key size, value size and number of entries of the map behind a file descriptor."""
+    info = _info(fd)
+    key, value, entries = (int.from_bytes(info[start : start + 4], "little") for start in (8, 12, 16))
+    return key, value, entries
 
 
 def program_counters(program_id: int) -> ProgramCounters | None:

@@ -27,12 +27,16 @@ __all__ = [
     "PERF_SAMPLE_CALLBACK",
     "SAMPLE_CALLBACK",
     "GenLoaderOptions",
+    "MapCreateOptions",
     "OpenOptions",
+    "ProgramLoadOptions",
+    "TestRunOptions",
     "UprobeOptions",
     "Walked",
     "attach_by",
     "captured",
     "library",
+    "origin",
     "walker",
 ]
 
@@ -91,6 +95,73 @@ class Walked(ctypes.Structure):
     _fields_ = (("end", c_uint64), ("count", c_uint64), ("discarded", c_uint64), ("lost", c_uint64))
 
 
+class MapCreateOptions(ctypes.Structure):
+    """struct bpf_map_create_opts of libbpf 1.1."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("btf_fd", c_uint32),
+        ("btf_key_type_id", c_uint32),
+        ("btf_value_type_id", c_uint32),
+        ("btf_vmlinux_value_type_id", c_uint32),
+        ("inner_map_fd", c_uint32),
+        ("map_flags", c_uint32),
+        ("map_extra", c_uint64),
+        ("numa_node", c_uint32),
+        ("map_ifindex", c_uint32),
+    )
+
+
+class ProgramLoadOptions(ctypes.Structure):
+    """struct bpf_prog_load_opts of libbpf 1.1."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("attempts", c_int),
+        ("expected_attach_type", c_int),
+        ("prog_btf_fd", c_uint32),
+        ("prog_flags", c_uint32),
+        ("prog_ifindex", c_uint32),
+        ("kern_version", c_uint32),
+        ("attach_btf_id", c_uint32),
+        ("attach_prog_fd", c_uint32),
+        ("attach_btf_obj_fd", c_uint32),
+        ("fd_array", c_void_p),
+        ("func_info", c_void_p),
+        ("func_info_cnt", c_uint32),
+        ("func_info_rec_size", c_uint32),
+        ("line_info", c_void_p),
+        ("line_info_cnt", c_uint32),
+        ("line_info_rec_size", c_uint32),
+        ("log_level", c_uint32),
+        ("log_size", c_uint32),
+        ("log_buf", c_void_p),
+    )
+
+
+class TestRunOptions(ctypes.Structure):
+    """struct bpf_test_run_opts of libbpf 1.1."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("data_in", c_void_p),
+        ("data_out", c_void_p),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", c_void_p),
+        ("ctx_out", c_void_p),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("retval", c_uint32),
+        ("repeat", c_int),
+        ("duration", c_uint32),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
+    )
+
+
+_BATCH = (c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)
 # name: (result, arguments)
 _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "libbpf_major_version": (c_uint32, ()),
@@ -145,6 +216,14 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
     "bpf_map_get_next_key": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_map_lookup_batch": (c_int, _BATCH),
+    "bpf_map_lookup_and_delete_batch": (c_int, _BATCH),
+    "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)),
+    "bpf_map_create": (c_int, (c_int, c_char_p, c_uint32, c_uint32, c_uint32, POINTER(MapCreateOptions))),
+    "bpf_btf_load": (c_int, (c_char_p, c_size_t, c_void_p)),
+    "bpf_prog_load": (c_int, (c_int, c_char_p, c_char_p, c_char_p, c_size_t, POINTER(ProgramLoadOptions))),
+    "bpf_prog_test_run_opts": (c_int, (c_int, POINTER(TestRunOptions))),
+    "libbpf_find_vmlinux_btf_id": (c_int, (c_char_p, c_int)),
     "ring_buffer__new": (c_void_p, (c_int, SAMPLE_CALLBACK, c_void_p, c_void_p)),
     "ring_buffer__consume": (c_int, (c_void_p,)),
     "ring_buffer__free": (None, (c_void_p,)),
@@ -176,6 +255,7 @@ _NEWER: dict[str, tuple[str, type | None, tuple[type, ...]]] = {
 }
 
 _loaded: ctypes.CDLL | None = None
+_origin = ("", "")
 _lock = allocate_lock()
 _sinks: dict[int, list[str]] = {}  # by thread
 
@@ -193,11 +273,16 @@ def library() -> ctypes.CDLL:
         return _loaded
 
 
-def _candidates() -> list[str]:
+def origin() -> tuple[str, str]:
+    """Return what chose the loaded library, "EBPF_LIBBPF", "bundled" or "system", and the name it was loaded by."""
+    return _origin
+
+
+def _candidates() -> list[tuple[str, str]]:
     chosen = os.environ.get("EBPF_LIBBPF")
     if chosen:
-        return [chosen]
-    return [*_bundled("_libbpf.so"), "libbpf.so.1"]
+        return [("EBPF_LIBBPF", chosen)]
+    return [*(("bundled", path) for path in _bundled("_libbpf.so")), ("system", "libbpf.so.1")]
 
 
 def _bundled(name: str) -> list[str]:
@@ -233,8 +318,9 @@ def _find_walker() -> ctypes.CDLL | None:
 
 
 def _load() -> ctypes.CDLL:
+    global _origin
     reasons = []
-    for name in _candidates():
+    for chooser, name in _candidates():
         try:
             found = ctypes.CDLL(name, use_errno=True)
         except OSError as error:
@@ -250,6 +336,7 @@ def _load() -> ctypes.CDLL:
             reasons.append(f"{name}: version {version[0]}.{version[1]} is older than {_FLOOR[0]}.{_FLOOR[1]}")
             continue
         found.libbpf_set_print(_print)
+        _origin = (chooser, name)
         return found
     raise LibraryNotFoundError(
         f"load libbpf: {'; '.join(reasons)}. "

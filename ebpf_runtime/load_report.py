@@ -78,5 +78,15 @@ class LoadReport:
         self.compile_seconds = 0.0
         self.compiler = ""
 
+    @property
+    def header_result_name(self) -> str:
+        """*header_result* in words."""
+        return HEADER_RESULTS[self.header_result]
+
+    @property
+    def compile_result_name(self) -> str:
+        """*compile_result* in words."""
+        return COMPILE_RESULTS[self.compile_result]
+
     def __repr__(self) -> str:
         return f"LoadReport({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"

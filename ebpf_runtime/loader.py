@@ -44,18 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Loaded", "Opened"]
 
-# By type: module and class, imported when there is such a map.
-_MAP_CLASSES = {
-    "HASH": ("maps", "HashMap"),
-    "LRU_HASH": ("maps", "HashMap"),
-    "ARRAY": ("maps", "ArrayMap"),
-    "PERCPU_HASH": ("maps", "PerCpuHashMap"),
-    "LRU_PERCPU_HASH": ("maps", "PerCpuHashMap"),
-    "PERCPU_ARRAY": ("maps", "PerCpuArrayMap"),
-    "PERF_EVENT_ARRAY": ("streams", "PerfBuffer"),
-    "RINGBUF": ("streams", "RingBuffer"),
-    "USER_RINGBUF": ("streams", "UserRingBuffer"),
-}
 # What flows through these is bound to them, and is no value that the map keeps.
 _STREAMS = ("PERF_EVENT_ARRAY", "RINGBUF", "USER_RINGBUF")
 _RING_BUFFERS = ("RINGBUF", "USER_RINGBUF")
@@ -414,12 +402,14 @@ class Opened:
         if missing and any(item.errno == errno.EPERM for item in refused):
             return _not_permitted(self.spec.name, missing)
         reasons = "; ".join(f"{item.variant}: {item.phase}, {item.reason}" for item in refused)
-        return LoadError(
+        error = LoadError(
             f"load probe {self.spec.name!r}: no variant works here. {reasons}",
             name=self.spec.name,
             errno=refused[-1].errno,
             log="\n".join(item.log for item in refused),
         )
+        error.refused = tuple(refused)
+        return error
 
     def _try(self, variant: str, refused: tuple[RefusedVariant, ...]) -> Loaded:
         """Load one variant, by its loader program or from a fresh object."""
@@ -558,20 +548,20 @@ class Loaded:
         """Return the object that stands for a map, made when it is first asked for."""
         if self.closed:
             raise MapError(f"use map {name!r}: the probe is closed.", name=name)
-        from importlib import import_module
+        from .maps import map_class
 
         item = next(item for item in self.spec.maps if item.name == name)
-        module, class_name = _MAP_CLASSES.get(item.type, ("maps", "Map"))
-        cls: type[Map] = getattr(import_module(f".{module}", __package__), class_name)
         fd, sizes = self._facts[name]
-        return cls(item.c_name, item.type, fd, sizes, item.key, item.value)
+        made = map_class(item.type)(item.c_name, item.type, fd, sizes, item.key, item.value)
+        made.inner = item.inner
+        return made
 
     def _section_fd(self, section: type[Variables]) -> int:
         return self._object.map_fd(section.section)
 
     def _map_section(self, section: type[Variables]) -> Variables:
         """Map a section's memory: the programs' own, read-only for `.rodata`."""
-        constant = section.section.startswith(".rodata")
+        constant = section.section.startswith((".rodata", ".kconfig"))
         fd = self._section_fd(section)
         length = -(-section._size_ // mmap.PAGESIZE) * mmap.PAGESIZE
         protection = mmap.PROT_READ if constant else mmap.PROT_READ | mmap.PROT_WRITE

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenProbe", "Probe", "RefusedVariant"]
 
+_KERNELS = "the kernel's configuration is the kernel's, and known once the probe is loaded."
+
 
 class RefusedVariant:
     """Why a variant is not in use.
@@ -69,7 +71,10 @@ class OpenProbe(Handle):
         with signals_held():
             self._opened = Opened(spec, config or ProbeConfig())
         for section in spec.section_types:
-            setattr(self, section.section.lstrip("."), section(self._opened.memory(section)))
+            locked = _KERNELS if section.section == ".kconfig" else ""
+            setattr(self, section.attribute, section(self._opened.memory(section), locked))
+        for metadata in spec.metadata_types:
+            setattr(self, metadata.attribute, metadata())
 
     @property
     def name(self) -> str:
@@ -126,7 +131,7 @@ class OpenProbe(Handle):
     def close(self) -> None:
         """Free the object without loading it; after `load` this does nothing."""
         for section in self._opened.spec.section_types:
-            getattr(self, section.section.lstrip("."))._close()
+            getattr(self, section.attribute)._close()
         self._opened.close()
 
     def _load(self, cls: type[P]) -> P:
@@ -166,7 +171,9 @@ class Probe(Handle):
         self.programs = loaded.programs
         self.links = loaded.links
         for section in loaded.sections:
-            setattr(self, section.section.lstrip("."), section)
+            setattr(self, section.attribute, section)
+        for metadata in loaded.spec.metadata_types:
+            setattr(self, metadata.attribute, metadata())
 
     @property
     def name(self) -> str:

@@ -20,7 +20,9 @@ else:
 __all__ = ["signals_held", "signals_let_through"]
 
 # A fault must still end the process at once.
-_BLOCKED = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+_HELD = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+# A child inherits what is blocked, and one that waits for children of its own would wait for ever.
+_BLOCKED = _HELD - {signal.SIGCHLD}
 
 
 class _Hold:
@@ -37,7 +39,7 @@ class _Hold:
 
     def begin(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
-        for number in _BLOCKED:
+        for number in _HELD:
             handler = signal.getsignal(number)
             if callable(handler):
                 self._handlers[number] = handler

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +23,9 @@ _SYSTEM_PYTHON = "/usr/bin/python3"
 
 @cache
 def _scratch() -> Path:
-    return Path(mkdtemp(prefix="ebpf-benchmarks-"))
+    made = Path(mkdtemp(prefix="ebpf-benchmarks-"))
+    atexit.register(shutil.rmtree, made)
+    return made
 
 
 @cache
@@ -51,11 +55,25 @@ def c_worker(name: str, *arguments: int | str, files: Sequence[int] = ()) -> Ite
         yield started
 
 
+@cache
 def _kernel_headers() -> str:
-    """Return kernel headers that bcc can compile with: the running kernel's, else the newest installed."""
+    """Return kernel headers that bcc can compile with: the running kernel's, else the newest installed; empty if none.
+
+    Debian splits them over two folders, one of the machine's and a common one, which bcc wants as one.
+    """
     own = Path("/lib/modules", os.uname().release, "build")
-    found = sorted(Path("/usr/src").glob(f"linux-headers-*-{'amd64' if os.uname().machine == 'x86_64' else 'arm64'}"))
-    return str(own) if own.exists() else str(found[-1]) if found else ""
+    if own.exists():
+        return str(own)
+    flavour = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    found = sorted(Path("/usr/src").glob(f"linux-headers-*-{flavour}"))
+    if not found:
+        return ""
+    merged = _scratch() / "kernel"
+    common = found[-1].with_name(found[-1].name.replace(f"-{flavour}", "-common"))
+    for part in ("include", f"arch/{'x86' if flavour == 'amd64' else flavour}"):
+        for half in (common, found[-1]):
+            shutil.copytree(half / part, merged / part, dirs_exist_ok=True, copy_function=os.symlink)
+    return str(merged)
 
 
 @cache

@@ -54,11 +54,12 @@ set(_libbpf_cc
     "${CMAKE_COMMAND}" -E env "ZIG_GLOBAL_CACHE_DIR=${_libbpf_build}/cache"
     "ZIG_LOCAL_CACHE_DIR=${_libbpf_build}/cache"
     "${Python_EXECUTABLE}" -m ziglang cc -target "${EBPF_LIBBPF_ARCHITECTURE}-linux-gnu.2.17")
-# No path of the building machine gets into the library, by debug information or by __FILE__. libelf
-# has one integer for each thread: small enough for static TLS, which needs no help of ld-linux.so.
+# For size: what libbpf does is done once for each probe, and the kernel's part takes most of it. No path
+# of the building machine gets into the library, by debug information or by __FILE__. libelf has one
+# integer for each thread: small enough for static TLS, which needs no help of ld-linux.so.
 set(_libbpf_flags
-    -O2 -g0 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -fstack-protector-strong
-    -ftls-model=initial-exec -fno-sanitize=all -w -D_GNU_SOURCE -D_LARGEFILE64_SOURCE -D_FILE_OFFSET_BITS=64
+    -Oz -g0 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -fstack-protector-strong
+    -fno-asynchronous-unwind-tables -fno-unwind-tables -ftls-model=initial-exec -fno-sanitize=all -w -D_GNU_SOURCE -D_LARGEFILE64_SOURCE -D_FILE_OFFSET_BITS=64
     "-ffile-prefix-map=${_libbpf_source}/=" "-ffile-prefix-map=${_libbpf_build}/=")
 
 # What elfutils' configure would find out about glibc 2.17.
@@ -118,7 +119,7 @@ file(WRITE "${_libbpf_build}/objects.new" "${_libbpf_list}\n")
 configure_file("${_libbpf_build}/objects.new" "${_libbpf_build}/objects" COPYONLY)
 add_custom_command(
   OUTPUT "${_libbpf_library}"
-  COMMAND ${_libbpf_cc} -shared -s -Wl,--as-needed -Wl,--gc-sections -Wl,--no-undefined -Wl,-z,relro -Wl,-z,now
+  COMMAND ${_libbpf_cc} -shared -s -Wl,--as-needed -Wl,--gc-sections -Wl,--no-undefined -Wl,--hash-style=gnu -Wl,-z,relro -Wl,-z,now
           -Wl,-soname,_libbpf.so "-Wl,--version-script=${_libbpf_source}/libbpf/src/libbpf.map"
           "@${_libbpf_build}/objects" -o "${_libbpf_library}"
   DEPENDS ${_libbpf_objects} "${_libbpf_source}/libbpf/src/libbpf.map" "${_libbpf_build}/objects"

@@ -197,12 +197,26 @@ def test_wheel_is_reproducible_from_another_folder(
     assert again.read_bytes() == bundled.read_bytes()
 
 
+def objects(wheel: Path) -> set[str]:
+    """Return the architectures of the objects in a wheel; each probe has one of each."""
+    found = [name.removesuffix(".bpf.o").rpartition(".")[::2] for name in names(wheel) if name.endswith(".bpf.o")]
+    architectures = {architecture for _, architecture in found}
+    assert len(found) == len(architectures) * len({probe for probe, _ in found})
+    return architectures
+
+
 def test_both_wheels_are_else_the_same(bundled: Path, foreign: Path, wheel: Path) -> None:
-    assert names(bundled) == names(foreign)
-    added = {name for name in names(bundled) - names(wheel) if not name.startswith("ebpf_runtime/licenses/")}
-    assert added == {LIBRARY}
-    assert names(wheel) <= names(bundled)
-    for name in names(wheel):
+    own = {"x86_64": "x86_64", "aarch64": "arm64"}
+    assert objects(wheel) == {"x86_64", "arm64"}
+    assert objects(bundled) == {own[architecture(bundled)]}
+    assert objects(foreign) == {own[architecture(foreign)]}
+    in_all = {name for name in names(wheel) if not name.endswith(".bpf.o")}
+    for one in (bundled, foreign):
+        others = {name for name in names(one) if not name.endswith(".bpf.o")}
+        added = {name for name in others - in_all if not name.startswith("ebpf_runtime/licenses/")}
+        assert added == {LIBRARY}
+        assert in_all <= others
+    for name in names(wheel) & names(bundled):
         if "/include/bpf/" not in name:  # of the libbpf that was at hand
             assert read(bundled, name) == read(wheel, name), name
 

@@ -22,6 +22,7 @@ from tests.vm.vmtest.shares import Share
 
 ROOT = Path(__file__).resolve().parents[2]
 INSIDE = (Path("tests/vm/inside_equal_variants.py"), Path("tests/vm/inside_tcp_queue_length.py"))
+WITHOUT_BTF = Path("tests/vm/inside_without_btf.py")
 SUITE = Path("tests/kernel")
 # Emulated, the suite takes one to two minutes.
 GUEST_LIMIT_S = 1500
@@ -42,7 +43,7 @@ def emulator() -> Emulator:
 
 
 def run_inside(
-    emulator: Emulator, series: str, reports: Path, *tests: Path, cgroup: str = "v2"
+    emulator: Emulator, series: str, reports: Path, *tests: Path, cgroup: str = "v2", has_btf: bool = True
 ) -> tuple[str, Outcomes]:
     """Boot a kernel and run tests under it; return its release and what became of them."""
     report = Path("/run/report")
@@ -52,7 +53,9 @@ def run_inside(
     try:
         kernel = kernel_for(Cache(default_cache()), series)
         shares = [Share(reports, report, writable=True)]
-        guest = Guest(kernel, emulator, command, ROOT, shares=shares, cgroup=cgroup, timeout_s=GUEST_LIMIT_S)
+        guest = Guest(
+            kernel, emulator, command, ROOT, shares=shares, cgroup=cgroup, btf=has_btf, timeout_s=GUEST_LIMIT_S
+        )
         status = guest.run()
     except VmtestError as error:
         raise pytest.fail.Exception(f"Linux {series}: {error}", pytrace=False) from None
@@ -98,3 +101,11 @@ def test_all_variants_are_equal_with_cgroup_version_1(
     results.guests[f"{release}, cgroup v1"] = outcomes
     columns = ("loaded", "attached", "equal kills")
     assert_passed(outcomes, columns, skipped={"test_a_group_kill_is_equal_in_all_variants"})
+
+
+def test_a_kernel_that_shows_no_btf_is_compiled_for_or_refused(emulator: Emulator, series: str, tmp_path: Path) -> None:
+    _, outcomes = run_inside(emulator, series, tmp_path, WITHOUT_BTF, has_btf=False)
+    assert not outcomes.names("failed") | outcomes.names("error")
+    old = tuple(map(int, series.split("."))) < (5, 11)
+    assert outcomes.names("skipped") == ({"test_embedded_btf_serves_co_re"} if old else set())
+    assert "test_the_compiler_takes_the_types_from_kernel_headers" in outcomes.names("passed")

@@ -13,12 +13,12 @@ if not __package__:  # run by path, as CMake does: no PYTHONPATH may be set ther
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     __package__ = "ebpf_codegen"
 
-from ebpf_codegen.commands import abi_diff, build, generate, inspect
+from ebpf_codegen.commands import abi_diff, build, generate, inspect, min_btf, new, run
 from ebpf_codegen.errors import CodegenError, DriftError
 
 __all__ = ["main"]
 
-_COMMANDS = (build, generate, inspect, abi_diff)
+_COMMANDS = (build, generate, inspect, abi_diff, min_btf, new, run)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -119,12 +119,11 @@ class _Binder:
             if options and not macros:
                 self.add(section, f"__{section[1:]}_", name, options)
             return
-        remedy = f"Add {macro}({name}, struct …);"
         what = "records" if kind == "map" else "rows"
         if written.unknown:
-            reason = f"{written.unknown[0]}; {remedy}"
+            reason = f"{written.unknown[0]}. Add {macro}({name}, struct …) below it."
         elif len(written.types) > 1 and kind == "program":
-            reason = f"{_list(written.types)} are written; write one of them, or add {macro}({name}, struct …);"
+            reason = f"{_list(written.types)} are written. Write one type only."
         else:
             self.add(section, INFERRED, name, written.types)
             return
@@ -135,9 +134,10 @@ class _Binder:
 
     def add(self, section: str, prefix: str, name: str, types: Sequence[str]) -> None:
         for number, item in enumerate(types):
+            spelled = f"__typeof__({item})" if item.endswith("]") else item
             self.lines.append(
-                f"const __typeof__({item}) *const {prefix}{name}__{number} "
-                f'__attribute__((section("{section}"), used)) = (const __typeof__({item}) *)0;'
+                f"const {spelled} *const {prefix}{name}__{number} "
+                f'__attribute__((section("{section}"), used)) = (const {spelled} *)0;'
             )
 
     def option(self, name: str, spelled: str) -> str:

@@ -55,6 +55,8 @@ def build_probe(
     include: Sequence[Path] = (),
     architectures: Sequence[str] = tuple(ARCHITECTURES),
     records: Mapping[str, Sequence[str]] | None = None,
+    *,
+    holes: bool = False,
 ) -> Built:
     """Compile one source for each architecture and make its bindings.
 
@@ -64,6 +66,7 @@ def build_probe(
         include: Directories of headers, searched after the source's own.
         architectures: Keys of `ARCHITECTURES`.
         records: Types of records by map or iterator program, where the source does not tell them.
+        holes: Whether records may have implicit padding, as those of sources that ship nothing may.
     Raises:
         CompilerError: clang refused the source.
         UnsupportedError: The source uses C without a Python form, or a record with implicit padding; or what macros,
@@ -106,10 +109,17 @@ def build_probe(
                 f"{source.name}: its types, maps or programs differ between {next(iter(models))} and {architecture}. "
                 "Make the public types independent of the architecture."
             )
-    model.refuse_holes(first)
+    if not holes:
+        model.refuse_holes(first)
     digest = hashlib.sha256(text.encode()).hexdigest()
     origin = Origin(f"bpf/{source.name}", digest, f"tools/regen {name}")
     warnings = (*binding.warnings, *first.warnings)
+    warnings += tuple(
+        f"{source.name}: map {item.name!r}: its records stay bytes: no program of the source writes any. "
+        f"Add RINGBUF_RECORD({item.name}, struct …) below it."
+        for item in first.maps
+        if item.type == "RINGBUF" and item.value is None and not any(f"map {item.name!r}: " in w for w in warnings)
+    )
     return Built(name, render(first, origin), objects, text, tuple(sorted(dependencies)), warnings)
 
 
