@@ -26,6 +26,7 @@ class Options:
 # name: (module of this package, function)
 JOBS: Final = {
     "start-up": ("start_up", "start_up"),
+    "start-up-memory": ("start_up", "memory"),
     "map-dump": ("map_dump", "small"),
     "map-dump-big": ("map_dump", "big"),
     "map-dump-per-cpu": ("map_dump", "per_cpu"),
