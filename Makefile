@@ -17,9 +17,13 @@ PARTS := pyproject.toml CMakeLists.txt README.md LICENSE LICENSES \
 SOURCES := $(wildcard $(shell git ls-files --cached --others --exclude-standard -- $(PARTS) \
 	2>/dev/null || find $(PARTS) -type f))
 
+# Seconds for each target of `make fuzz`.
+SECONDS := 60
+FUZZ := build/fuzz/venv
+
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test lint regen bench vm deps wheel bare-root docs clean packages
+.PHONY: help run test lint regen bench vm corpus fuzz deps wheel bare-root docs clean packages
 
 help:
 	@echo 'make run     from a fresh clone to a reading: install what is missing, build, run the demo'
@@ -28,6 +32,8 @@ help:
 	@echo 'make regen   compile the probes and write generated/ anew'
 	@echo 'make bench   the benchmarks'
 	@echo 'make vm      the kernel tests on other kernels; KERNEL=6.1 for one, ARCH=arm64 for that architecture'
+	@echo 'make corpus  objects of Debian packages: generate, import, type-check, compare layouts with bpftool'
+	@echo 'make fuzz    look for inputs that the readers of objects stumble over; SECONDS=600 for each target'
 	@echo 'make deps    the sources of libbpf for a wheel that brings its own, into build/deps/'
 	@echo 'make wheel   sdist and wheels for a release, with and without libbpf, into dist/'
 	@echo 'make docs    reference pages from the docstrings, into build/docs/'
@@ -63,6 +69,18 @@ bench: $(VENV)/.wheel $(VENV)/.tools
 
 vm: $(VENV)/.wheel $(VENV)/.tools
 	$(SUDO) $(BIN)/python -B $(BIN)/pytest -p no:cacheprovider -m vm $(KERNEL:%=--kernel=%) $(ARCH:%=--architecture=%) tests/vm
+
+# With the network: objects of the distribution's packages, which are never part of the repository.
+corpus: $(VENV)/.wheel $(VENV)/.tools
+	$(BIN)/python tools/fetch-corpus build/corpus
+	$(BIN)/pytest -p no:cacheprovider -m corpus tests/corpus
+
+# Coverage-guided where the package atheris can be had; it has an environment of its own.
+fuzz: | $(BIN)/python
+	@test -x $(FUZZ)/bin/python || $(PYTHON) -m venv $(FUZZ)
+	@$(FUZZ)/bin/pip install --quiet --disable-pip-version-check jinja2 pyelftools
+	@$(FUZZ)/bin/pip install --quiet --disable-pip-version-check atheris || true
+	$(FUZZ)/bin/python tests/fuzz/fuzz.py --seconds $(SECONDS)
 
 deps: | $(BIN)/python
 	$(BIN)/python tools/fetch-sources $(DEPS)

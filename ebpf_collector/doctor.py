@@ -49,7 +49,7 @@ def exit_code(found: dict[str, Any]) -> int:
 def _probe_classes() -> Iterator[tuple[str, Any]]:
     """Yield the probes of the package by name; `Any`, because `open` is the generated class's own."""
     for item in pkgutil.iter_modules(ebpf_probes.__path__):
-        for value in vars(importlib.import_module(f"ebpf_probes.{item.name}")).values():
+        for value in tuple(vars(importlib.import_module(f"ebpf_probes.{item.name}")).values()):
             if isinstance(value, type) and issubclass(value, Probe) and value is not Probe:
                 yield item.name, value
 

@@ -8,30 +8,40 @@ from typing import Any
 
 import numpy
 
-from .records import Field, Record, _Array, _Nested, _Struct, fields
+from .errors import RecordError
+from .records import Field, Record, _Array, _Bits, _Nested, _Number, _Struct, _Text, fields
 
-__all__ = ["dtype", "joined", "strided", "structured"]
-
-_CODES = {
-    "u8": "u1", "u16": "<u2", "u32": "<u4", "u64": "<u8", "s8": "i1", "s16": "<i2", "s32": "<i4", "s64": "<i8",
-    "f32": "<f4", "f64": "<f8", "boolean": "?", "pointer": "<u8", "text": "S",
-}  # fmt: skip
+__all__ = ["cells", "column", "dtype", "interleaved", "joined", "reduced", "strided", "structured"]
 
 
 def dtype(record: type[_Struct]) -> numpy.dtype[Any]:
     """Return a record's dtype, with the offsets and the size that BTF has.
 
-    Text becomes bytes (`S`), enums their integers, padding and 128-bit integers raw bytes.
+    Text becomes bytes (`S`), enums their integers, padding and 128-bit integers raw bytes. Members of a union overlap.
+    A bitfield becomes the unsigned integer around it, at whose offset it then is: shift and mask it by
+    `Field.bit_offset` and `Field.bits`; raw bytes where no integer of the record's size or less covers it.
     """
     members = fields(record)
+    layouts = [_layout(field, record) for field in members]
     return numpy.dtype(
         {
             "names": [field.name for field in members],
-            "formats": [_format(field) for field in members],
-            "offsets": [field.offset for field in members],
+            "formats": [form for form, _ in layouts],
+            "offsets": [offset for _, offset in layouts],
             "itemsize": record._size_,
         }
     )
+
+
+def _layout(field: Field, record: type[_Struct]) -> tuple[Any, int]:
+    """Return format and offset of a field."""
+    if not isinstance(field, _Bits):
+        return _format(field), field.offset
+    for size in (1, 2, 4, 8):
+        start = max(min(field.offset, record._size_ - size), 0)
+        if field.size <= size <= record._size_ and field.offset + field.size <= start + size:
+            return f"{'>' if record._order_ == 'big' else '<'}u{size}", start
+    return f"V{field.size}", field.offset
 
 
 def _format(field: Field) -> Any:
@@ -39,14 +49,10 @@ def _format(field: Field) -> Any:
         return dtype(field.type)
     if isinstance(field, _Array):
         return (_format(field.element), (field.count,))
-    if field.kind == "text":
-        return f"S{field.size}"
-    if field.kind in _CODES:
-        return _CODES[field.kind]
-    integer = getattr(field, "_type", None)
-    if integer is not None:
-        signed = any(member < 0 for member in integer)
-        return f"<{'i' if signed else 'u'}{field.size}"
+    if isinstance(field, _Text):
+        return f"S{field.size}" if field.size else "V0"
+    if isinstance(field, _Number):
+        return "?" if field.code == "?" else field.order + field.code
     return f"V{field.size}"
 
 
@@ -57,16 +63,93 @@ def structured(data: bytes | memoryview, field: Field, step: int) -> numpy.ndarr
     if not step:
         return numpy.frombuffer(data, kind)
     count = len(data) // step
-    return numpy.ndarray((count,), kind, data, 8, (step,)) if count else numpy.empty(0, kind)
+    return numpy.ndarray((count,), kind, _held(data), 8, (step,)) if count else numpy.empty(0, kind)
+
+
+def _held(data: Any) -> numpy.ndarray[Any, Any]:
+    """Return memory as bytes that hold on to it; an array made from other memory would not, and point to nothing."""
+    return numpy.frombuffer(data, "u1")
 
 
 def strided(data: Any, field: Field, starts: Sequence[int]) -> numpy.ndarray[Any, Any]:
     """Return the records of *data* that start where the range *starts* says, as a view of it."""
     assert isinstance(starts, range)
     kind = dtype(field.type) if isinstance(field, _Nested) else numpy.dtype(_format(field))
-    return numpy.ndarray((len(starts),), kind, data, starts.start, (starts.step,))
+    return numpy.ndarray((len(starts),), kind, _held(data), starts.start, (starts.step,))
 
 
 def joined(parts: Sequence[Any]) -> numpy.ndarray[Any, Any]:
     """Return arrays, or bytes, one behind the other in an array of their own."""
     return numpy.concatenate([numpy.asarray(part) for part in parts])
+
+
+def _kind(field: Field | None, size: int) -> numpy.dtype[Any]:
+    """Return the dtype of keys or values of a map; raw bytes where it has no type."""
+    if isinstance(field, _Nested):
+        return dtype(field.type)
+    return numpy.dtype(_format(field)) if field is not None else numpy.dtype(f"V{size}")
+
+
+def column(data: memoryview, field: Field | None, size: int) -> numpy.ndarray[Any, Any]:
+    """Return keys or values that stand packed in a row, over the memory given."""
+    kind = _kind(field, size)
+    return numpy.frombuffer(data, kind) if len(data) else numpy.empty(0, kind)
+
+
+def cells(data: memoryview, field: Field | None, size: int, step: int, cpus: int) -> numpy.ndarray[Any, Any]:
+    """Return per-CPU values, one row an entry and one column a CPU, whose cells stand *step* bytes apart."""
+    kind = _kind(field, size)
+    count = len(data) // (step * cpus)
+    if not count:
+        return numpy.empty((0, cpus), kind)
+    return numpy.ndarray((count, cpus), kind, _held(data), 0, (step * cpus, step))
+
+
+def interleaved(
+    data: memoryview, key: tuple[Field | None, int], value: tuple[Field | None, int], step: int
+) -> tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any]]:
+    """Return keys and values that stand side by side, each pair *step* bytes and each value on a multiple of 8."""
+    kinds = _kind(*key), _kind(*value)
+    count = len(data) // step
+    if not count:
+        return numpy.empty(0, kinds[0]), numpy.empty(0, kinds[1])
+    held, offset = _held(data), -(-key[1] // 8) * 8
+    return (
+        numpy.ndarray((count,), kinds[0], held, 0, (step,)),
+        numpy.ndarray((count,), kinds[1], held, offset, (step,)),
+    )
+
+
+_REDUCTIONS = {"sum": numpy.add, "max": numpy.maximum, "min": numpy.minimum}
+
+
+def reduced(values: numpy.ndarray[Any, Any], how: str, name: str) -> numpy.ndarray[Any, Any]:
+    """Return the sum, max or min over the CPUs, member by member for records; sums have 64 bits.
+
+    Raises:
+        RecordError: What is not a number cannot be reduced.
+    """
+    names = values.dtype.names
+    if names is not None:
+        parts = {member: reduced(values[member], how, name) for member in names if not _is_padding(values, member)}
+        kind = numpy.dtype([(member, part.dtype, part.shape[1:]) for member, part in parts.items()])
+        whole = numpy.empty(values.shape[0], kind)
+        for member, part in parts.items():
+            whole[member] = part
+        return whole
+    if values.dtype.kind not in "iufb":
+        raise RecordError(f"{how} the values of map {name!r}: {values.dtype} is no number.", name=name)
+    combine = _REDUCTIONS[how]
+    start = values[:, 0]
+    if how == "sum" and values.dtype.kind in "iub":
+        start = start.astype(numpy.int64 if values.dtype.kind == "i" else numpy.uint64)
+    else:
+        start = start.copy()
+    for cpu in range(1, values.shape[1]):
+        combine(start, values[:, cpu], out=start, casting="unsafe")
+    return start
+
+
+def _is_padding(values: numpy.ndarray[Any, Any], member: str) -> bool:
+    kind = values.dtype[member].base
+    return kind.kind == "V" and kind.names is None

@@ -164,8 +164,17 @@ class FallbackWarning(UserWarning):
 class AttachError(EbpfError):
     """A loaded program could not be attached; *log* is what libbpf said."""
 
-    def __init__(self, message: str, *, name: str = "", errno: int = 0, log: str = "") -> None:
-        super().__init__(message, name=name, errno=errno)
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str = "",
+        errno: int = 0,
+        log: str = "",
+        feature: str = "",
+        minimum_kernel: str = "",
+    ) -> None:
+        super().__init__(message, name=name, errno=errno, feature=feature, minimum_kernel=minimum_kernel)
         self.log = log
 
 

@@ -21,8 +21,8 @@ _C = "C bpf_map_lookup_batch"
 _COLUMNS = "to_numpy()"
 _FAST = "to_numpy(fast=True)"
 _PLAIN_COLUMNS = "columns(), no numpy"
-_OBJECTS = "dict(items())"
-_PLAIN_OBJECTS = "dict(items()), no numpy"
+_OBJECTS = "list(items())"
+_PLAIN_OBJECTS = "list(items()), no numpy"
 _BCC_ITEMS = "bcc items()"
 _BCC_BATCH = "bcc items_lookup_batch()"
 
@@ -122,15 +122,15 @@ def _plain_columns(entries: Any, _kind: Kind) -> Any:
 
 
 def _objects(entries: Any, _kind: Kind) -> Any:
-    return dict(entries.items())
+    return list(entries.items())
 
 
 def _total(read: Any, kind: Kind) -> int:
     """Return the sum of the values' first words."""
-    if isinstance(read, dict):
+    if isinstance(read, list):
         if kind is BIG:
-            return sum(value.number for value in read.values())
-        return sum(map(sum, read.values())) if kind.per_cpu else sum(read.values())
+            return sum(value.number for _, value in read)
+        return sum(sum(value) if kind.per_cpu else value for _, value in read)
     _keys, values = read
     if isinstance(values, memoryview):
         return sum(values.cast("B").cast("Q")[:: 8 if kind is BIG else 1])

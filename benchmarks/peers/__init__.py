@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from tempfile import mkdtemp
 
 from benchmarks.workers import Worker, worker
 
-__all__ = ["bcc_refusal", "bcc_worker", "c_worker", "compiled"]
+__all__ = ["HERE", "bcc_environment", "bcc_refusal", "bcc_worker", "c_worker", "compiled"]
 
 HERE = Path(__file__).parent
 _SYSTEM_PYTHON = "/usr/bin/python3"
@@ -21,12 +23,14 @@ _SYSTEM_PYTHON = "/usr/bin/python3"
 
 @cache
 def _scratch() -> Path:
-    return Path(mkdtemp(prefix="ebpf-benchmarks-"))
+    made = Path(mkdtemp(prefix="ebpf-benchmarks-"))
+    atexit.register(shutil.rmtree, made)
+    return made
 
 
 @cache
-def compiled(name: str) -> Path:
-    """Return `peers/<name>.c` as a program.
+def compiled(name: str, include: Path | None = None) -> Path:
+    """Return `peers/<name>.c` as a program; *include* is a folder of headers made for it.
 
     Raises:
         RuntimeError: There is no compiler, or no libbpf to link with.
@@ -34,7 +38,8 @@ def compiled(name: str) -> Path:
     program = _scratch() / name
     try:
         subprocess.run(
-            [os.environ.get("CC", "gcc"), "-O2", "-Wall", "-Werror", "-o", program, HERE / f"{name}.c", "-lbpf"],
+            [os.environ.get("CC", "gcc"), "-O2", "-Wall", "-Werror", "-o", program, HERE / f"{name}.c", "-lbpf",
+             *([f"-I{include}"] if include else [])],
             check=True, capture_output=True, text=True,
         )  # fmt: skip
     except OSError as error:
@@ -51,11 +56,25 @@ def c_worker(name: str, *arguments: int | str, files: Sequence[int] = ()) -> Ite
         yield started
 
 
+@cache
 def _kernel_headers() -> str:
-    """Return kernel headers that bcc can compile with: the running kernel's, else the newest installed."""
+    """Return kernel headers that bcc can compile with: the running kernel's, else the newest installed; empty if none.
+
+    Debian splits them over two folders, one of the machine's and a common one, which bcc wants as one.
+    """
     own = Path("/lib/modules", os.uname().release, "build")
-    found = sorted(Path("/usr/src").glob(f"linux-headers-*-{'amd64' if os.uname().machine == 'x86_64' else 'arm64'}"))
-    return str(own) if own.exists() else str(found[-1]) if found else ""
+    if own.exists():
+        return str(own)
+    flavour = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    found = sorted(Path("/usr/src").glob(f"linux-headers-*-{flavour}"))
+    if not found:
+        return ""
+    merged = _scratch() / "kernel"
+    common = found[-1].with_name(found[-1].name.replace(f"-{flavour}", "-common"))
+    for part in ("include", f"arch/{'x86' if flavour == 'amd64' else flavour}"):
+        for half in (common, found[-1]):
+            shutil.copytree(half / part, merged / part, dirs_exist_ok=True, copy_function=os.symlink)
+    return str(merged)
 
 
 @cache
@@ -71,13 +90,19 @@ def bcc_refusal() -> str:
     return "" if not tried.returncode else "bcc is not raced: there is none (apt-get install python3-bpfcc)"
 
 
+def bcc_environment() -> dict[str, str]:
+    """Return the environment in which bcc finds kernel headers."""
+    environment = {**os.environ, "BCC_KERNEL_SOURCE": _kernel_headers()}
+    environment.pop("PYTHONPATH", None)
+    return environment
+
+
 @contextmanager
 def bcc_worker(name: str, *arguments: int | str) -> Iterator[Worker | None]:
     """Start `peers/<name>.py` under the distribution's Python; None where bcc cannot run."""
     if bcc_refusal():
         yield None
         return
-    environment = {**os.environ, "BCC_KERNEL_SOURCE": _kernel_headers()}
-    environment.pop("PYTHONPATH", None)
-    with worker([_SYSTEM_PYTHON, str(HERE / f"{name}.py"), *map(str, arguments)], environment=environment) as started:
+    command = [_SYSTEM_PYTHON, str(HERE / f"{name}.py"), *map(str, arguments)]
+    with worker(command, environment=bcc_environment()) as started:
         yield started

@@ -57,7 +57,7 @@ def total(pairs: Any, kind: str) -> int:
         return sum(value.number for _, value in pairs)
     if kind == "per_cpu":
         return sum(sum(value) for _, value in pairs)
-    return sum(value.value for _, value in pairs)
+    return sum(getattr(value, "value", value) for _, value in pairs)
 
 
 def items(table: Any, kind: str, _lookups: int) -> tuple[float, int]:

@@ -17,8 +17,10 @@
 #   EBPF_LIBBPF_HEADERS  folder that holds bpf/bpf_helpers.h, instead of the one that would be found
 #   EBPF_BTF_DIRECTORY   folder of kernels' full BTF, laid out as 'ebpf-codegen min-btf --help' says;
 #                        what the probes need of it goes into the package, for kernels without BTF
+#   EBPF_LIGHT           whether to make loader programs, by which probes load without libbpf;
+#                        by default where the building machine has a libbpf
 #
-# Environment: EBPF_CLANG, the compiler to use.
+# Environment: EBPF_CLANG, the compiler to use; EBPF_LIBBPF, the libbpf that makes loader programs.
 
 include_guard()
 cmake_policy(PUSH)
@@ -72,6 +74,38 @@ if(NOT _ebpf_result EQUAL 0)
 endif()
 message(STATUS "BPF compiler: ${_ebpf_compiler}")
 message(STATUS "libbpf headers: ${EBPF_LIBBPF_INCLUDE_DIR}")
+
+# Loader programs are made by libbpf.
+execute_process(
+  COMMAND "${Python_EXECUTABLE}" -c [[
+import sys
+sys.path.insert(0, sys.argv[1])
+from ebpf_runtime.errors import LibraryNotFoundError
+from ebpf_runtime.libbpf import library
+try:
+    found = library()
+except LibraryNotFoundError as error:
+    sys.exit(str(error))
+print(f"{found.libbpf_major_version()}.{found.libbpf_minor_version()}")
+]] "${_ebpf_parent}"
+  RESULT_VARIABLE _ebpf_result
+  OUTPUT_VARIABLE _ebpf_libbpf OUTPUT_STRIP_TRAILING_WHITESPACE
+  ERROR_VARIABLE _ebpf_error ERROR_STRIP_TRAILING_WHITESPACE)
+if(NOT DEFINED EBPF_LIGHT)
+  if(_ebpf_result EQUAL 0)
+    set(EBPF_LIGHT ON)
+  else()
+    set(EBPF_LIGHT OFF)
+  endif()
+elseif(EBPF_LIGHT AND NOT _ebpf_result EQUAL 0)
+  message(FATAL_ERROR "make loader programs, as EBPF_LIGHT asks: ${_ebpf_error}")
+endif()
+if(EBPF_LIGHT)
+  message(STATUS "Loader programs: by libbpf ${_ebpf_libbpf}")
+else()
+  message(STATUS "Loader programs: none")
+endif()
+set(EBPF_RUNTIME_PARENT "${_ebpf_parent}")
 
 cmake_policy(POP)
 
@@ -135,6 +169,23 @@ function(ebpf_add_probes)
     foreach(architecture IN LISTS arg_ARCHITECTURES)
       list(APPEND installed "${stem}.${architecture}.bpf.o")
     endforeach()
+    if(EBPF_LIGHT)
+      set(light "${stem}.x86_64.light" "${stem}.arm64.light" "${stem}.light.sha256")
+      add_custom_command(
+        OUTPUT ${light}
+        COMMAND "${Python_EXECUTABLE}" -c
+                "import sys; sys.path.insert(0, sys.argv.pop(1)); from ebpf_runtime.light_maker import main; sys.exit(main(sys.argv[1:]))"
+                "${EBPF_RUNTIME_PARENT}" "${output}" "${CMAKE_MATCH_1}"
+        DEPENDS ${files} "${EBPF_RUNTIME_PARENT}/ebpf_runtime/light_maker.py"
+                "${EBPF_RUNTIME_PARENT}/ebpf_runtime/light.py"
+        COMMENT "Making the loader programs of ${CMAKE_MATCH_1}"
+        VERBATIM)
+      list(APPEND products ${light})
+      list(APPEND installed "${stem}.light.sha256")
+      foreach(architecture IN LISTS arg_ARCHITECTURES)
+        list(APPEND installed "${stem}.${architecture}.light")
+      endforeach()
+    endif()
   endforeach()
 
   if(EBPF_BTF_DIRECTORY)
@@ -158,6 +209,7 @@ function(ebpf_add_probes)
       COMMENT "Cutting BTF"
       VERBATIM)
     list(APPEND products "${bundle}" "${bundle}.sha256")
+    list(APPEND installed "${bundle}" "${bundle}.sha256")
   endif()
 
   string(MAKE_C_IDENTIFIER "${arg_PACKAGE}" target)

@@ -366,6 +366,12 @@ class Stream(Map, Generic[R]):
     def _field(self) -> Field:
         if self._value is None:
             raise RecordError(f"read {self._NOUN} {self.name!r}: no record type is bound to it.", name=self.name)
+        if hasattr(self._value, "unpack_sized"):
+            raise RecordError(
+                f"read {self._NOUN} {self.name!r} as an array: its records are of several types, {self._value.kind}. "
+                "Use poll().",
+                name=self.name,
+            )
         return self._value
 
     def _fits(self, size: int) -> bool:
@@ -391,7 +397,8 @@ class Stream(Map, Generic[R]):
             raise self._unfit(unfit[0])
 
     def _unfit(self, size: int) -> RecordError:
-        field = self._field()
+        field = self._value
+        assert field is not None
         return RecordError(
             f"read {self._NOUN} {self.name!r}: a record of {size} bytes is no {field.kind} of {field.size}. "
             "Bind the right record and run tools/regen.",

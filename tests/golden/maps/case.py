@@ -31,7 +31,7 @@ from ebpf_runtime import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ebpf_runtime import ArrayMap, HashMap, Map, PerCpuArrayMap, PerCpuHashMap, ProbeConfig
+    from ebpf_runtime import ArrayMap, HashMap, PerCpuArrayMap, PerCpuHashMap, ProbeConfig, StackTraceMap
 
 __all__ = [
     "Case",
@@ -110,7 +110,7 @@ class CaseMaps(Maps):
     total: ArrayMap[int]
     histogram: PerCpuArrayMap[tuple[int, ...]]
     sized: HashMap[bytes, bytes]
-    stacks: Map
+    stacks: StackTraceMap
 
 
 class CasePrograms(Programs):
@@ -125,13 +125,13 @@ _OBJECT = ObjectSpec(
     name="case",
     module=__name__,
     maps=(
-        MapSpec("by_task", "HASH", key=nested(0, Key), value=nested(0, Count)),
-        MapSpec("recent", "LRU_HASH", key=text(0, 16), value=enumeration(0, 4, State)),
-        MapSpec("by_cgroup", "PERCPU_HASH", key=u64(0), value=nested(0, Count)),
-        MapSpec("total", "ARRAY", key=u32(0), value=u64(0)),
-        MapSpec("histogram", "PERCPU_ARRAY", key=u32(0), value=array(0, u64(0), 4)),
-        MapSpec("sized", "HASH", key=raw(0, 4), value=raw(0, 12)),
-        MapSpec("stacks", "STACK_TRACE", key=raw(0, 4), value=raw(0, 1016)),
+        MapSpec("by_task", "HASH", key=nested(0, Key), value=nested(0, Count), max_entries=10240),
+        MapSpec("recent", "LRU_HASH", key=text(0, 16), value=enumeration(0, 4, State), max_entries=1),
+        MapSpec("by_cgroup", "PERCPU_HASH", key=u64(0), value=nested(0, Count), max_entries=64),
+        MapSpec("total", "ARRAY", key=u32(0), value=u64(0), max_entries=1),
+        MapSpec("histogram", "PERCPU_ARRAY", key=u32(0), value=array(0, u64(0), 4), max_entries=2),
+        MapSpec("sized", "HASH", key=raw(0, 4), value=raw(0, 12), max_entries=8, flags=1),
+        MapSpec("stacks", "STACK_TRACE", key=raw(0, 4), value=raw(0, 1016), max_entries=100),
     ),
     programs=(),
     maps_type=CaseMaps,
@@ -177,7 +177,7 @@ class Case(Probe):
         maps.total: One counter. (ArrayMap[int])
         maps.histogram: PerCpuArrayMap[tuple[int, ...]]
         maps.sized: HashMap[bytes, bytes]
-        maps.stacks: Map
+        maps.stacks: StackTraceMap
     """
 
     maps: CaseMaps

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays, also those that are mapped into this process."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ebpf_runtime.errors import MapError, describe
+
+from .keyed import KeyedMap, typed
+from .walk import allocate
+
+if TYPE_CHECKING:
+    import numpy
+
+__all__ = ["ArrayMap"]
+
+V = TypeVar("V")
+
+_MMAPABLE = 1 << 10
+
+
+class ArrayMap(KeyedMap[int, V]):
+    """An array map: `m[i]`, `len(m)`, iteration over the values.
+
+    Where the map has the flag BPF_F_MMAPABLE it is memory of this process, and reading and writing it makes no system
+    call.
+
+    Kernel: 3.19, mapped 5.5.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._pack_key = self._pack_index
+        self._step = -(-self.value_size // 8) * 8
+        self._memory: mmap.mmap | None = self._map() if self._mappable() else None
+
+    def _mappable(self) -> bool:
+        return bool(self.flags & _MMAPABLE)
+
+    def _map(self) -> mmap.mmap:
+        length = -(-self._step * self.max_entries // mmap.PAGESIZE) * mmap.PAGESIZE
+        try:
+            return mmap.mmap(self.fd, length)
+        except OSError as error:
+            number = error.errno or 0
+            raise MapError(
+                f"map array {self.name!r} into memory: {describe(number)}.", name=self.name, errno=number
+            ) from error
+
+    def _index(self, key: object) -> int:
+        if not isinstance(key, int) or not 0 <= key < self.max_entries:
+            raise IndexError(f"map {self.name!r} has entries 0 to {self.max_entries - 1}, not {key!r}")
+        return key
+
+    def _pack_index(self, buffer: Any, offset: int, key: object) -> None:
+        buffer[offset : offset + 4] = self._index(key).to_bytes(4, "little")
+
+    def lookup(self, key: int) -> V | None:
+        if self._memory is None:
+            return super().lookup(key)
+        return self._mapped_value(key)
+
+    def _mapped_value(self, key: int) -> V:
+        value: V = self._unpack_value(self._memory, self._index(key) * self._step)  # type: ignore[arg-type]
+        return value
+
+    def update_elem(self, key: int, value: V, *, exist: bool | None = None) -> None:
+        if self._memory is None or exist is False:
+            super().update_elem(key, value, exist=exist)
+        else:
+            self._pack_value(self._memory, self._index(key) * self._step, value)
+
+    def __getitem__(self, key: int) -> V:
+        return self._mapped_value(key) if self._memory is not None else super().__getitem__(key)
+
+    def __len__(self) -> int:
+        return self.max_entries
+
+    def __iter__(self) -> Iterator[V]:
+        """Yield the values in order, read batch by batch."""
+        return self.values()
+
+    def values(self) -> Iterator[V]:
+        """Yield the values in order, read batch by batch."""
+        return self._all_values()
+
+    def items(self) -> Iterator[tuple[int, V]]:
+        """Yield (index, value) in order."""
+        return enumerate(self.values())
+
+    def update(self, values: Any) -> None:
+        """Store the values of a mapping or of (index, value) pairs, in batches where the kernel can."""
+        self._update_all(values.items() if hasattr(values, "items") else values)
+
+    def columns(self) -> tuple[memoryview, memoryview]:
+        if self._memory is None:
+            return super().columns()
+        indices = memoryview(b"".join(index.to_bytes(4, "little") for index in range(self.max_entries)))
+        return indices.cast("I"), typed(self._copied(), self._value)
+
+    def _copied(self) -> memoryview:
+        """Return a packed copy of the mapped values."""
+        assert self._memory is not None
+        size, step, length = self.value_size, self._step, self._step * self.max_entries
+        copy = memoryview(allocate(size * self.max_entries))[: size * self.max_entries]
+        with memoryview(self._memory) as memory, memory[:length] as source:
+            if size == step:
+                copy[:] = source
+            else:
+                for byte in range(size):
+                    copy[byte::size] = source[byte::step]
+        return copy
+
+    def to_numpy(self) -> numpy.ndarray[Any, Any]:
+        """Return a copy of all values as one array, structured where they are records (needs numpy).
+
+        Raises:
+            MapError: The kernel refused.
+        """
+        from ebpf_runtime.arrays import column
+
+        return column(self.columns()[1].cast("B"), self._value, self.value_size)
+
+    @contextmanager
+    def borrow(self) -> Iterator[numpy.ndarray[Any, Any]]:
+        """Lend the map's own memory as an array, which programs read and write meanwhile (needs numpy).
+
+        The array is invalid after the block.
+
+        Raises:
+            MapError: The map is not mapped, for want of the flag BPF_F_MMAPABLE.
+        """
+        from ebpf_runtime.arrays import cells
+
+        if self.fd < 0:
+            raise self._fail("borrow", 0)
+        if self._memory is None:
+            raise MapError(
+                f"borrow map {self.name!r}: it is not mapped. Give it the flag BPF_F_MMAPABLE.", name=self.name
+            )
+        with memoryview(self._memory) as memory, memory[: self._step * self.max_entries] as values:
+            yield cells(values, self._value, self.value_size, self._step, 1)[:, 0]
+
+    def _close(self) -> None:
+        if self._memory is not None:
+            with suppress(BufferError):  # an array is still borrowed; the mapping goes when the array does
+                self._memory.close()
+            self._memory = None
+        super()._close()

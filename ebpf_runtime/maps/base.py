@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every map has: name, type, sizes, file descriptor, and the errors of its operations."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from ebpf_runtime.errors import EbpfError, MapError, MapFullError, PermissionDeniedError, RecordError, describe
+from ebpf_runtime.kernel_objects import map_flags, object_id
+from ebpf_runtime.libbpf import library
+from ebpf_runtime.pinning import KernelMap
+from ebpf_runtime.privilege import missing_capabilities
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from ebpf_runtime.records import Field
+    from ebpf_runtime.specs import MapSpec
+
+__all__ = ["NOT_SUPPORTED", "Map", "exact"]
+
+# What kernels answer that lack a command, for any map or for this type; the first is the kernel's own ENOTSUPP.
+NOT_SUPPORTED = (524, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class Map(KernelMap):
+    """A loaded map of any type.
+
+    Attributes:
+        name: Its name in the object.
+        type: Enumerator of bpf_map_type without its prefix.
+        fd: Its file descriptor; -1 once closed.
+        max_entries: As the kernel has it; bytes for a ring buffer.
+        key_size: Bytes of a key.
+        value_size: Bytes of a value, on one CPU.
+    """
+
+    def __init__(
+        self, name: str, kind: str, fd: int, sizes: tuple[int, int, int], key: Field | None, value: Field | None
+    ) -> None:
+        self.name = name
+        self.type = kind
+        self.fd = fd
+        self.key_size, self.value_size, self.max_entries = sizes
+        self._key = key
+        self._value = value
+        self._lib = library()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {self.type} fd={self.fd}>"
+
+    @property
+    def id(self) -> int:
+        """The kernel's id of the map.
+
+        Kernel: 4.13.
+        """
+        return object_id(self.fd)
+
+    @property
+    def flags(self) -> int:
+        """The flags the map was made with, `BPF_F_…` of bpf(2).
+
+        Kernel: 4.13.
+        """
+        return map_flags(self.fd)
+
+    # What the maps in a map of maps are like.
+    inner: MapSpec | None = None
+    _owned = False
+
+    def close(self) -> None:
+        """Close a map that was opened by itself, such as one in another map; those of a probe close with the probe."""
+        if self._owned and self.fd >= 0:
+            fd = self.fd
+            self._close()
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._owned and self.fd >= 0 and not sys.is_finalizing():
+            import warnings
+
+            warnings.warn(f"map {self.name!r} was never closed", ResourceWarning, source=self, stacklevel=1)
+            self.close()
+
+    def _close(self) -> None:
+        self.fd = -1
+
+    def _fail(self, action: str, number: int, *, feature: str = "", minimum_kernel: str = "") -> EbpfError:
+        """Return the error for one failed operation; *feature* is what the kernel lacks where it does not know it."""
+        what = f"{action} map {self.name!r}"
+        if self.fd < 0:
+            return MapError(f"{what}: the probe is closed.", name=self.name, errno=number)
+        if number == errno.EPERM and (missing := missing_capabilities()):
+            return PermissionDeniedError(
+                f"{what}: EPERM, this process lacks {' and '.join(missing)}. "
+                "Run as root, or grant the capabilities (setcap, AmbientCapabilities=).",
+                name=self.name,
+                errno=number,
+            )
+        if number in (errno.E2BIG, errno.ENOSPC, errno.ENOMEM):
+            # The kernel's E2BIG is not about arguments, as its usual text has it.
+            reason = "E2BIG, it is full" if number == errno.E2BIG else describe(number)
+            return MapFullError(
+                f"{what}: {reason}; it holds at most {self.max_entries} entries. "
+                "Delete some, or make it larger before load.",
+                name=self.name,
+                errno=number,
+            )
+        if number == errno.EPERM:
+            return MapError(
+                f"{what}: EPERM, it is frozen, or its flags forbid it to user space.", name=self.name, errno=number
+            )
+        if feature and number in NOT_SUPPORTED:
+            return MapError(
+                f"{what}: {_NAMES.get(number) or describe(number)}; this kernel has no {feature}. "
+                f"It came with Linux {minimum_kernel}.",
+                name=self.name,
+                errno=number,
+                feature=feature,
+                minimum_kernel=minimum_kernel,
+            )
+        return MapError(f"{what}: {_NAMES.get(number) or describe(number)}.", name=self.name, errno=number)
+
+
+_NAMES = {524: "ENOTSUPP, not supported for maps of this type"}
+
+
+def exact(entries: Map, data: object, size: int, what: str) -> bytes:
+    """Return bytes that stand for a key or value without a type.
+
+    Raises:
+        RecordError: They are not, or too few or many.
+    """
+    if isinstance(data, bytes) and len(data) == size:
+        return data
+    raise RecordError(f"use map {entries.name!r}: {data!r} is not the {size} bytes of a {what}.", name=entries.name)

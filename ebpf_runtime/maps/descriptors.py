@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays whose values are objects of the kernel, given by file descriptor."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .base import Map
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from ebpf_runtime.programs import Program
+
+__all__ = ["CgroupArrayMap", "DescriptorMap", "ProgramArrayMap", "opened"]
+
+
+@contextmanager
+def opened(thing: Any, flags: int = os.O_RDONLY) -> Iterator[int]:
+    """Lend the file descriptor of a number, of an object that has one (`fileno()` or `fd`), or of a path.
+
+    Raises:
+        OSError: The path cannot be opened.
+    """
+    if isinstance(thing, str | os.PathLike):
+        fd = os.open(thing, flags | os.O_CLOEXEC)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+        return
+    yield int(thing.fileno() if hasattr(thing, "fileno") else getattr(thing, "fd", thing))
+
+
+class DescriptorMap(Map):
+    """An array of objects of the kernel; a program sees the object, user space gives a file descriptor."""
+
+    def _index(self, index: object) -> bytes:
+        if not isinstance(index, int) or not 0 <= index < self.max_entries:
+            raise IndexError(f"map {self.name!r} has entries 0 to {self.max_entries - 1}, not {index!r}")
+        return index.to_bytes(4, "little")
+
+    def __len__(self) -> int:
+        return self.max_entries
+
+    def _store(self, key: bytes, thing: object) -> None:
+        try:
+            with opened(thing) as fd:
+                value = fd.to_bytes(self.value_size, "little", signed=True)
+                result: int = self._lib.bpf_map_update_elem(self.fd, key, value, 0)
+        except OSError as error:
+            raise self._fail(f"open {thing!r} for", error.errno or 0) from error
+        if result:
+            raise self._fail("update", -result)
+
+    def _remove(self, key: bytes) -> bool:
+        result: int = self._lib.bpf_map_delete_elem(self.fd, key)
+        if result and result != -errno.ENOENT:
+            raise self._fail("delete from", -result)
+        return not result
+
+    def delete(self, index: int) -> bool:
+        """Empty an entry; return whether there was something in it.
+
+        Source: bpf(2) BPF_MAP_DELETE_ELEM, libbpf bpf_map_delete_elem().
+        """
+        return self._remove(self._index(index))
+
+    def __delitem__(self, index: int) -> None:
+        if not self.delete(index):
+            raise KeyError(index)
+
+    def _number(self, key: bytes) -> int | None:
+        """Return the number that the kernel shows for an entry, None if it is empty."""
+        buffer = ctypes.create_string_buffer(self.value_size)
+        result: int = self._lib.bpf_map_lookup_elem(self.fd, key, buffer)
+        if result == -errno.ENOENT:
+            return None
+        if result:
+            raise self._fail("look up in", -result)
+        return int.from_bytes(buffer.raw, "little")
+
+
+class ProgramArrayMap(DescriptorMap):
+    """Programs that a program may tail-call.
+
+    Kernel: 4.2.
+    """
+
+    def __setitem__(self, index: int, program: Program | int) -> None:
+        """Put a loaded program, or a file descriptor of one, into an entry.
+
+        Raises:
+            MapError: The kernel refused; EINVAL where the program's type or context is not that of the others.
+        Source: bpf(2) BPF_MAP_UPDATE_ELEM, libbpf bpf_map_update_elem().
+        """
+        self._store(self._index(index), program)
+
+    def __getitem__(self, index: int) -> int:
+        """Return the id of the program in an entry.
+
+        Raises:
+            KeyError: The entry is empty.
+        Kernel: 4.18.
+        """
+        found = self.lookup(index)
+        if found is None:
+            raise KeyError(index)
+        return found
+
+    def lookup(self, index: int) -> int | None:
+        """Return the id of the program in an entry, or None if it is empty.
+
+        Kernel: 4.18.
+        Source: bpf(2) BPF_MAP_LOOKUP_ELEM, libbpf bpf_map_lookup_elem().
+        """
+        return self._number(self._index(index))
+
+
+class CgroupArrayMap(DescriptorMap):
+    """Cgroups (version 2) that a program may ask whether something is below; user space cannot read it.
+
+    Kernel: 4.8.
+    """
+
+    def __setitem__(self, index: int, cgroup: str | os.PathLike[str] | int) -> None:
+        """Put a cgroup, given by path or file descriptor, into an entry.
+
+        Raises:
+            MapError: The kernel refused, or the path cannot be opened.
+        Source: bpf(2) BPF_MAP_UPDATE_ELEM, libbpf bpf_map_update_elem().
+        """
+        self._store(self._index(index), cgroup)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where XDP programs may redirect packets to: network devices, CPUs, AF_XDP sockets."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ebpf_runtime.errors import RecordError
+
+from .descriptors import DescriptorMap
+from .hash import HashMap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["CpuMap", "DeviceMap", "Redirection", "XskMap"]
+
+
+class Redirection(NamedTuple):
+    """A value of a device or CPU map.
+
+    Attributes:
+        target: Index of the network device; for a CPU the length of its queue in packets.
+        program: XDP program to run there: its file descriptor in an update, its id when read; 0 for none.
+    """
+
+    target: int
+    program: int = 0
+
+
+class _RedirectionMap(HashMap[int, Redirection]):
+    """Values of one word, or two where a program may be given."""
+
+    _has_batches = False
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._unpack_value = self._unpack_redirection
+        self._number = None
+
+    def _unpack_redirection(self, block: bytes, base: int) -> Redirection:
+        words = [int.from_bytes(block[at : at + 4], "little") for at in range(base, base + self.value_size, 4)]
+        return Redirection(*words[:2])
+
+    def _target(self, value: object) -> int:
+        if isinstance(value, int):
+            return value
+        raise RecordError(f"update map {self.name!r}: {value!r} is no number.", name=self.name)
+
+    def _pack_value(self, buffer: Any, offset: int, value: object) -> None:
+        target, program = value if isinstance(value, tuple) else (value, 0)
+        if program and self.value_size < 8:
+            raise RecordError(
+                f"update map {self.name!r}: its values have no place for a program. Declare a structure.",
+                name=self.name,
+            )
+        words = [self._target(target), program or -1][: self.value_size // 4]
+        buffer[offset : offset + self.value_size] = b"".join(
+            (word & 0xFFFFFFFF).to_bytes(4, "little") for word in words
+        )
+
+    def _decoders(self) -> tuple[Callable[[bytes, int], list[int]], Callable[[bytes, int], list[Redirection]]]:
+        keys, _ = super()._decoders()
+        unpack, step = self._unpack_value, self.value_size
+        return keys, lambda block, count: [unpack(block, start) for start in range(0, count * step, step)]
+
+
+class DeviceMap(_RedirectionMap):
+    """Network devices to redirect packets to, by index (DEVMAP) or by any number (DEVMAP_HASH).
+
+    A device is given by name or index: `m[0] = "eth0"`, `m[0] = 2`, `m[0] = Redirection(2, program.fd)`.
+
+    Kernel: 4.14, by any number 5.4, programs 5.8.
+    """
+
+    def _target(self, value: object) -> int:
+        if not isinstance(value, str):
+            return super()._target(value)
+        try:
+            return socket.if_nametoindex(value)
+        except OSError as error:
+            raise self._fail(f"find device {value!r} for", error.errno or 0) from error
+
+    def __setitem__(self, key: int, value: Redirection | int | str) -> None:
+        self.update_elem(key, value)  # type: ignore[arg-type]  # _pack_value takes them all
+
+
+class CpuMap(_RedirectionMap):
+    """CPUs to redirect packets to, each with the length of its queue: `m[3] = 192`.
+
+    Kernel: 4.15, programs 5.9.
+    """
+
+    def __setitem__(self, key: int, value: Redirection | int) -> None:
+        self.update_elem(key, value)  # type: ignore[arg-type]  # _pack_value takes them all
+
+
+class XskMap(DescriptorMap):
+    """AF_XDP sockets to redirect packets to, by queue; user space cannot read it.
+
+    Kernel: 4.18.
+    """
+
+    def __setitem__(self, index: int, socket: socket.socket | int) -> None:
+        """Put an AF_XDP socket, or a file descriptor of one, into an entry.
+
+        Raises:
+            MapError: The kernel refused.
+        Source: bpf(2) BPF_MAP_UPDATE_ELEM, libbpf bpf_map_update_elem().
+        """
+        self._store(self._index(index), socket)

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps whose values are maps."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
+
+from ebpf_runtime.errors import MapError
+from ebpf_runtime.kernel_objects import map_sizes
+from ebpf_runtime.libbpf import MapCreateOptions
+
+from . import map_class
+from .base import Map
+from .descriptors import opened
+from .keyed import KeyedMap
+from .walk import batches
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    from ebpf_runtime.records import Field
+
+    K = TypeVar("K")
+    M = TypeVar("M", bound=Map, default=Map)
+else:
+    from typing import TypeVar
+
+    K = TypeVar("K")
+    M = TypeVar("M")
+
+__all__ = ["ArrayOfMaps", "HashOfMaps"]
+
+# enum bpf_map_type of what may be inside.
+_TYPES = {
+    "HASH": 1, "ARRAY": 2, "PERCPU_HASH": 5, "PERCPU_ARRAY": 6, "LRU_HASH": 9, "LRU_PERCPU_HASH": 10, "LPM_TRIE": 11,
+    "QUEUE": 22, "STACK": 23, "RINGBUF": 27, "BLOOM_FILTER": 30,
+}  # fmt: skip
+
+
+class _OfMaps(Map, Generic[K, M]):
+    """Maps by key. What is read is opened, and belongs to the caller, who closes it: `with outer[key] as inner:`."""
+
+    _has_batches: ClassVar[bool] = False
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        name, kind, fd, sizes, key, _ = arguments
+        self._entries: KeyedMap[K, int] = KeyedMap(name, kind, fd, sizes, key, _word())
+
+    def _checked(self, key: K) -> K:
+        return key
+
+    def lookup(self, key: K) -> M | None:
+        """Open the map under *key*, or return None if there is none.
+
+        Raises:
+            MapError: The kernel refused.
+            PermissionDeniedError: Opening a map by its id needs CAP_SYS_ADMIN.
+        Kernel: 4.14.
+        Source: bpf(2) BPF_MAP_LOOKUP_ELEM, BPF_MAP_GET_FD_BY_ID.
+        """
+        number = self._entries.lookup(self._checked(key))
+        return None if number is None else self._open(number)
+
+    def _open(self, number: int) -> M | None:
+        fd: int = self._lib.bpf_map_get_fd_by_id(number)
+        if fd == -errno.ENOENT:
+            return None  # it was taken out, and is gone
+        if fd < 0:
+            raise self._fail(f"open map {number} in", -fd)
+        return self._made(fd, f"{self.name}.{number}")
+
+    def _made(self, fd: int, name: str) -> M:
+        kind = self.inner.type if self.inner is not None else ""
+        key = self.inner.key if self.inner is not None else None
+        value = self.inner.value if self.inner is not None else None
+        made = map_class(kind)(name, kind, fd, map_sizes(fd), key, value)
+        made._owned = True
+        return cast("M", made)
+
+    def __getitem__(self, key: K) -> M:
+        found = self.lookup(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def __setitem__(self, key: K, inner: M | int) -> None:
+        """Put a map, or a file descriptor of one, under *key*; it must be of the kind declared.
+
+        Raises:
+            MapError: The kernel refused; EINVAL for a map of another kind.
+        Source: bpf(2) BPF_MAP_UPDATE_ELEM, libbpf bpf_map_update_elem().
+        """
+        with opened(inner) as fd:
+            self._entries.update_elem(self._checked(key), fd)
+
+    def delete(self, key: K) -> bool:
+        """Take the map under *key* out; return whether there was one.
+
+        Source: bpf(2) BPF_MAP_DELETE_ELEM, libbpf bpf_map_delete_elem().
+        """
+        return self._entries._delete(self._checked(key))
+
+    def __delitem__(self, key: K) -> None:
+        if not self.delete(key):
+            raise KeyError(key)
+
+    def __contains__(self, key: K) -> bool:
+        return self._entries.lookup(self._checked(key)) is not None
+
+    def ids(self) -> dict[K, int]:
+        """Return the ids of all maps in it, by key."""
+        decode, _ = self._entries._decoders()
+        found: dict[K, int] = {}
+        for keys, values, count in batches(self._entries):
+            found.update(zip(decode(keys, count), memoryview(values).cast("I").tolist(), strict=True))
+        return found
+
+    def __iter__(self) -> Iterator[K]:
+        """Yield the keys that have a map."""
+        return iter(self.ids())
+
+    def items(self) -> Iterator[tuple[K, M]]:
+        """Open one map after the other; yield (key, map), and close it when the next is asked for."""
+        for key, number in self.ids().items():
+            inner = self._open(number)
+            if inner is not None:
+                with inner:
+                    yield key, inner
+
+    def create(self, max_entries: int = 0, name: str = "inner") -> M:
+        """Make a map of the kind declared, to be put under a key; it belongs to the caller, who closes it.
+
+        Args:
+            max_entries: 0 for as many as declared.
+            name: At most 15 characters.
+        Raises:
+            MapError: The kernel refused, or the object does not say what is inside.
+        Source: bpf(2) BPF_MAP_CREATE, libbpf bpf_map_create().
+        """
+        spec = self.inner
+        if spec is None or spec.type not in _TYPES:
+            raise MapError(f"make a map for {self.name!r}: the object does not say what is inside.", name=self.name)
+        options = MapCreateOptions(sz=ctypes.sizeof(MapCreateOptions), map_flags=spec.flags)
+        sizes = [field.size if field is not None else 0 for field in (spec.key, spec.value)]
+        fd: int = self._lib.bpf_map_create(
+            _TYPES[spec.type], name.encode(), *sizes, max_entries or spec.max_entries, ctypes.byref(options)
+        )
+        if fd < 0:
+            raise self._fail(f"make {name!r} for", -fd)
+        return self._made(fd, name)
+
+    def _close(self) -> None:
+        self._entries._close()
+        super()._close()
+
+
+def _word() -> Field:
+    from ebpf_runtime.records import u32
+
+    field: Field = u32(0)
+    return field
+
+
+class ArrayOfMaps(_OfMaps[int, M], Generic[M]):
+    """An array of maps.
+
+    Kernel: 4.12.
+    """
+
+    def _checked(self, key: int) -> int:
+        if not isinstance(key, int) or not 0 <= key < self.max_entries:
+            raise IndexError(f"map {self.name!r} has entries 0 to {self.max_entries - 1}, not {key!r}")
+        return key
+
+    def __len__(self) -> int:
+        return self.max_entries
+
+
+class HashOfMaps(_OfMaps[K, M]):
+    """A hash of maps.
+
+    Kernel: 4.12.
+    """
+
+    def __len__(self) -> int:
+        return len(self.ids())

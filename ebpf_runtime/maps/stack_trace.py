@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stacks that programs have taken, by the number that bpf_get_stackid() returned."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ebpf_runtime.errors import MapError
+
+from .base import Map
+
+__all__ = ["KernelSymbols", "StackTraceMap"]
+
+_STACK_BUILD_ID = 1 << 5
+_FRAME = struct.Struct("<i20sQ")  # struct bpf_stack_build_id
+_VALID = 1
+
+
+class StackTraceMap(Map):
+    """Stacks as tuples of addresses, the innermost first; with the flag BPF_F_STACK_BUILD_ID see `build_ids`.
+
+    Kernel: 4.6.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._has_build_ids = bool(self.flags & _STACK_BUILD_ID)
+
+    def lookup(self, stack_id: int) -> tuple[int, ...] | None:
+        """Return the addresses of a stack, or None if there is none of this number.
+
+        Raises:
+            MapError: The kernel refused, or the map holds build ids.
+        Source: bpf(2) BPF_MAP_LOOKUP_ELEM, libbpf bpf_map_lookup_elem().
+        """
+        if self._has_build_ids:
+            raise MapError(f"look up in map {self.name!r}: it holds build ids. Use build_ids().", name=self.name)
+        block = self._read(stack_id)
+        if block is None:
+            return None
+        frames = memoryview(block).cast("Q").tolist()
+        while frames and not frames[-1]:
+            frames.pop()
+        return tuple(frames)
+
+    def build_ids(self, stack_id: int) -> tuple[tuple[bytes, int], ...]:
+        """Return (build id, offset in the file) of each frame; without a build id the offset is the address.
+
+        Raises:
+            KeyError: There is no stack of this number.
+        Kernel: 4.17.
+        """
+        block = self._read(stack_id)
+        if block is None:
+            raise KeyError(stack_id)
+        return tuple(
+            (build_id if status == _VALID else b"", offset)
+            for status, build_id, offset in _FRAME.iter_unpack(block)
+            if status
+        )
+
+    def pop(self, stack_id: int) -> tuple[int, ...] | None:
+        """Return the addresses of a stack and remove it."""
+        found = self.lookup(stack_id)
+        self.delete(stack_id)
+        return found
+
+    def delete(self, stack_id: int) -> bool:
+        """Remove a stack; return whether there was one.
+
+        Source: bpf(2) BPF_MAP_DELETE_ELEM, libbpf bpf_map_delete_elem().
+        """
+        result: int = self._lib.bpf_map_delete_elem(self.fd, self._key_bytes(stack_id))
+        if result and result != -errno.ENOENT:
+            raise self._fail("delete from", -result)
+        return not result
+
+    def __getitem__(self, stack_id: int) -> tuple[int, ...]:
+        found = self.lookup(stack_id)
+        if found is None:
+            raise KeyError(stack_id)
+        return found
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the numbers of all stacks."""
+        key: Any = None
+        buffer = ctypes.create_string_buffer(4)
+        while True:
+            result: int = self._lib.bpf_map_get_next_key(self.fd, key, buffer)
+            if result == -errno.ENOENT:
+                return
+            if result:
+                raise self._fail("iterate over", -result)
+            key = buffer.raw[:4]
+            yield int.from_bytes(key, "little")
+
+    def items(self) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """Yield (number, addresses) of all stacks; those removed meanwhile are left out."""
+        for stack_id in self:
+            frames = self.lookup(stack_id)
+            if frames is not None:
+                yield stack_id, frames
+
+    def symbols(self, stack_id: int) -> tuple[str, ...]:
+        """Return the frames of a kernel stack as `function+0x1c`, addresses where no function is known.
+
+        Raises:
+            KeyError: There is no stack of this number.
+        Source: /proc/kallsyms; it shows addresses with CAP_SYSLOG only, unless kernel.kptr_restrict is 0.
+        """
+        names = KernelSymbols.shared()
+        return tuple(map(names.name, self[stack_id]))
+
+    def _key_bytes(self, stack_id: int) -> bytes:
+        return (stack_id & 0xFFFFFFFF).to_bytes(4, "little")
+
+    def _read(self, stack_id: int) -> bytes | None:
+        if stack_id < 0:
+            return None  # an error of bpf_get_stackid()
+        buffer = ctypes.create_string_buffer(self.value_size)
+        result: int = self._lib.bpf_map_lookup_elem(self.fd, self._key_bytes(stack_id), buffer)
+        if result == -errno.ENOENT:
+            return None
+        if result:
+            raise self._fail("look up in", -result)
+        return buffer.raw
+
+
+class KernelSymbols:
+    """Functions of the kernel by address, read once."""
+
+    _shared: KernelSymbols | None = None
+
+    def __init__(self, text: str) -> None:
+        found = []
+        for line in text.splitlines():
+            address, kind, name = line.split()[:3]
+            if kind in "tTwW" and int(address, 16):
+                found.append((int(address, 16), name))
+        found.sort()
+        self._addresses = [address for address, _ in found]
+        self._names = [name for _, name in found]
+
+    @classmethod
+    def shared(cls) -> KernelSymbols:
+        if cls._shared is None:
+            cls._shared = cls(Path("/proc/kallsyms").read_text())
+        return cls._shared
+
+    def name(self, address: int) -> str:
+        """Return `function+0x1c`, or the address in hex."""
+        index = bisect_right(self._addresses, address) - 1
+        if index < 0:
+            return f"{address:#x}"
+        return f"{self._names[index]}+{address - self._addresses[index]:#x}"

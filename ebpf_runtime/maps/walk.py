@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading all of a map, thousands of entries a system call, into memory of the caller's.
+
+What the kernel cannot do for a map's type, or at all, is done with what it can: a batch at a time, else one entry at a
+time by the key behind the last one; taking out in one step, else looking up and then deleting.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .base import NOT_SUPPORTED
+
+if TYPE_CHECKING:
+    from .keyed import KeyedMap
+
+__all__ = ["Columns", "Walk", "address", "allocate", "batches"]
+
+_BATCH = 4096
+_LARGE = 1 << 20  # bytes from which memory comes from the kernel, zeroed as it is touched, and in huge pages
+
+
+def address(buffer: Any) -> int:
+    """Return where a writable buffer begins; the caller keeps the buffer."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if len(buffer) else 0
+
+
+def allocate(size: int) -> bytearray | mmap.mmap:
+    """Return zeroed memory of at least one byte."""
+    if size < _LARGE:
+        return bytearray(max(size, 1))
+    memory = mmap.mmap(-1, size)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
+
+
+class Walk:
+    """One walk over a map.
+
+    Attributes:
+        least: How many entries the next call of `read` must have room for.
+        over: Whether there is nothing left to read.
+    """
+
+    def __init__(self, entries: KeyedMap[Any, Any], take: bool = False) -> None:
+        self.least = min(_BATCH, max(entries.max_entries, 1))
+        self.over = False
+        self._map = entries
+        self._take = take
+        library = entries._lib
+        self._batch = library.bpf_map_lookup_and_delete_batch if take else library.bpf_map_lookup_batch
+        self._in_one_step = take
+        self._by_batch = entries._has_batches
+        self._started = False
+        # The kernel's place in the map; or the key that comes next, where entries are read one by one.
+        self._token = ctypes.create_string_buffer(max(entries.key_size, 8))
+        self._count = ctypes.c_uint32()
+        self._seen: set[bytes] = set()
+        self._stale = 0
+
+    def read(self, keys: int, values: int, room: int) -> int:
+        """Read what comes next to two addresses; return how many entries, also none.
+
+        Raises:
+            MapError: The kernel refused.
+        """
+        if self._by_batch:
+            count = self._read_batch(keys, values, room)
+            if count is not None:
+                return count
+            self._by_batch = False
+        return self._read_one_by_one(keys, values, room)
+
+    def _read_batch(self, keys: int, values: int, room: int) -> int | None:
+        """Read by one system call; None where the kernel cannot."""
+        self._count.value = room
+        previous = self._token if self._started else None
+        result: int = self._batch(self._map.fd, previous, self._token, keys, values, ctypes.byref(self._count), None)
+        if result == -errno.ENOSPC:  # one bucket of the hash holds more
+            self.least = room * 2
+            return 0
+        if not self._started and -result in NOT_SUPPORTED and self._map.fd >= 0:
+            return None
+        if result and result != -errno.ENOENT:
+            raise self._map._fail(self._action(), -result)
+        self._started = True
+        self.over = bool(result)
+        return self._count.value
+
+    def _action(self) -> str:
+        return "take out of" if self._take else "iterate over"
+
+    def _read_one_by_one(self, keys: int, values: int, room: int) -> int:
+        """Read each entry by calls of its own.
+
+        Where the entry that the walk stands on is deleted, the kernel starts over at the first key, any number of
+        times; keys that were read are passed over, and a walk that finds nothing new is over.
+        """
+        entries, size, step = self._map, self._map.key_size, self._map._value_bytes
+        if not self._started:
+            self._started = True
+            self._advance(None)
+        count = 0
+        while not self.over and count < room:
+            key = self._token.raw[:size]
+            self._advance(self._token)  # before the entry may go
+            if key in self._seen:
+                self._stale += 1
+                self.over = self.over or self._stale > entries.max_entries
+                continue
+            self._stale = 0
+            self._seen.add(key)
+            if self._read_entry(key, values + count * step):
+                ctypes.memmove(keys + count * size, key, size)
+                count += 1
+        return count
+
+    def _advance(self, key: Any) -> None:
+        result: int = self._map._lib.bpf_map_get_next_key(self._map.fd, key, self._token)
+        if result == -errno.ENOENT:
+            self.over = True
+        elif result:
+            raise self._map._fail(self._action(), -result)
+
+    def _read_entry(self, key: bytes, value: int) -> bool:
+        """Read one value, and delete the entry if that is the task; return whether it was still there."""
+        library, fd = self._map._lib, self._map.fd
+        if self._in_one_step:
+            result: int = library.bpf_map_lookup_and_delete_elem(fd, key, value)
+            if -result not in NOT_SUPPORTED or fd < 0:
+                return self._found(result)
+            self._in_one_step = False
+        found = self._found(library.bpf_map_lookup_elem(fd, key, value))
+        if found and self._take:
+            self._found(library.bpf_map_delete_elem(fd, key))
+        return found
+
+    def _found(self, result: int) -> bool:
+        if result and result != -errno.ENOENT:
+            raise self._map._fail(self._action(), -result)
+        return not result
+
+
+def batches(entries: KeyedMap[Any, Any], take: bool = False) -> Iterator[tuple[bytes, bytes, int]]:
+    """Yield keys, values and their number, batch by batch; only the bytes yielded are new memory."""
+    walk = Walk(entries, take)
+    room = 0
+    while not walk.over:
+        if room < walk.least:
+            room = walk.least
+            keys, values = allocate(room * entries.key_size), allocate(room * entries._value_bytes)
+            key_address, value_address = address(keys), address(values)
+        count = walk.read(key_address, value_address, room)
+        if count:
+            yield bytes(keys[: count * entries.key_size]), bytes(values[: count * entries._value_bytes]), count
+
+
+class Columns:
+    """All keys and all values of a map, each in a row, in memory that is owned here."""
+
+    def __init__(self, entries: KeyedMap[Any, Any], expected: int) -> None:
+        self.count = 0
+        self._room = 0
+        self._parts: list[bytearray | mmap.mmap] = []
+        self._addresses: list[int] = []
+        self._sizes = (entries.key_size, entries._value_bytes)
+        walk = Walk(entries)
+        self._grow(expected + walk.least)
+        while not walk.over:
+            if self._room - self.count < walk.least:
+                self._grow(self._room * 2 + walk.least)
+            keys, values = (base + self.count * size for base, size in zip(self._addresses, self._sizes, strict=True))
+            self.count += walk.read(keys, values, self._room - self.count)
+
+    def _grow(self, room: int) -> None:
+        parts = [allocate(room * size) for size in self._sizes]
+        for part, old, size in zip(parts, self._parts, self._sizes, strict=False):
+            part[: self.count * size] = old[: self.count * size]
+        self._room = room
+        self._parts = parts
+        self._addresses = [address(part) for part in parts]
+
+    @property
+    def keys(self) -> memoryview:
+        return memoryview(self._parts[0])[: self.count * self._sizes[0]]
+
+    @property
+    def values(self) -> memoryview:
+        return memoryview(self._parts[1])[: self.count * self._sizes[1]]
