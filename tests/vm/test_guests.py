@@ -204,8 +204,8 @@ def test_lockdown(run: Run) -> None:
         parameters="lockdown=confidentiality",
     )
     assert not outcomes.names("failed") | outcomes.names("error")
-    refusals = [
-        answer for variants in answers.variants.values() for answer in variants.values() if any(answer.values())
-    ]
+    tried = [(name, answer) for variants in answers.variants.values() for name, answer in variants.items()]
+    # Of a tracepoint that came with Linux 6.3 the kernel's types are asked first.
+    refusals = [answer for name, answer in tried if any(answer.values()) and name != "tp_btf_send_length"]
     assert refusals  # the guest is what it is said to be
     assert all("".join(answer.values()).startswith(("EPERM: ", "EACCES: ", "EINVAL: ")) for answer in refusals)
