@@ -259,6 +259,8 @@ class OomKillRodata(Variables, section=".rodata", size=1):
             0)
     """
 
+    __slots__ = ()
+
     scan_stack: bool = boolean(0)
 
 

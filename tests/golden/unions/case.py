@@ -160,6 +160,8 @@ class CaseBss(Variables, section=".bss", size=8):
         latest: union either, offset 0
     """
 
+    __slots__ = ()
+
     latest: Either = nested(0, Either)
 
 
