@@ -518,8 +518,6 @@ class EbpfInventoryRodata(Variables, section=".rodata", size=8):
             none. (__u32, offset 4)
     """
 
-    __slots__ = ()
-
     possible_cpus: int = u32(0)
     kprobe_event_type: int = u32(4)
 
@@ -533,8 +531,6 @@ class EbpfInventoryBss(Variables, section=".bss", size=16):
             a while count locks that they have no more. (__u32, offset 4)
         map_operations: File operations of all maps, once learned. (__u64, offset 8)
     """
-
-    __slots__ = ()
 
     first_slot: int = u32(0)
     hash_surplus_bytes: int = u32(4)

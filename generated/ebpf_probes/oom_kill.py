@@ -259,8 +259,6 @@ class OomKillRodata(Variables, section=".rodata", size=1):
             0)
     """
 
-    __slots__ = ()
-
     scan_stack: bool = boolean(0)
 
 

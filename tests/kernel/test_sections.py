@@ -83,8 +83,9 @@ def test_every_section_is_read_and_written(module: ModuleType) -> None:
         assert (opened.rodata_limits.limit, opened.data_hot.hot, opened.my_about.about.version) == (3, 5, 7)
         opened.rodata_limits.limit = 11
         opened.data_hot.hot = 100
-        with pytest.raises(AttributeError):
+        with pytest.raises(AttributeError) as missed:
             opened.data_hot.hto = 100
+        assert str(missed.value) == "set variable 'hto': .data.hot has none of this name; it has hot"
         with pytest.raises(VariableError) as caught:
             opened.kconfig.CONFIG_HZ = 1
         assert str(caught.value) == (

@@ -329,7 +329,7 @@ class _Module:
         return _Class(
             _head(self.names["section", section.name], arguments + more),
             _docstring(about, 4, [], _items("Attributes:", items, 4)),
-            ["", "    __slots__ = ()", "", *body],
+            ["", *body],
         )
 
     def map_namespace(self) -> _Class:

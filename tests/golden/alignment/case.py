@@ -120,8 +120,6 @@ class CaseBss(Variables, section=".bss", size=40):
         matrix: int[2][3], offset 16
     """
 
-    __slots__ = ()
-
     hits: int = u32(0)
     total: int = u64(8)
     matrix: tuple[tuple[int, ...], ...] = array(16, array(0, s32(0), 3), 2)

@@ -170,8 +170,6 @@ class CaseBss(Variables, section=".bss", size=8):
         counter: A variable whose type has no name, either. (struct bss.counter, offset 0)
     """
 
-    __slots__ = ()
-
     counter: Counter = nested(0, Counter)
 
 

@@ -225,8 +225,6 @@ class CaseBss(Variables, section=".bss", size=8):
         _memory_: __u32, offset 4
     """
 
-    __slots__ = ()
-
     section_: int = u32(0)
     _memory_: int = u32(4)
 

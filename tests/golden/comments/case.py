@@ -129,8 +129,6 @@ class CaseRodata(Variables, section=".rodata", size=1):
         verbose: Verbose? (bool, offset 0)
     """
 
-    __slots__ = ()
-
     verbose: bool = boolean(0)
 
 
@@ -140,8 +138,6 @@ class CaseBss(Variables, section=".bss", size=8):
     Attributes:
         calls: behind the variable (__u64, offset 0)
     """
-
-    __slots__ = ()
 
     calls: int = u64(0)
 

@@ -45,8 +45,6 @@ class CaseBss(Variables, section=".bss", size=8):
         taken: __u64, offset 0
     """
 
-    __slots__ = ()
-
     taken: int = u64(0)
 
 
@@ -56,8 +54,6 @@ class CaseBssZero(Variables, section=".bss.zero", size=4, attribute="bss_zero"):
     Attributes:
         zero: __u32, offset 0
     """
-
-    __slots__ = ()
 
     zero: int = u32(0)
 
@@ -69,8 +65,6 @@ class CaseDataHot(Variables, section=".data.hot", size=16, attribute="data_hot")
         hot: Often written, and so alone on its cache line. (__u64, offset 0)
     """
 
-    __slots__ = ()
-
     hot: int = u64(0)
 
 
@@ -80,8 +74,6 @@ class CaseRodataLimits(Variables, section=".rodata.limits", size=4, attribute="r
     Attributes:
         limit: __u32, offset 0
     """
-
-    __slots__ = ()
 
     limit: int = u32(0)
 

@@ -87,8 +87,6 @@ class CaseBss(Variables, section=".bss", size=8):
         sum: __u64, offset 0
     """
 
-    __slots__ = ()
-
     sum: int = u64(0)
 
 
@@ -103,8 +101,6 @@ class CaseKconfig(Variables, section=".kconfig", size=53):
         CONFIG_BPF: _Bool, offset 20
         CONFIG_DEFAULT_HOSTNAME: char[32], offset 21
     """
-
-    __slots__ = ()
 
     CONFIG_ARCH_MMAP_RND_BITS: int = u64(0)
     CONFIG_HZ: int = u32(8)

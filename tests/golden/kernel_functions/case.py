@@ -59,8 +59,6 @@ class CaseBss(Variables, section=".bss", size=8):
         shown: __u64, offset 0
     """
 
-    __slots__ = ()
-
     shown: int = u64(0)
 
 

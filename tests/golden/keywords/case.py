@@ -148,8 +148,6 @@ class CaseRodata(Variables, section=".rodata", size=4):
         global_: __u32, offset 0
     """
 
-    __slots__ = ()
-
     global_: int = u32(0)
 
 
@@ -159,8 +157,6 @@ class CaseBss(Variables, section=".bss", size=4):
     Attributes:
         nonlocal_: __u32, offset 0
     """
-
-    __slots__ = ()
 
     nonlocal_: int = u32(0)
 

@@ -63,8 +63,6 @@ class CaseMyConfig(Metadata, section=".my_config", size=16, data=b"\x03\x00\x00\
         settings: struct my_config.settings, offset 0
     """
 
-    __slots__ = ()
-
     settings: Settings = nested(0, Settings)
 
 
@@ -74,8 +72,6 @@ class CaseFeatures(Metadata, section="features", size=2, data=b"\x02"):
     Attributes:
         feature_level: __u16, offset 0
     """
-
-    __slots__ = ()
 
     feature_level: int = u16(0)
 

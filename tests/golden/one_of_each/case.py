@@ -59,8 +59,6 @@ class CaseBss(Variables, section=".bss", size=8):
         v: The variable. (__u64, offset 0)
     """
 
-    __slots__ = ()
-
     v: int = u64(0)
 
 

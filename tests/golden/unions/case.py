@@ -160,8 +160,6 @@ class CaseBss(Variables, section=".bss", size=8):
         latest: union either, offset 0
     """
 
-    __slots__ = ()
-
     latest: Either = nested(0, Either)
 
 

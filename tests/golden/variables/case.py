@@ -109,8 +109,6 @@ class CaseRodata(Variables, section=".rodata", size=36):
         limits: struct limits, offset 24
     """
 
-    __slots__ = ()
-
     verbose: bool = boolean(0)
     target_pid: int = u32(4)
     prefix: str = text(8, 16)
@@ -125,8 +123,6 @@ class CaseData(Variables, section=".data", size=12):
         level: enum level, offset 8
     """
 
-    __slots__ = ()
-
     interval: int = u64(0)
     level: Level = enumeration(8, 4, Level)
 
@@ -138,8 +134,6 @@ class CaseBss(Variables, section=".bss", size=40):
         calls: Calls so far. (__u64, offset 0)
         errors: __s32[4], offset 24
     """
-
-    __slots__ = ()
 
     calls: int = u64(0)
     errors: tuple[int, ...] = array(24, s32(0), 4)
