@@ -42,7 +42,7 @@ def generate(_options: Options) -> Iterator[Job]:
         reference = next(iter(contenders))
         bars = (Bar("ebpf-codegen generate --jobs 1", reference, 1.0), Bar("ebpf-codegen generate", reference, 1.0))
         origin = "of Debian packages" if corpus else "of probes and golden cases, for want of make corpus"
-        yield Job(f"bindings of {len(objects)} objects {origin}", reference, contenders, bars)
+        yield Job(f"bindings of {len(objects)} objects {origin}", reference, contenders, bars if corpus else ())
 
 
 def _own(scratch: Path) -> list[Path]:
