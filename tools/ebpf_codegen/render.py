@@ -115,6 +115,7 @@ class _View:
     imports: list[str]
     typing_imports: list[str]
     exports: list[str]
+    constants: list[str]
     classes: list[_Class]
     spec: list[str]
     probe: str
@@ -165,7 +166,15 @@ class _Module:
         self.typing_used: set[str] = {"ProbeConfig"}
         self.standard_used: set[str] = set()
         self.names: dict[tuple[str, str], str] = {}
-        taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *FUNCTIONS, *STANDARD, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
+        self.taken = taken = {
+            *_SPECIFIERS,
+            *_STREAM_SPECIFIERS,
+            *FUNCTIONS,
+            *STANDARD,
+            *_BASES,
+            *_RUNTIME_CLASSES,
+            "TYPE_CHECKING",
+        }
         self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
         self.open_probe = self.claim("open", model.name, identifier(f"Open{self.probe}", taken), taken)
         self.maps = self.claim("maps", model.name, identifier(f"{self.probe}Maps", taken), taken)
@@ -202,7 +211,9 @@ class _Module:
         spec = self.spec()
         opened = self.opened()
         loaded = self.loaded()
+        constants = self.constants()
         return _View(
+            constants=constants,
             tool=self.origin.tool,
             source=printable(self.origin.source),
             digest=self.origin.digest,
@@ -219,6 +230,20 @@ class _Module:
             opened=opened,
             loaded=loaded,
         )
+
+    def constants(self) -> list[str]:
+        """Return the constants of C as lines, each with its documentation below it."""
+        lines = []
+        for constant in self.model.constants:
+            value = literal(constant.value) if isinstance(constant.value, str) else str(constant.value)
+            name = identifier(constant.name, self.taken)
+            line = f"{name}: Final = {value}"
+            if len(line) > LINE_LENGTH:
+                continue
+            self.claim("constant", constant.name, name, self.taken)
+            self.standard_used.add("Final")
+            lines += [line, *(_docstring(constant.doc, 0) if constant.doc else [])]
+        return ["", *lines] if lines else []
 
     def census(self) -> list[str]:
         model = self.model
