@@ -67,6 +67,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .alternatives import one_of, tagged
     from .arrays import dtype
+    from .btf_sources import Host, host
     from .cpus import possible_cpus
     from .facts import HostFacts, host_facts
     from .host_compiler import compile
@@ -155,6 +156,7 @@ __all__ = [
     "Field",
     "HashMap",
     "HashOfMaps",
+    "Host",
     "HostFacts",
     "InodeStorageMap",
     "IteratorProgram",
@@ -235,6 +237,7 @@ __all__ = [
     "f32",
     "f64",
     "fields",
+    "host",
     "host_facts",
     "ipv4_address",
     "ipv6_address",
@@ -287,6 +290,7 @@ _ON_USE = {
     "DeviceMap": "maps.devices",
     "HashMap": "maps.hash",
     "HashOfMaps": "maps.of_maps",
+    "Host": "btf_sources",
     "HostFacts": "facts",
     "InodeStorageMap": "maps.storage",
     "IteratorProgram": "programs",
@@ -329,17 +333,18 @@ _ON_USE = {
     "UprobeProgram": "target_programs",
     "UsdtProgram": "target_programs",
     "UserRingBuffer": "streams",
+    "XdpProgram": "network_programs",
+    "XskMap": "maps.devices",
     "boot_time": "semantics",
     "cgroup_path": "semantics",
     "compile": "host_compiler",
     "dtype": "arrays",
     "errno_name": "semantics",
+    "host": "btf_sources",
+    "host_facts": "facts",
     "ipv4_address": "semantics",
     "ipv6_address": "semantics",
     "kernel_symbol": "semantics",
-    "XdpProgram": "network_programs",
-    "XskMap": "maps.devices",
-    "host_facts": "facts",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
     "memory_cgroup_path": "semantics",

@@ -8,7 +8,7 @@ compiled first, to BTF of the types that the source declares (`ebpf_codegen.head
 The object is kept, and found again without a compiler, under a name made from the kernel, the source and the flags.
 What is compiled is a sealed copy, which nobody can exchange between its check and the compiler.
 
-Needs clang or ziglang, and pyelftools; the extra `build` brings the latter.
+Needs clang or ziglang, and nothing else that is not in the wheel.
 """
 
 from __future__ import annotations
@@ -81,11 +81,9 @@ def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport) ->
 
 def available_compiler() -> tuple[str, str]:
     """Return the compiler that would be used, or else why there is none."""
-    try:
-        from ebpf_codegen.compiler import find_compiler
-        from ebpf_codegen.errors import CodegenError
-    except ModuleNotFoundError as error:
-        return "", f"the Python package {error.name} is missing"
+    from ebpf_codegen.compiler import find_compiler
+    from ebpf_codegen.errors import CodegenError
+
     try:
         return str(find_compiler()), ""
     except CodegenError as error:
@@ -241,13 +239,7 @@ class _Job:
 
     def check_layouts(self, image: bytes, spec: ObjectSpec) -> None:
         """Refuse an object whose records, maps, variables or programs are not those of the imported module."""
-        try:
-            from ebpf_codegen import elf, model
-        except ModuleNotFoundError as error:
-            raise self.fail(
-                f"the Python package {error.name} is missing, which reads the object. "
-                "Run pip install 'ebpf-runtime[build]'"
-            ) from error
+        from ebpf_codegen import elf, model
         from ebpf_codegen.errors import CodegenError
         from ebpf_codegen.source import Documentation
 

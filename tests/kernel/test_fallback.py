@@ -324,17 +324,6 @@ def test_a_kernel_without_btf_and_headers_needs_the_btf_of_btf_path(
         assert probe.origin == "compiled"
 
 
-def test_without_pyelftools_the_error_names_the_extra(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "ebpf_codegen.elf", raising=False)
-    monkeypatch.delattr("ebpf_codegen.elf", raising=False)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "elftools"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "elftools", None)
-    with pytest.raises(CompileError, match=r"elftools.* is missing, .* Run pip install 'ebpf-runtime\[build\]'\.$"):
-        OomKill.open(compiled_only(build))
-    assert not list(build.iterdir())
-
-
 def test_a_file_that_others_could_have_written_is_refused(build: Path) -> None:
     OomKill.open(compiled_only(build)).close()
     (path,) = build.iterdir()

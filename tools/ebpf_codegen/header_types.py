@@ -13,14 +13,12 @@ Proven with Debian's headers of 5.10, 6.1, 6.12 and 7.2 for x86-64, by clang 16 
 
 from __future__ import annotations
 
-import io
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from elftools.elf.elffile import ELFFile
-
+from . import elf
 from .compiler import ARCHITECTURES, Compiler
 from .errors import CompilerError
 
@@ -85,6 +83,7 @@ def header_types(
         scratch: A directory for the compiler's files, which nobody else can write.
     Raises:
         CompilerError: clang refused the headers; carries what it said.
+        ElfError: clang wrote no BTF.
     """
     source, output, depfile = scratch / "types.c", scratch / "types.o", scratch / "types.d"
     includes = "".join(f"#if __has_include(<{name}>)\n#include <{name}>\n#endif\n" for name in _HEADERS)
@@ -119,10 +118,9 @@ def header_types(
             f"{run.stderr.strip()}",
             run.stderr,
         )
-    section = ELFFile(io.BytesIO(output.read_bytes())).get_section_by_name(".BTF")
-    if section is None:
-        raise CompilerError(f"read kernel headers with {compiler}: it wrote no BTF. Take another clang.")
-    return section.data(), _dependencies(depfile)
+    made = elf.read(output)
+    (data,) = (section.data for section in made.sections if section.name == ".BTF")
+    return data, _dependencies(depfile)
 
 
 def _find(directories: Sequence[Path], name: str) -> Path | None:

@@ -37,7 +37,18 @@ from .model import (
     Text,
     ValueType,
 )
-from .names import LINE_LENGTH, byte_literal, class_name, count, docstring, identifier, literal, printable, wrap
+from .names import (
+    LINE_LENGTH,
+    MAX_CLASS_NAME,
+    byte_literal,
+    class_name,
+    count,
+    docstring,
+    identifier,
+    literal,
+    printable,
+    wrap,
+)
 from .runtime_names import MAP_CLASSES, OTHER_MAP, PROGRAM_CLASSES, program_class
 from .tags import FUNCTIONS, STANDARD, Accessor, Misplaced, accessors, unit
 
@@ -46,8 +57,7 @@ __all__ = ["Origin", "render", "render_package", "template"]
 # Names of ebpf_runtime that generated modules may import, and so may not define.
 _SPECIFIERS: Final = (
     "array", "bitfield", "boolean", "either", "enumeration", "f32", "f64", "nested", "padding", "pointer", "raw",
-    "s128",
-    "s16", "s32", "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
+    "s128", "s16", "s32", "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
 )  # fmt: skip
 _STREAM_SPECIFIERS: Final = ("one_of", "tagged")
 _BASES: Final = (
@@ -166,20 +176,8 @@ class _Module:
         self.typing_used: set[str] = {"ProbeConfig"}
         self.standard_used: set[str] = set()
         self.names: dict[tuple[str, str], str] = {}
-        self.taken = taken = {
-            *_SPECIFIERS,
-            *_STREAM_SPECIFIERS,
-            *FUNCTIONS,
-            *STANDARD,
-            *_BASES,
-            *_RUNTIME_CLASSES,
-            "TYPE_CHECKING",
-        }
-        self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
-        self.open_probe = self.claim("open", model.name, identifier(f"Open{self.probe}", taken), taken)
-        self.maps = self.claim("maps", model.name, identifier(f"{self.probe}Maps", taken), taken)
-        self.programs = self.claim("programs", model.name, identifier(f"{self.probe}Programs", taken), taken)
-        self.links = self.claim("links", model.name, identifier(f"{self.probe}Links", taken), taken)
+        taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *FUNCTIONS, *STANDARD, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
+        self.taken = taken
         self.named: dict[tuple[object, ...], list[tuple[str, Any]]] = {}
         self.places: dict[str, str] = {}
         places = set(_PROBE_NAMES)
@@ -187,12 +185,21 @@ class _Module:
             place = "arena" if section.name == ".addr_space.1" else section.name.lstrip(".")
             self.places[section.name] = identifier(place, places)
             places.add(self.places[section.name])
-            name = f"{self.probe}{class_name(self.places[section.name])}"
-            self.claim("section", section.name, identifier(name, taken), taken)
+        taken |= places
+        self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
+        self.open_probe = self.claim_class("open", model.name, f"Open{self.probe}", taken)
+        self.maps = self.claim_class("maps", model.name, f"{self.probe}Maps", taken)
+        self.programs = self.claim_class("programs", model.name, f"{self.probe}Programs", taken)
+        self.links = self.claim_class("links", model.name, f"{self.probe}Links", taken)
+        for name, place in self.places.items():
+            self.claim_class("section", name, f"{self.probe}{class_name(place)}", taken)
         for enum in model.enums:
             self.claim("enum", enum.name, class_name(enum.name, taken), taken)
         for record in model.records:
             self.claim("record", record.name, class_name(record.name, taken), taken)
+
+    def claim_class(self, kind: str, c_name: str, name: str, taken: set[str]) -> str:
+        return self.claim(kind, c_name, identifier(name, taken, MAX_CLASS_NAME), taken)
 
     def claim(self, kind: str, c_name: str, name: str, taken: set[str]) -> str:
         taken.add(name)
@@ -370,7 +377,7 @@ class _Module:
         body = [""]
         for name, item in self.attributes(self.model.maps, _NAMESPACE_NAMES):
             annotation = self.map_annotation(item)
-            body.append(f"    {name}: {annotation}")
+            body += _annotated(name, annotation)
             items.append((name, item.doc, f"{item.type}, {item.max_entries} {_unit(item)}"))
         return _Class(
             f"{self.maps}(Maps)",
@@ -382,7 +389,7 @@ class _Module:
         items = []
         body = [""]
         for name, item in self.attributes(self.model.programs, _NAMESPACE_NAMES):
-            body.append(f"    {name}: {self.program_annotation(item)}")
+            body += _annotated(name, self.program_annotation(item))
             items.append((name, item.doc, _hook(item)))
         return _Class(
             f"{self.programs}(Programs)",
@@ -462,6 +469,7 @@ class _Module:
             for section in (*self.model.sections, *(item.section for item in self.model.metadata))
             for name, item in self.attributes(section.variables, _SECTION_NAMES)
         ]
+        symbols = [(docstring(s.name).strip() or "?", s.doc, s.c_type) for s in self.model.kernel_symbols]
         about = self.model.doc.split("\n\n")[0] if self.model.doc else f"The eBPF object {self.model.name}."
         lines = _docstring(
             about,
@@ -472,7 +480,7 @@ class _Module:
             _items("Maps:", maps, 4),
             _items("Programs:", programs, 4),
             _items("Variables:", variables, 4),
-            _items("Kernel symbols:", [(docstring(s.name), s.doc, s.c_type) for s in self.model.kernel_symbols], 4),
+            _items("Kernel symbols:", symbols, 4),
         )
         return _Class(
             f"{self.probe}(Probe)",
@@ -729,6 +737,15 @@ def _lines(argument: _Argument, before: str, after: str, around: int, indent: in
     return [*lines, f"{' ' * indent}){after}"]
 
 
+def _annotated(name: str, annotation: str) -> list[str]:
+    """Return the declaration of an attribute; parameters that do not fit stand on a line of their own."""
+    line = f"    {name}: {annotation}"
+    cls, _, parameters = annotation.partition("[")
+    if len(line) <= LINE_LENGTH or not parameters:
+        return [line]
+    return [f"    {name}: {cls}[", f"        {parameters[:-1]}", "    ]"]
+
+
 def _pieces(prefix: str, data: bytes) -> _Call:
     """Return a bytes literal, in pieces where it is long."""
     step = len(data) if len(data) <= 16 else 24
@@ -741,7 +758,7 @@ def _strings(prefix: str, texts: Sequence[str]) -> _Call:
 
 
 def _unit(item: Map) -> str:
-    return "bytes" if item.type == "RINGBUF" else "entry" if item.max_entries == 1 else "entries"
+    return "bytes" if item.type in ("RINGBUF", "USER_RINGBUF") else "entry" if item.max_entries == 1 else "entries"
 
 
 def _hook(program: Program) -> str:
