@@ -23,7 +23,7 @@ from ebpf_runtime.errors import MapError, RecordError
 from ebpf_runtime.maps import Map
 from ebpf_runtime.records import _Nested
 
-from .runs import Layout, RecordBatch, Run, unpacker
+from .runs import Layout, RecordBatch, Run, Sizes, unpacker
 from .sources import Join, Source
 from .waiting import Waiter
 
@@ -67,7 +67,7 @@ class Stream(Map, Generic[R]):
         self._unpack = unpacker(value)
         self._least = value.size if value is not None else 0
         # The type of records that are made here, without a call for each; other fields are asked one by one.
-        self._record = value.type if isinstance(value, _Nested) and not value.offset else None
+        self._record: Any = value.type if isinstance(value, _Nested) and not value.offset else None
         self._tuples: Any = None
 
     # Reading record by record
@@ -267,7 +267,7 @@ class Stream(Map, Generic[R]):
 
     def _keep(self, source: Source, block: bytes, layout: Layout, end: int) -> None:
         """Make a copied run pending; it is taken then, whether the kernel has its memory back or not."""
-        runs = (Run(block, layout.starts, layout.sizes),) if layout.starts else ()
+        runs = (Run(block, layout.starts, layout.sizes_in(block)),) if layout.starts else ()
         self._count(source, layout)
         self._pending += runs
         source.position = end
@@ -294,7 +294,9 @@ class Stream(Map, Generic[R]):
         field = self._field()
 
         def of_copied(taken: list[tuple[Any, Layout]]) -> numpy.ndarray[Any, Any] | None:
-            if not all(isinstance(layout.starts, range) and self._all_fit(layout.sizes) for _, layout in taken):
+            if not all(
+                isinstance(layout.starts, range) and self._all_fit(layout.sizes_in(block)) for block, layout in taken
+            ):
                 return None
             arrays = [strided(block, field, layout.starts) for block, layout in taken]
             return arrays[0] if len(arrays) == 1 else joined(arrays)
@@ -310,7 +312,7 @@ class Stream(Map, Generic[R]):
 
         def of_copied(taken: list[tuple[Any, Layout]]) -> RecordBatch[R] | None:
             block, layout = taken[0]
-            return RecordBatch(block, layout.starts, layout.sizes, self._value) if len(taken) == 1 else None
+            return RecordBatch(block, layout.starts, layout.sizes_in(block), self._value) if len(taken) == 1 else None
 
         return self._read_all(b"".join, of_copied, self._pending_batch)
 
@@ -381,7 +383,8 @@ class Stream(Map, Generic[R]):
             starts += [offset + start for start in run_starts]
             sizes += repeat(run_sizes, len(run_starts)) if isinstance(run_sizes, int) else run_sizes
             offset += len(run.block)
-        return RecordBatch(b"".join(run.block for run in self._pending), starts, sizes, self._value)
+        block = b"".join(run.block for run in self._pending)
+        return RecordBatch(block, starts, Sizes(sizes, set(sizes)), self._value)
 
     def _field(self) -> Field:
         if self._value is None:
@@ -397,8 +400,8 @@ class Stream(Map, Generic[R]):
     def _fits(self, size: int) -> bool:
         return self._least <= size <= self._least + self._SLACK
 
-    def _all_fit(self, sizes: int | Sequence[int]) -> bool:
-        return all(map(self._fits, (sizes,) if isinstance(sizes, int) else set(sizes)))
+    def _all_fit(self, sizes: int | Sizes) -> bool:
+        return all(map(self._fits, (sizes,) if isinstance(sizes, int) else sizes.different))
 
     def _keep_fitting(self) -> None:
         """Drop pending records that do not fit the bound type, and tell of the first."""
@@ -409,7 +412,8 @@ class Stream(Map, Generic[R]):
             pairs = list(zip(starts, repeat(sizes) if isinstance(sizes, int) else sizes, strict=False))
             fitting = [pair for pair in pairs if self._fits(pair[1])]
             unfit += (size for _, size in pairs if not self._fits(size))
-            kept.append(Run(run.block, [start for start, _ in fitting], [size for _, size in fitting]))
+            fitting_sizes = [size for _, size in fitting]
+            kept.append(Run(run.block, [start for start, _ in fitting], Sizes(fitting_sizes, set(fitting_sizes))))
         if unfit:
             for run in self._pending:
                 run.finish()
