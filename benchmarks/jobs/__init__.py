@@ -33,6 +33,7 @@ JOBS: Final = {
     "map-count": ("map_count", "count"),
     "map-growth": ("map_growth", "growth"),
     "inventory": ("inventory", "inventory"),
+    "fallback": ("fallback", "fallback"),
     "ring-buffer": ("ring_buffer", "drain"),
 }
 
