@@ -127,8 +127,8 @@ class _Job:
             self.report.compile_result = compile_result("headers_not_found")
             reason = str(error).removesuffix(".")
             raise self.fail(
-                f"{compiled_objects.KERNEL_BTF} is missing, and so are kernel headers: {reason}, or name the BTF of this "
-                "kernel by system_probe_config.btf_path"
+                f"{compiled_objects.KERNEL_BTF} is missing, and so are kernel headers: {reason}, or name the BTF of "
+                "this kernel by system_probe_config.btf_path"
             ) from error
         self.report.header_result = headers.result
         self.report.header_dirs = tuple(map(str, headers.directories))
