@@ -36,6 +36,7 @@ __all__ = [
     "attach_by",
     "captured",
     "library",
+    "load_walker",
     "origin",
     "walker",
 ]
@@ -176,6 +177,8 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_object__gen_loader": (c_int, (c_void_p, POINTER(GenLoaderOptions))),
     "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
     "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_map__pin_path": (c_char_p, (c_void_p,)),
+    "bpf_map__set_pin_path": (c_int, (c_void_p, c_char_p)),
     "bpf_map__name": (c_char_p, (c_void_p,)),
     "bpf_map__type": (c_int, (c_void_p,)),
     "bpf_map__fd": (c_int, (c_void_p,)),
@@ -307,12 +310,21 @@ def walker() -> ctypes.CDLL | None:
 def _find_walker() -> ctypes.CDLL | None:
     for name in _bundled("_walker.so"):
         try:
-            found = ctypes.CDLL(name)
+            return load_walker(name)
         except OSError:
             continue
-        _declare(found, _WALKER_PROTOTYPES)
-        return found
     return None
+
+
+def load_walker(path: str) -> ctypes.CDLL:
+    """Return the compiled helper in a file.
+
+    Raises:
+        OSError: It cannot be loaded.
+    """
+    found = ctypes.CDLL(path)
+    _declare(found, _WALKER_PROTOTYPES)
+    return found
 
 
 def _load() -> ctypes.CDLL:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from .errors import CloseError, EbpfError, OpenError
@@ -10,13 +11,13 @@ from .handles import Handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from os import PathLike
     from types import TracebackType
     from typing import Any, Self, TypeVar
 
     from .config import ProbeConfig
     from .load_report import LoadReport
     from .loader import Loaded
-    from .namespaces import Links, Maps, Programs
     from .programs import BaseProgram
     from .specs import ObjectSpec
 
@@ -100,6 +101,19 @@ class OpenProbe(Handle):
         """
         self._opened.resize(map_name, max_entries)
 
+    def pin_map(self, map_name: str, path: str | PathLike[str]) -> None:
+        """Have `load` take the map that is pinned at a path, or pin the new one there if there is none.
+
+        What is pinned there must have the type and the sizes of this map; `load` raises MapError if it has not.
+
+        Args:
+            path: Of a BPF file system, such as /sys/fs/bpf/name.
+        Raises:
+            OpenError: There is no such map.
+        Source: libbpf bpf_map__set_pin_path().
+        """
+        self._opened.pin_map(map_name, os.fspath(path))
+
     def set_target(self, program_name: str, target: BaseProgram | int, function: str) -> None:
         """Let a program of section fentry, fexit or freplace hang on a function of another BPF program.
 
@@ -146,9 +160,10 @@ class Probe(Handle):
     Made by `open_and_load()` or `open().load()`, not by calling the class.
     """
 
-    maps: Maps
-    programs: Programs
-    links: Links
+    # Of each probe's own classes; Any, because a subclass may not narrow an attribute that can be assigned to.
+    maps: Any
+    programs: Any
+    links: Any
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.vm.matrix import PAGE, page
 from tests.vm.results import Results
 from tests.vm.vmtest.kernels import SUITES
 
@@ -36,5 +37,9 @@ def results(request: pytest.FixtureRequest) -> Results:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash[_results].table():
+    results = config.stash[_results]
+    for line in results.table():
         terminalreporter.write_line(line)
+    if results.sections:
+        PAGE.write_text(page(PAGE.read_text() if PAGE.exists() else "", results.sections))
+        terminalreporter.write_line(f"wrote {len(results.sections)} sections of {PAGE}")

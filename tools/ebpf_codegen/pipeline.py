@@ -6,7 +6,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import keyword
-import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from . import elf, model, syntax
 from .binding import Binding, bind, concerns
 from .compiler import ARCHITECTURES, Compiler, compile_object, syntax_dump
 from .errors import CodegenError, DriftError, UnsupportedError
+from .files import write_file
 from .render import Origin, render
 from .source import document, flatten
 from .strip import strip
@@ -160,24 +160,3 @@ def write_probe(built: Built, directory: Path, *, embedded: bool) -> list[Path]:
     """
     files = {f"{built.name}.py": built.module.encode(), **(built.embedded() if embedded else {})}
     return [path for name, data in files.items() if write_file(path := directory / name, data)]
-
-
-def write_file(path: Path, data: bytes) -> bool:
-    """Replace a file atomically if its content differs; return whether it did.
-
-    Raises:
-        CodegenError: The file cannot be written.
-    """
-    try:
-        if path.is_file() and path.read_bytes() == data:
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise CodegenError(f"write {path}: {error.strerror}.") from error
-    return True

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -117,7 +117,7 @@ class Documentation:
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """One token; *kind* is comment, word or mark. Strings and numbers count as marks."""
+    """One token; *kind* is comment, directive, word, mark or attribute. Strings and numbers count as marks."""
 
     kind: str
     text: str
@@ -134,7 +134,9 @@ _TOKEN: Final = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _LABEL: Final = re.compile(r"[A-Z][A-Za-z-]*: ")
-_CALL_LIKE: Final = frozenset(("SEC", "VARIANT", "RINGBUF_RECORD", "ITER_RECORD", "__attribute__"))
+_CALL_LIKE: Final = frozenset(("SEC", "VARIANT", "RINGBUF_RECORD", "PERF_RECORD", "ITER_RECORD", "__attribute__"))
+# A macro that stands for an attribute, or for a macro that does.
+_DEFINE: Final = re.compile(r"\s*#\s*define\s+(\w+)(\([^)]*\))?\s+(\w+)")
 _VARIANT: Final = re.compile(r"\bVARIANT\s*\(\s*([^()]*?)\s*\)")
 _LINE: Final = re.compile(r'^\s*#\s*line\s+\d+\s+"([^"]*)"')
 _MACRO: Final = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -149,6 +151,7 @@ def document(text: str) -> Documentation:
     """
     tokens = list(_tokens(text))
     found = Documentation(variants=_variants(tokens))
+    tokens = _with_attributes(tokens)
     files: set[str] = set()
     position = 0
     pending: _Token | None = None
@@ -173,6 +176,27 @@ def document(text: str) -> Documentation:
         pending = None
         position = end + bool(behind)
     return found
+
+
+def _with_attributes(tokens: list[_Token]) -> list[_Token]:
+    """Mark the macros that stand for attributes, with what is in their brackets, by the kind "attribute"."""
+    attributes: dict[str, bool] = {}
+    for token in tokens:
+        match = _DEFINE.match(token.text) if token.kind == "directive" else None
+        if match and (match[3] == "__attribute__" or match[3] in attributes):
+            attributes[match[1]] = bool(match[2])
+    marked: list[_Token] = []
+    depth = 0
+    calling = False
+    for token in tokens:
+        starts = not calling and token.kind == "word" and token.text in attributes
+        marked.append(replace(token, kind="attribute") if calling or starts else token)
+        if starts:
+            calling = attributes[token.text]
+        elif calling:
+            depth += (token.text == "(") - (token.text == ")")
+            calling = depth > 0
+    return marked
 
 
 def _variants(tokens: Iterable[_Token]) -> tuple[str, ...]:
@@ -281,6 +305,8 @@ def _outside_calls(tokens: Iterable[_Token]) -> Iterator[_Token]:
     depth = 0
     calling = False
     for token in tokens:
+        if token.kind == "attribute":
+            continue
         if token.text in _CALL_LIKE:
             calling = True
         elif calling:
