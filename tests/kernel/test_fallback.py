@@ -308,8 +308,8 @@ def test_an_interrupt_ends_a_compiler_that_hangs(build: Path, counted: Compiler)
 def test_a_kernel_without_btf_and_headers_needs_the_btf_of_btf_path(
     tmp_path: Path, build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled_objects,
-    kernel_headers,
+    monkeypatch.setattr(compiled_objects, "KERNEL_BTF", str(tmp_path / "missing"))
+    monkeypatch.setattr(kernel_headers, "DEFAULT_DIRECTORIES", (f"{tmp_path}/missing/{{}}",))
     with pytest.raises(CompileError) as caught:
         OomKill.open(compiled_only(build))
     assert str(caught.value) == (
