@@ -33,7 +33,7 @@ from ebpf_runtime import (
     LoadError,
     ProbeConfig,
     VerifierError,
-    host_compiler,
+    compiled_objects,
     kernel_headers,
 )
 from ebpf_runtime import compile as compile_here
@@ -308,7 +308,7 @@ def test_an_interrupt_ends_a_compiler_that_hangs(build: Path, counted: Compiler)
 def test_a_kernel_without_btf_and_headers_needs_the_btf_of_btf_path(
     tmp_path: Path, build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_compiler, "_KERNEL_BTF", tmp_path / "missing")
+    monkeypatch.setattr(compiled_objects, "KERNEL_BTF", str(tmp_path / "missing"))
     monkeypatch.setattr(kernel_headers, "DEFAULT_DIRECTORIES", (f"{tmp_path}/missing/{{}}",))
     with pytest.raises(CompileError) as caught:
         OomKill.open(compiled_only(build))
