@@ -253,8 +253,10 @@ from tests.unit.collector.records import FakeProbe, FakeTracer, kill
 
 checks._FACTORIES["oom_kill"] = lambda config, scheme: lambda: OomKillCheck(lambda: FakeProbe(*[[kill()]] * 1000))
 checks._FACTORIES["tcp_queue_length"] = lambda config, scheme: lambda: TcpQueueLengthCheck(FakeTracer)
+checks._FACTORIES["ebpf"] = checks._FACTORIES["tcp_queue_length"]
 cli.CHECK_NAMES = ("oom_kill",)
 demo._show_queues = lambda check, sender, say: None
+demo._show_inventory = lambda check, module, sender, say: None
 demo._kill_one = lambda say: 4242
 sys.exit(main(sys.argv[1:]))
 """
