@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 
 from . import system_calls
+from .cpus import possible_cpus
 from .errors import EbpfError, OpenError, describe
 from .handles import Handle
 from .system_calls import address
@@ -33,6 +34,7 @@ SUFFIX = "light"
 FORMAT = "ebpf-light 1"
 _PROG_TYPE_SYSCALL = 31
 _MAP_TYPE_ARRAY = 2
+_PERF_EVENT_ARRAY = 4
 _SLEEPABLE = 1 << 4
 _CONTEXT_BYTES = 24  # struct bpf_loader_ctx
 _MAP_BYTES = 16  # struct bpf_map_desc
@@ -105,6 +107,8 @@ class Light:
             at = _CONTEXT_BYTES + _MAP_BYTES * number
             key, value, entries = item.sizes
             entries = sizes.get(item.name, entries)
+            if item.type == _PERF_EVENT_ARRAY and not item.sizes[2]:
+                entries = possible_cpus()  # libbpf would have put in those of the building machine
             facts[item.name] = (key, value, entries)
             context[at + 4 : at + 8] = entries.to_bytes(4, "little")
             if item.initial:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "make"]
 
-_PERF_EVENT_ARRAY = 4
 _MAP_TYPE_STRUCT_OPS = 26
 
 
@@ -71,8 +70,9 @@ def _one(spec: ObjectSpec, image: bytes, variant: str) -> tuple[list[str], list[
                 kind = lib.bpf_map__type(item)
                 size = ctypes.c_size_t()
                 initial = lib.bpf_map__initial_value(item, ctypes.byref(size))
-                # .kconfig would be filled with the building machine's values, struct_ops needs the kernel's types.
-                if name.endswith(".kconfig") or kind == _MAP_TYPE_STRUCT_OPS:
+                # .kconfig would be filled with the building machine's values, a pinned map looked for there, and
+                # struct_ops needs the kernel's types.
+                if name.endswith(".kconfig") or kind == _MAP_TYPE_STRUCT_OPS or lib.bpf_map__pin_path(item):
                     return None
                 value = ctypes.string_at(initial, size.value) if initial else b""
                 entries = lib.bpf_map__max_entries(item)

@@ -102,6 +102,20 @@ class _Object:
             raise OpenError(f"open map {name!r}: the object has none of this name. Run tools/regen.", name=name)
         return pointer
 
+    def pin(self, item: MapSpec, path: str) -> None:
+        """Take the map that is pinned at a path, or pin the new one there.
+
+        Raises:
+            MapError: What is pinned there is another map.
+        """
+        from .pinning import open_pinned_map
+
+        pointer = self.map(item.c_name)
+        fd = open_pinned_map(item.name, path, (self._library.bpf_map__type(pointer), *self.map_sizes(item.c_name)))
+        if fd >= 0:
+            os.close(fd)  # libbpf opens it anew
+        self._library.bpf_map__set_pin_path(pointer, os.fsencode(path))
+
     def program(self, name: str) -> int:
         pointer: int | None = self._library.bpf_object__find_program_by_name(self.pointer, name.encode())
         if not pointer:
@@ -156,6 +170,7 @@ class Opened:
         self._image = b""
         self._light: Light | None = None
         self._targets: dict[str, tuple[int, str]] = {}
+        self._pins: dict[str, str] = {}
         self._btf: BtfSource | None = None
         self.report = LoadReport()
         # Why the libbpf path is taken, empty while the light one is.
@@ -237,7 +252,7 @@ class Opened:
 
     def _compile(self) -> None:
         """Take the object that is compiled on this host, now or before."""
-        from .host_compiler import compiled_image
+        from .compiled_objects import compiled_image
 
         with signals_let_through():
             image = compiled_image(self.spec, self.config, self.report)
@@ -295,6 +310,14 @@ class Opened:
         if type(max_entries) is not int or not 0 < max_entries < 1 << 32:
             raise OpenError(f"resize map {name!r}: {max_entries!r} is not from 1 to {(1 << 32) - 1}.", name=name)
         self._sizes[name] = max_entries
+
+    def pin_map(self, name: str, path: str) -> None:
+        if name not in [item.name for item in self.spec.maps]:
+            raise OpenError(
+                f"pin map {name!r}: there is none; there are {', '.join(item.name for item in self.spec.maps)}.",
+                name=name,
+            )
+        self._pins[name] = path
 
     def set_target(self, name: str, fd: int, function: str) -> None:
         """Have a program hang on a function of another BPF program, instead of on the kernel's."""
@@ -405,6 +428,8 @@ class Opened:
                     result = lib.bpf_map__set_max_entries(pointer, self._entries(item))
                     if result:
                         raise OpenError(f"resize map {item.name!r}: {describe(-result)}.", name=item.name)
+                if item.name in self._pins:
+                    opened.pin(item, self._pins[item.name])
             for section in self.spec.section_types:
                 pointer, size = _initial_memory(opened, section)
                 ctypes.memmove(pointer, bytes(self._memory[section.section]), size)
@@ -423,7 +448,8 @@ class Opened:
                 missing = missing_capabilities()
                 if -result == errno.EPERM and missing:
                     raise _not_permitted(self.spec.name, missing)
-                raise load_error(self.spec.name, -result, messages, self._image)
+                sections = {item.c_name: item.section for item in self.spec.programs}
+                raise load_error(self.spec.name, -result, messages, self._image, sections)
             return Loaded(self.spec, opened, variant, refused, self.origin, self.report, self.light_refusal)
         except BaseException:
             opened.close()
@@ -436,6 +462,9 @@ class Opened:
         """
         from .light import LightRefusedError
 
+        if self._pins:
+            self._leave_light("a map is to be pinned, or one that is to be taken")
+            return None
         if self._targets:
             self._leave_light("a program has a target, which its loader program does not know")
             return None

@@ -142,11 +142,11 @@ class NetkitProgram(_DeviceProgram):
 class NamespaceProgram(BaseProgram):
     """A program of a network namespace: sk_lookup or flow_dissector."""
 
-    def attach(self, *, namespace: str | PathLike[str] = "/proc/self/ns/net") -> Link:
+    def attach(self, *, namespace: str | PathLike[str] = "/proc/thread-self/ns/net") -> Link:
         """Attach to a network namespace.
 
         Args:
-            namespace: A file that stands for it, such as /run/netns/name; the process's own where none is given.
+            namespace: A file that stands for it, such as /run/netns/name; the calling thread's own where none is given.
         Raises:
             AttachError: It is no network namespace, or another flow dissector is attached to it.
             PermissionDeniedError: CAP_NET_ADMIN is missing.

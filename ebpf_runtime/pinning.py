@@ -8,14 +8,50 @@ import os
 
 from . import system_calls
 from .errors import EbpfError, MapError, describe
+from .handles import Handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["open_pinned_map", "pin", "unpin"]
+__all__ = ["KernelMap", "open_pinned_map", "pin", "unpin"]
 
-_BPF_FS_MAGIC = 0xCAFE4A11
+
+class KernelMap(Handle):
+    """What all maps can, whatever their type: be pinned, and be frozen."""
+
+    name: str
+    fd: int
+
+    def pin(self, path: str | PathLike[str]) -> None:
+        """Keep the map under a path of a BPF file system, also when this process is gone.
+
+        Raises:
+            EbpfError: The kernel refused, as for a path outside a BPF file system.
+        Source: bpf(2) BPF_OBJ_PIN, libbpf bpf_map__pin().
+        """
+        pin("map", self.name, self.fd, path)
+
+    def unpin(self, path: str | PathLike[str]) -> None:
+        """Remove a path that `pin` made.
+
+        Raises:
+            EbpfError: It cannot be removed.
+        """
+        unpin("map", self.name, path)
+
+    def freeze(self) -> None:
+        """Let no process write the map any more by system call; programs go on writing.
+
+        Raises:
+            MapError: The kernel refused, as while the map's memory is mapped for writing.
+        Kernel: 5.2.
+        Source: bpf(2) BPF_MAP_FREEZE, libbpf bpf_map_freeze().
+        """
+        result = system_calls.map_freeze(self.fd)
+        if result < 0:
+            hint = " Its memory is mapped for writing." if result == -errno.EBUSY else ""
+            raise MapError(f"freeze map {self.name!r}: {describe(-result)}.{hint}", name=self.name, errno=-result)
 
 
 def pin(kind: str, name: str, fd: int, path: str | PathLike[str]) -> None:

@@ -7,6 +7,7 @@ import os
 
 __all__ = ["missing_capabilities"]
 
+_STATUS = "/proc/self/status"
 _STATUS_BYTES = 1 << 16
 _SYS_ADMIN = 21
 _NET_ADMIN_BIT = 12
@@ -25,7 +26,7 @@ def missing_capabilities(*more: str) -> tuple[str, ...]:
     Source: /proc/self/status, field CapEff; capabilities(7).
     """
     try:
-        fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(_STATUS, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ()  # no /proc: it cannot be told
     try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from .errors import CloseError, EbpfError, OpenError
@@ -10,6 +11,7 @@ from .handles import Handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from os import PathLike
     from types import TracebackType
     from typing import Any, Self, TypeVar
 
@@ -48,10 +50,10 @@ class RefusedVariant:
 
     @property
     def line(self) -> str:
-        """The line of the log that decided: the verifier's last word, else libbpf's first; empty without a log."""
+        """The line of the log that decided: the verifier's last word, else libbpf's first; without a log the reason."""
         from .verifier import decisive_line
 
-        return decisive_line(self.log)
+        return decisive_line(self.log) or self.reason
 
     def __repr__(self) -> str:
         return f"RefusedVariant({self.variant!r}, {self.phase!r}, errno={self.errno}, reason={self.reason!r})"
@@ -98,6 +100,19 @@ class OpenProbe(Handle):
             OpenError: There is no such map, or the size is not allowed.
         """
         self._opened.resize(map_name, max_entries)
+
+    def pin_map(self, map_name: str, path: str | PathLike[str]) -> None:
+        """Have `load` take the map that is pinned at a path, or pin the new one there if there is none.
+
+        What is pinned there must have the type and the sizes of this map; `load` raises MapError if it has not.
+
+        Args:
+            path: Of a BPF file system, such as /sys/fs/bpf/name.
+        Raises:
+            OpenError: There is no such map.
+        Source: libbpf bpf_map__set_pin_path().
+        """
+        self._opened.pin_map(map_name, os.fspath(path))
 
     def set_target(self, program_name: str, target: BaseProgram | int, function: str) -> None:
         """Let a program of section fentry, fexit or freplace hang on a function of another BPF program.

@@ -125,16 +125,16 @@ class BaseProgram(Handle):
         finally:
             os.close(target)
 
-    def _by_libbpf(self, function: str, *arguments: object) -> int | Link:
+    def _by_libbpf(self, where: str, function: str, *arguments: object) -> int | Link:
         """Attach by one of libbpf's functions."""
         if not self._pointer:
-            raise AttachError(f"attach program {self.name!r} to {self.section}: it is not libbpf's.", name=self.name)
+            raise AttachError(f"attach program {self.name!r} to {where}: it is not libbpf's.", name=self.name)
         from .libbpf import attach_by
 
         pointer, number, log = attach_by(function, self._pointer, *arguments)
         if pointer:
             return LibbpfLink(self.name, pointer)
-        raise self._refused(self.section, number, log)
+        raise self._refused(where, number, log)
 
     def _linked(self, where: str, make: Callable[[], int | Link]) -> Link:
         """Return the link that *make* made, kept here until it is detached.
@@ -275,7 +275,7 @@ class Program(BaseProgram):
             return perf_events.attach(self.fd, perf_events.open_tracepoint(hook.target))
         if hook.way == "kprobe" and (perf_events.has_source("kprobe") or not self._pointer):
             return perf_events.attach(self.fd, perf_events.open_kprobe(hook.target, is_return=hook.kind == "kretprobe"))
-        return self._by_libbpf("bpf_program__attach")
+        return self._by_libbpf(self.section, "bpf_program__attach")
 
 
 class IteratorProgram(BaseProgram, Generic[R]):

@@ -176,7 +176,7 @@ class UprobeProgram(BaseProgram):
                     "Say which: attach(path=..., symbol=...).",
                     name=self.name,
                 )
-            return self._linked(self.section, lambda: self._by_libbpf("bpf_program__attach"))
+            return self._linked(self.section, lambda: self._by_libbpf(self.section, "bpf_program__attach"))
         from .libbpf import UprobeOptions
 
         file = os.fspath(path)
@@ -185,10 +185,11 @@ class UprobeProgram(BaseProgram):
             retprobe=self._hook.kind == "uretprobe",
             func_name=symbol.encode() if symbol else None,
         )
+        where = f"{file}:{symbol or hex(offset)}"
         return self._linked(
-            f"{file}:{symbol or hex(offset)}",
+            where,
             lambda: self._by_libbpf(
-                "bpf_program__attach_uprobe_opts", pid, os.fsencode(file), offset, ctypes.byref(options)
+                where, "bpf_program__attach_uprobe_opts", pid, os.fsencode(file), offset, ctypes.byref(options)
             ),
         )
 
@@ -227,12 +228,13 @@ class UsdtProgram(BaseProgram):
                     "Say which: attach(path=..., provider=..., probe=...).",
                     name=self.name,
                 )
-            return self._linked(self.section, lambda: self._by_libbpf("bpf_program__attach"))
+            return self._linked(self.section, lambda: self._by_libbpf(self.section, "bpf_program__attach"))
         file = os.fspath(path)
+        where = f"{file}:{provider}:{probe}"
         return self._linked(
-            f"{file}:{provider}:{probe}",
+            where,
             lambda: self._by_libbpf(
-                "bpf_program__attach_usdt", pid, os.fsencode(file), provider.encode(), probe.encode(), None
+                where, "bpf_program__attach_usdt", pid, os.fsencode(file), provider.encode(), probe.encode(), None
             ),
         )
 

@@ -16,7 +16,7 @@ from collections.abc import Container
 __all__ = ["byte_literal", "class_name", "count", "docstring", "identifier", "literal", "printable", "wrap"]
 
 LINE_LENGTH = 120
-_MAX_SHOWN = 70
+_MAX_SHOWN = 64  # with what stands around it in the first line of a module, no more than a line
 _AMBIGUOUS = ("l", "O", "I")  # linters refuse these names, because they look like 1 and 0
 # Rust and C++ mangle whole types into a name; with these an attribute and its class fit on a line.
 _MAX_NAME = 60

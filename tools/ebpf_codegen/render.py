@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from .errors import CodegenError
+from .errors import CodegenError, UnsupportedError
 from .model import (
     ArrayOf,
     Bits,
@@ -50,6 +50,7 @@ from .names import (
     wrap,
 )
 from .runtime_names import MAP_CLASSES, OTHER_MAP, PROGRAM_CLASSES, program_class
+from .tags import FUNCTIONS, STANDARD, Accessor, Misplaced, accessors, unit
 
 __all__ = ["Origin", "render", "render_package", "template"]
 
@@ -124,6 +125,7 @@ class _View:
     imports: list[str]
     typing_imports: list[str]
     exports: list[str]
+    constants: list[str]
     classes: list[_Class]
     spec: list[str]
     probe: str
@@ -172,8 +174,10 @@ class _Module:
         self.origin = origin
         self.used: set[str] = {"Links", "Maps", "ObjectSpec", "OpenProbe", "Probe", "Programs"}
         self.typing_used: set[str] = {"ProbeConfig"}
+        self.standard_used: set[str] = set()
         self.names: dict[tuple[str, str], str] = {}
-        taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
+        taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *FUNCTIONS, *STANDARD, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
+        self.taken = taken
         self.named: dict[tuple[object, ...], list[tuple[str, Any]]] = {}
         self.places: dict[str, str] = {}
         places = set(_PROBE_NAMES)
@@ -214,7 +218,9 @@ class _Module:
         spec = self.spec()
         opened = self.opened()
         loaded = self.loaded()
+        constants = self.constants()
         return _View(
+            constants=constants,
             tool=self.origin.tool,
             source=printable(self.origin.source),
             digest=self.origin.digest,
@@ -222,7 +228,7 @@ class _Module:
             command=printable(self.origin.command),
             doc=_docstring(model.doc or f"The eBPF object {model.name}.", 0, self.census()),
             imports=_imports(self.used),
-            typing_imports=_imports(self.typing_used, indent=4),
+            typing_imports=_typing_imports(self.standard_used, self.typing_used),
             exports=sorted(self.names.values(), key=_import_order),
             classes=classes,
             spec=spec,
@@ -231,6 +237,20 @@ class _Module:
             opened=opened,
             loaded=loaded,
         )
+
+    def constants(self) -> list[str]:
+        """Return the constants of C as lines, each with its documentation below it."""
+        lines = []
+        for constant in self.model.constants:
+            value = literal(constant.value) if isinstance(constant.value, str) else str(constant.value)
+            name = identifier(constant.name, self.taken)
+            line = f"{name}: Final = {value}"
+            if len(line) > LINE_LENGTH:
+                continue
+            self.claim("constant", constant.name, name, self.taken)
+            self.standard_used.add("Final")
+            lines += [line, *(_docstring(constant.doc, 0) if constant.doc else [])]
+        return ["", *lines] if lines else []
 
     def census(self) -> list[str]:
         model = self.model
@@ -271,7 +291,14 @@ class _Module:
 
     def record(self, record: RecordType) -> _Class:
         self.used.add("Record")
-        body, items = self.fields(record.members, _RECORD_NAMES)
+        meant = any(tag.startswith("as:") for member in record.members for tag in member.tags)
+        reserved = (*_RECORD_NAMES, *STANDARD, "property") if meant else _RECORD_NAMES
+        body, items = self.fields(record.members, reserved)
+        for accessor in self.meanings(record, reserved):
+            body += [""] if body else []
+            body += ["    @property", f"    def {accessor.name}(self) -> {accessor.annotation}:"]
+            body += [f'        """{accessor.doc}"""', f"        return {accessor.function}({accessor.argument})"]
+            items.append((accessor.name, accessor.doc, accessor.annotation))
         arguments = ["Record", f"c_name={literal(record.c_name)}", f"size={record.size}", *self.byte_order()]
         about = "Of its members, which share their bytes, one is given." if record.is_union else ""
         return _Class(
@@ -284,6 +311,18 @@ class _Module:
             ),
             ["", "    __slots__ = ()", *([""] if body else []), *body],
         )
+
+    def meanings(self, record: RecordType, reserved: tuple[str, ...]) -> list[Accessor]:
+        """Return what the tags of a record's members make of them."""
+        try:
+            found = accessors(
+                self.attributes(record.members, reserved), {*reserved, *_ANNOTATIONS, *self.names.values()}
+            )
+        except Misplaced as error:
+            raise UnsupportedError(f"{record.c_name}, {error}. Correct the tag or the type.") from error
+        self.used.update(accessor.function for accessor in found)
+        self.standard_used.update(accessor.annotation for accessor in found if accessor.annotation in STANDARD)
+        return found
 
     def byte_order(self) -> list[str]:
         return [f"byte_order={literal(self.model.byte_order)}"] if self.model.byte_order != "little" else []
@@ -298,7 +337,8 @@ class _Module:
             body += self.field(name, member)
             if not isinstance(member.type, Padding):
                 place = f"bit {member.type.first}" if isinstance(member.type, Bits) else f"offset {member.offset}"
-                items.append((name, member.doc, f"{member.type.c_type}, {place}"))
+                measure = f", in {unit(member)}" if unit(member) else ""
+                items.append((name, member.doc, f"{member.type.c_type}, {place}{measure}"))
         return body, items
 
     def section(self, section: SectionModel) -> _Class:
@@ -718,7 +758,7 @@ def _strings(prefix: str, texts: Sequence[str]) -> _Call:
 
 
 def _unit(item: Map) -> str:
-    return "bytes" if item.type == "RINGBUF" else "entry" if item.max_entries == 1 else "entries"
+    return "bytes" if item.type in ("RINGBUF", "USER_RINGBUF") else "entry" if item.max_entries == 1 else "entries"
 
 
 def _hook(program: Program) -> str:
@@ -739,6 +779,15 @@ def _imports(names: Iterable[str], indent: int = 0) -> list[str]:
     if len(line) + indent <= LINE_LENGTH:
         return [line]
     return ["from ebpf_runtime import (", *(f"    {name}," for name in ordered), ")"]
+
+
+def _typing_imports(standard: Iterable[str], runtime: Iterable[str]) -> list[str]:
+    """Return the imports that only type checkers make, indented."""
+    modules: dict[str, list[str]] = {}
+    for name in sorted(standard):
+        modules.setdefault(STANDARD[name], []).append(name)
+    lines = [f"from {module} import {', '.join(names)}" for module, names in sorted(modules.items())]
+    return [f"    {line}" if line else "" for line in [*lines, *([""] if lines else []), *_imports(runtime, indent=4)]]
 
 
 def _import_order(name: str, fold: Callable[[str], str] = str) -> tuple[bool, bool, list[str | int], str]:

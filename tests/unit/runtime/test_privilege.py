@@ -18,7 +18,7 @@ def status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None) ->
     path = tmp_path / "status"
     if text is not None:
         path.write_text(text)
-    monkeypatch.setattr(privilege, "Path", lambda name: path if name == "/proc/self/status" else Path(name))
+    monkeypatch.setattr(privilege, "_STATUS", str(path))
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,13 @@ def test_missing_are_those_that_are_not_effective(
     permitted = (1 << 41) - 1  # what is permitted and not effective is of no use
     status(monkeypatch, tmp_path, f"Name:\tx\nCapPrm:\t{permitted:016x}\nCapEff:\t{effective:016x}\nCapBnd:\t0\n")
     assert missing_capabilities() == missing
+
+
+def test_networks_need_a_capability_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    status(monkeypatch, tmp_path, f"CapEff:\t{SYS_ADMIN:016x}\n")
+    assert missing_capabilities("CAP_NET_ADMIN") == ("CAP_NET_ADMIN",)
+    status(monkeypatch, tmp_path, f"CapEff:\t{SYS_ADMIN | 1 << 12:016x}\n")
+    assert missing_capabilities("CAP_NET_ADMIN") == ()
 
 
 @pytest.mark.parametrize("text", [None, "Name:\tx\n"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ebpf_runtime import EbpfError, registry
+from ebpf_runtime import EbpfError, kernel_objects
 from ebpf_runtime.registry import LoadedObject, add, discard, loaded_objects
 
 
@@ -19,7 +19,7 @@ def ids(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
             raise EbpfError("ask about file descriptor", name="object", errno=9)
         return numbers[fd]
 
-    monkeypatch.setattr(registry, "object_id", object_id)
+    monkeypatch.setattr(kernel_objects, "object_id", object_id)
     assert loaded_objects() == []
     return numbers
 
