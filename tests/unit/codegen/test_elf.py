@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import random
 import re
 import struct
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import SymbolTableSection
 
 from ebpf_codegen import elf, model, render
 from ebpf_codegen.errors import BtfError, CodegenError, ElfError
@@ -81,6 +85,29 @@ def test_sections_and_symbols(order: str, name: str) -> None:
     assert read.section(".bss") == bss
     assert read.section(".rodata") is None
     assert len(read.btf.types) == 1
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_pyelftools_reads_the_same(order: str) -> None:
+    data = sample(order)
+    read, witness = elf.parse(data, "x.o"), ELFFile(io.BytesIO(data))
+    assert witness.little_endian == (read.byte_order == "little")
+    theirs = list(witness.iter_sections())
+    assert [(s.name, s.size, s.data, s.executable) for s in read.sections[1:]] == [
+        (s.name, s["sh_size"], b"" if s["sh_type"] == "SHT_NOBITS" else s.data(), bool(s["sh_flags"] & 4))
+        for s in theirs[1:]
+    ]
+    tables = [s for s in theirs if isinstance(s, SymbolTableSection)]
+    named = [s for table in tables for s in table.iter_symbols() if s.name and s["st_info"]["type"] != "STT_SECTION"]
+    assert [(s.name, s.offset, s.size, s.is_local) for s in read.symbols] == [
+        (s.name, s["st_value"], s["st_size"], s["st_info"]["bind"] == "STB_LOCAL") for s in named
+    ]
+    for section in theirs:
+        if isinstance(section, RelocationSection):
+            symbols = [tables[0].get_symbol(item["r_info_sym"]) for item in section.iter_relocations()]
+            assert [(r.name, r.value) for r in read.relocations(section["sh_info"])] == [
+                (s.name, s["st_value"]) for s in symbols
+            ]
 
 
 def test_read_takes_a_path(tmp_path: Path) -> None:
