@@ -28,6 +28,16 @@ What each construct of BPF C becomes in the bindings. This page is made from the
 - A record is immutable, compares and hashes by its bytes, and decodes a member when it is asked for.
   `Record.from_bytes`, `bytes(record)`, `replace`, `asdict` and `zeroed` convert; `fields(T)` and
   `sizeof(T)` tell the layout, `dtype(T)` the same for numpy.
+- Members of anonymous structs and unions belong to the record around them, as in C. Of members that share
+  their bytes the constructor takes one; all can be read. A type without a name is called like its place.
+- Bytes are: arrays of unsigned char, padding, numbers of sizes that no Python number has (`long double`,
+  integers of 3 bytes), and keys and values of which the object tells only the size. Text has its bytes
+  beside it in `record.raw(name)`. A flexible array is empty: it adds nothing to the record's size.
+- A pointer is a number of 64 bits, whatever it points to; its C type stands in the documentation. So are
+  `_Atomic` variables numbers of their size, unsigned where the compiler does not say what they are.
+- A record of a big-endian object says so (`byte_order="big"`) and reads and writes its bytes; a bitfield
+  is counted as BTF does, in a big-endian record from a byte's most significant bit. In numpy it is the
+  integer around it.
 - Padding has a name and is zero in what is made here. In the sources of a package it is refused where
   it is implicit; in foreign objects, and by `ebpf-codegen run`, it is named `_padN`.
 """

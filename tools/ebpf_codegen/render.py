@@ -347,6 +347,8 @@ class _Module:
             when = "the running kernel's configuration, known once loaded"
         elif section.name.startswith(".rodata"):
             when = "to be set before load"
+            if any(variable.type.c_type.startswith("const ") for variable in section.variables):
+                when += "; those that are const, not volatile, may be compiled in as they are"
         else:
             when = "readable and writable also after load"
         return self.variables("Variables", section, f"The {section.name} variables of {self.model.name}, {when}.", [])
