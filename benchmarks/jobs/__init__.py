@@ -34,6 +34,7 @@ JOBS: Final = {
     "map-count": ("map_count", "count"),
     "map-growth": ("map_growth", "growth"),
     "inventory": ("inventory", "inventory"),
+    "fallback": ("fallback", "fallback"),
     "ring-buffer": ("streams", "ring"),
     "ring-buffer-mixed": ("streams", "mixed"),
     "perf-buffer": ("streams", "perf"),

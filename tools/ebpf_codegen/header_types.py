@@ -22,7 +22,7 @@ from . import elf
 from .compiler import ARCHITECTURES, Compiler
 from .errors import CompilerError
 
-__all__ = ["HEADER_FORM", "header_types"]
+__all__ = ["header_types"]
 
 # Where the types of probes are defined; what a kernel does not have is left out.
 _HEADERS: Final = (
@@ -66,9 +66,6 @@ _FLAGS: Final = (
     "-D__KERNEL__", '-DKBUILD_MODNAME="ebpf"',
 )  # fmt: skip
 _OF_ARCHITECTURE: Final = {"x86": ("-D__x86_64__", "-D__seg_gs="), "arm64": ("-D__aarch64__",)}
-
-# Tells types that this module made from those of another version of it.
-HEADER_FORM: Final = "\n".join((_NO_ASSEMBLY, *_HEADERS, *_FORCED, *_SUBDIRECTORIES, *_FLAGS))
 
 
 def header_types(
