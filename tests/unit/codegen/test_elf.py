@@ -217,3 +217,45 @@ def test_a_header_of_each_field_all_ones() -> None:
             for action in (lambda image: elf.parse(image, "x.o"), strip):
                 with contextlib.suppress(CodegenError):
                     action(bytes(changed))
+
+
+@pytest.mark.timeout(20)
+def test_what_only_costs_time_is_refused_or_done_in_a_moment() -> None:
+    """Tables and counts that no compiler makes; each takes a fraction of a second on an idle machine."""
+
+    def blob(types: bytes) -> bytes:
+        header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), 3)
+        w = ElfWriter()
+        w.section(".BTF", header + types + b"\0x\0")
+        return w.build()
+
+    def outcome(data: bytes, *, all_types: bool = False) -> str:
+        try:
+            found = model.build(elf.parse(data, "x.o"), "x", Documentation(), model.Options(all_types=all_types))
+        except CodegenError as error:
+            return str(error)
+        return f"{len(found.records)} records"
+
+    number = struct.pack("<IIII", 1, 1 << 24, 4, 32)
+    structs = struct.pack("<III", 1, 4 << 24, 0) * 70_000
+    many = number + struct.pack("<III", 1, 4 << 24 | 100_000, 4) + struct.pack("<III", 1, 1, 0) * 100_000
+    union = number + struct.pack("<III", 1, 5 << 24 | 65_535, 4) + struct.pack("<III", 1, 1, 0) * 65_535
+    assert outcome(blob(structs)) == "0 records"
+    assert outcome(blob(structs), all_types=True) == (
+        "x.o: --all-types: there are 70000 structs and unions. Leave the option out."
+    )
+    assert outcome(blob(many), all_types=True) == (
+        "x.o: .BTF, byte 40: type 2 has 100000 parts, the kernel takes 65535 at most."
+    )
+    assert outcome(blob(union), all_types=True) == "1 records"
+    assert outcome(blob(bytes(9 << 20))) == (
+        "read x.o: section '.BTF' has 9437211 bytes, more than the 8388608 of any object."
+    )
+
+
+def test_thousands_of_names_that_become_one() -> None:
+    w = ObjectWriter()
+    w.value(w.btf.struct("s", 80_000, [(chr(0x4E00 + i), w.int, 32 * i) for i in range(20_000)]))
+    found = model.build(w.parse(), "x", Documentation())
+    text = render.render(found, render.Origin("x", "0", "y"))
+    assert text.count(": int = s32(") == 20_000
