@@ -17,9 +17,13 @@ PARTS := pyproject.toml CMakeLists.txt README.md LICENSE LICENSES \
 SOURCES := $(wildcard $(shell git ls-files --cached --others --exclude-standard -- $(PARTS) \
 	2>/dev/null || find $(PARTS) -type f))
 
+# Seconds for each target of `make fuzz`.
+SECONDS := 60
+FUZZ := build/fuzz/venv
+
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test lint regen bench vm deps wheel bare-root docs clean packages
+.PHONY: help run test lint regen bench vm corpus fuzz deps wheel bare-root docs clean packages
 
 help:
 	@echo 'make run     from a fresh clone to a reading: install what is missing, build, run the demo'
@@ -27,7 +31,9 @@ help:
 	@echo 'make lint    formatting, types and style of Python and C'
 	@echo 'make regen   compile the probes and write generated/ anew'
 	@echo 'make bench   the benchmarks'
-	@echo 'make vm      the kernel tests on other kernels; KERNEL=6.1 for one'
+	@echo 'make vm      the kernel tests on other kernels; KERNEL=6.1 for one, ARCH=arm64 for that architecture'
+	@echo 'make corpus  objects of Debian packages: generate, import, type-check, compare layouts with bpftool'
+	@echo 'make fuzz    look for inputs that the readers of objects stumble over; SECONDS=600 for each target'
 	@echo 'make deps    the sources of libbpf for a wheel that brings its own, into build/deps/'
 	@echo 'make wheel   sdist and wheels for a release, with and without libbpf, into dist/'
 	@echo 'make docs    reference pages from the docstrings, into build/docs/'
@@ -39,6 +45,8 @@ run: $(VENV)/.wheel
 # The tests see the installed wheel and not the checkout (PYTHONSAFEPATH), and leave no files of root
 # behind that the checkout's owner could not replace.
 test: lint $(VENV)/.wheel $(VENV)/.test-packages
+	@cmp -s tools/sources.toml $(DEPS)/sources.toml || $(BIN)/python tools/fetch-sources $(DEPS) || \
+		echo '==> no sources of libbpf: the tests of a wheel with libbpf will be skipped'
 	@echo '==> comparing generated/ with the sources'
 	$(BIN)/python tools/regen --check
 	@echo '==> running the tests'
@@ -60,7 +68,19 @@ bench: $(VENV)/.wheel $(VENV)/.tools
 	$(SUDO) $(BIN)/python benchmarks/run.py
 
 vm: $(VENV)/.wheel $(VENV)/.tools
-	$(SUDO) $(BIN)/python -B $(BIN)/pytest -p no:cacheprovider -m vm $(KERNEL:%=--kernel=%) tests/vm
+	$(SUDO) $(BIN)/python -B $(BIN)/pytest -p no:cacheprovider -m vm $(KERNEL:%=--kernel=%) $(ARCH:%=--architecture=%) tests/vm
+
+# With the network: objects of the distribution's packages, which are never part of the repository.
+corpus: $(VENV)/.wheel $(VENV)/.tools
+	$(BIN)/python tools/fetch-corpus build/corpus
+	$(BIN)/pytest -p no:cacheprovider -m corpus tests/corpus
+
+# Coverage-guided where the package atheris can be had; it has an environment of its own.
+fuzz: | $(BIN)/python
+	@test -x $(FUZZ)/bin/python || $(PYTHON) -m venv $(FUZZ)
+	@$(FUZZ)/bin/pip install --quiet --disable-pip-version-check jinja2 pyelftools
+	@$(FUZZ)/bin/pip install --quiet --disable-pip-version-check atheris || true
+	$(FUZZ)/bin/python tests/fuzz/fuzz.py --seconds $(SECONDS)
 
 deps: | $(BIN)/python
 	$(BIN)/python tools/fetch-sources $(DEPS)

@@ -346,7 +346,6 @@ int inventory_vma(struct bpf_iter__task_vma *ctx)
 	write_holder(ctx->meta->seq, task, &row);
 	return 0;
 }
-ITER_RECORD(inventory_vma, struct inventory_holder);
 
 /* One row for each map. */
 VARIANT(task_vma)
@@ -381,7 +380,6 @@ int inventory_map(struct bpf_iter__bpf_map *ctx)
 	bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
 	return 0;
 }
-ITER_RECORD(inventory_map, struct inventory_map);
 
 /* One row for each buffer in a slot of a perf event array, for 512 slots from first_slot on. */
 VARIANT(task_vma)
@@ -426,7 +424,6 @@ int inventory_perf(struct bpf_iter__bpf_map *ctx)
 	}
 	return 0;
 }
-ITER_RECORD(inventory_perf, struct inventory_perf_buffer);
 
 /* Add up what every CPU has counted of a program. */
 static __always_inline void count_runs(struct inventory_program *row, struct bpf_prog *prog)
@@ -509,7 +506,6 @@ int inventory_prog(struct bpf_iter__bpf_prog *ctx)
 	bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
 	return 0;
 }
-ITER_RECORD(inventory_prog, struct inventory_program);
 
 /* One row for each file descriptor of a map or program. */
 VARIANT(task_vma)
@@ -543,7 +539,6 @@ int inventory_file(struct bpf_iter__task_file *ctx)
 	}
 	return 0;
 }
-ITER_RECORD(inventory_file, struct inventory_holder);
 
 /* Add up what every CPU has counted of a kprobe's hits. */
 static __always_inline void count_hits(struct inventory_kprobe *row,
@@ -611,6 +606,5 @@ int inventory_probe(struct bpf_iter__task_file *ctx)
 	bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
 	return 0;
 }
-ITER_RECORD(inventory_probe, struct inventory_kprobe);
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -61,7 +61,6 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 } oom_events SEC(".maps");
-RINGBUF_RECORD(oom_events, struct oom_kill_event);
 
 /*
  * Kills that were not reported: oom_events was full or, on kernels whose tracepoint passes a pid,

@@ -431,7 +431,6 @@ int tcp_file_iter(struct bpf_iter__task_file *ctx)
 	write_row(ctx->meta->seq, sk, &owner);
 	return 0;
 }
-ITER_RECORD(tcp_file_iter, struct tcp_queue);
 
 /* Write a row for each TCP socket with data that no task has open. */
 SEC("?iter/tcp")
@@ -456,6 +455,5 @@ int tcp_sock_iter(struct bpf_iter__tcp *ctx)
 		write_row(ctx->meta->seq, sk, &owner);
 	return 0;
 }
-ITER_RECORD(tcp_sock_iter, struct tcp_queue);
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

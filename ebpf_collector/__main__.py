@@ -9,11 +9,14 @@ __all__ = ["main"]
 def main() -> int:
     """Run the command and return its exit code; Ctrl-C ends it quietly from the first moment."""
     try:
-        from ebpf_collector.stop import signals_held
+        import signal
 
         # An interrupt in a callback of the import system would be printed and lost.
-        with signals_held():
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        try:
             from ebpf_collector.cli import main as run
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return run()
     except KeyboardInterrupt:
         return 130

@@ -52,11 +52,22 @@ checks:
 _DEMO_EXAMPLES = """\
 Makes a TCP connection to itself whose reader never reads, and shows what the check
 tcp_queue_length reports. Then makes a memory cgroup, has the kernel kill a child process in it,
-and shows what the check oom_kill reports. Cgroup and child are gone afterwards. Needs root.
+and shows what the check oom_kill reports, and what the check ebpf does of the loaded probes, by
+module. Cgroup and child are gone afterwards. Needs root.
 
 examples:
   ebpf-collector demo
   ebpf-collector demo --json
+"""
+_DOCTOR_EXAMPLES = """\
+Loads and attaches each probe as a check would, says which variant that was and why the better ones
+were refused, and unloads it. Says also what of this host matters for that. Nothing stays loaded.
+
+exit codes: 0 every probe works, 1 one does not, 2 usage or configuration, 3 not permitted
+
+examples:
+  ebpf-collector doctor
+  ebpf-collector doctor --json | jq '.probes[] | {name, variant}'
 """
 
 
@@ -133,11 +144,25 @@ def _check(arguments: argparse.Namespace, failures: Failures) -> int:
     return failures.exit_code
 
 
+def _doctor(arguments: argparse.Namespace, failures: Failures) -> int:
+    import json
+
+    from ebpf_collector.doctor import examine, exit_code, text
+
+    configuration = load_configuration(arguments.config, os.environ)
+    with failures.caught("doctor"):
+        found = examine(configuration.probe)
+        deliver(sys.stdout, f"{json.dumps(found, indent=2)}\n" if arguments.json else text(found))
+        return exit_code(found)
+    return failures.exit_code
+
+
 def _demo(arguments: argparse.Namespace, failures: Failures) -> int:
     configuration = load_configuration(None, os.environ)
     # Under the datadog scheme the check says nothing of processes outside of containers, such as the demo's.
     native = replace(configuration, metric_scheme=MetricScheme.NATIVE)
     tcp_queue_length = _configured("tcp_queue_length", native, None)
+    ebpf = _configured("ebpf", native, None)
     oom_kill = _configured("oom_kill", configuration, None)
     # With --json the standard output holds JSON lines only.
     stream = sys.stderr if arguments.json else sys.stdout
@@ -146,7 +171,7 @@ def _demo(arguments: argparse.Namespace, failures: Failures) -> int:
         deliver(stream, f"{line}\n")
 
     with failures.caught("demo"):
-        run_demo(oom_kill, tcp_queue_length, _sender(arguments.json), say)
+        run_demo(oom_kill, tcp_queue_length, ebpf, _sender(arguments.json), say)
     return failures.exit_code
 
 
@@ -280,6 +305,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--json", action="store_true", help="print JSON lines, not a table")
     demo.set_defaults(command=_demo)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what this host allows: which variant of each probe would load, and why no better one",
+        description=_DOCTOR_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    doctor.add_argument("--json", action="store_true", help="print JSON, not text")
+    doctor.add_argument("--config", type=Path, metavar="FILE", help="read this YAML file")
+    doctor.set_defaults(command=_doctor)
     return parser
 
 

@@ -7,6 +7,7 @@
       allow_runtime_compiled_fallback: true
       btf_path: /var/lib/btf/vmlinux.btf
       kernel_header_dirs: [/usr/src/linux-headers]
+      enable_kernel_header_download: false
       runtime_compiler_output_dir: /var/tmp/ebpf
       bpf_debug: false
     checks:
@@ -21,8 +22,6 @@ in the Datadog Agent.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,10 +70,18 @@ def load_configuration(path: Path | None, environment: Mapping[str, str]) -> Con
             ("DD_ALLOW_RUNTIME_COMPILED_FALLBACK",),
             probe.boolean("allow_runtime_compiled_fallback", defaults.allow_runtime_compiled_fallback),
         ),
-        btf_path=_btf_path(variables, probe.text("btf_path", "")),
+        btf_path=variables.text(("DD_SYSTEM_PROBE_BTF_PATH",), probe.text("btf_path", "")) or None,
         kernel_header_dirs=variables.texts(
             ("DD_SYSTEM_PROBE_CONFIG_KERNEL_HEADER_DIRS",), probe.texts("kernel_header_dirs", ())
         ),
+        enable_kernel_header_download=variables.boolean(
+            ("DD_ENABLE_KERNEL_HEADER_DOWNLOAD",),
+            probe.boolean("enable_kernel_header_download", defaults.enable_kernel_header_download),
+        ),
+        kernel_header_download_dir=variables.text(
+            ("DD_SYSTEM_PROBE_CONFIG_KERNEL_HEADER_DOWNLOAD_DIR",), probe.text("kernel_header_download_dir", "")
+        )
+        or None,
         runtime_compiler_output_dir=variables.text(
             ("DD_SYSTEM_PROBE_CONFIG_RUNTIME_COMPILER_OUTPUT_DIR",),
             probe.text("runtime_compiler_output_dir", ""),
@@ -103,32 +110,6 @@ def _read(path: Path) -> bytes:
             describe_errno(error.errno),
             "Check the path given to --config.",
         ) from None
-
-
-def _btf_path(variables: _Variables, otherwise: str) -> str | None:
-    variable = "DD_SYSTEM_PROBE_BTF_PATH"
-    path = variables.text((variable,), "")
-    name = variable if path else "system_probe_config.btf_path"
-    path = path or otherwise
-    if problem := path and _unreadable(path):
-        raise ConfigError(
-            f"open {name} {path!r}", problem, "Name a readable file of BTF, or none for the kernel's own."
-        )
-    return path or None
-
-
-def _unreadable(path: str) -> str:
-    """Return why *path* is no regular file that can be read, empty if it is one."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # does not wait for a pipe's other end
-    except OSError as error:
-        return describe_errno(error.errno)
-    except ValueError:  # holds a null character, or half of a surrogate pair
-        return "not the name of a file"
-    try:
-        return "" if stat.S_ISREG(os.fstat(descriptor).st_mode) else "not a regular file"
-    finally:
-        os.close(descriptor)
 
 
 class _Variables:

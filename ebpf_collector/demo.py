@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stalled reader and a kill made on purpose, and the checks that must see them."""
+"""A stalled reader and a kill made on purpose, and the checks that must see them and each other's probes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from types import FrameType
 from ebpf_collector.checks import Check
 from ebpf_collector.errors import WorkloadError
 from ebpf_collector.senders import Event, Sender
-from ebpf_collector.stop import signals_held
 from ebpf_collector.workloads.memory_cgroup import memory_cgroup
 from ebpf_collector.workloads.memory_hog import memory_hog
 from ebpf_collector.workloads.stalled_reader import Queue, StalledReader, stalled_reader
+from ebpf_runtime import signals_held
 
 __all__ = ["run_demo"]
 
@@ -30,12 +30,13 @@ _EVENT_TIMEOUT_S = 5.0
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 
 
-def run_demo(oom_kill: Check, tcp_queue_length: Check, sender: Sender, say: Callable[[str], None]) -> None:
+def run_demo(oom_kill: Check, tcp_queue_length: Check, ebpf: Check, sender: Sender, say: Callable[[str], None]) -> None:
     """Let data queue up in a connection, have the kernel kill a child, and show what the checks say.
 
     Args:
         oom_kill: The check of this name, not started; it is closed at the end.
         tcp_queue_length: The same. It must have the native scheme: the demo is no container.
+        ebpf: The same, and native, too: of what it finds, the demo shows the sums by module.
         say: Takes lines for the reader: what is about to happen, and the child's process id.
     Raises:
         WorkloadError: A workload could not be made, or the check did not report it.
@@ -48,6 +49,8 @@ def run_demo(oom_kill: Check, tcp_queue_length: Check, sender: Sender, say: Call
         with _started(oom_kill):
             pid = _kill_one(say)
             _report(oom_kill, sender, pid)
+            with _started(ebpf):
+                _show_inventory(ebpf, oom_kill.name, sender, say)
 
 
 @contextmanager
@@ -116,6 +119,45 @@ def _report(check: Check, sender: Sender, pid: int) -> None:
     if str(Path("/proc/self/ns/pid").readlink()) != _INITIAL_PID_NAMESPACE:
         remedy = "Run it in the host's PID namespace: the probe reports the host's process ids."
     raise WorkloadError(f"find the kill of process {pid}", "the check sent no event with that victim_tgid", remedy)
+
+
+def _show_inventory(check: Check, module: str, sender: Sender, say: Callable[[str], None]) -> None:
+    say("maps and programs of the system by module, with the probes of this demo; the check reports:")
+    sums = _ModuleSums(sender)
+    with signals_held():
+        check.run(sums)
+        sums.commit()
+    if f"module:{module}" not in sums.modules:
+        raise WorkloadError(
+            f"find the maps of the probe {module}",
+            "the check sent no ebpf.maps.count of this module",
+            "Compare with bpftool map show.",
+        )
+
+
+class _ModuleSums:
+    """Passes on what is said of a module as a whole, and notes the modules with maps."""
+
+    def __init__(self, sender: Sender) -> None:
+        self.modules: set[str] = set()
+        self._gauge = sender.gauge
+        self.commit = sender.commit
+
+    def gauge(self, name: str, value: float, tags: Sequence[str] = ()) -> None:
+        module, *others = tags or ("",)
+        if not module.startswith("module:") or any(not tag.startswith("variant:") for tag in others):
+            return  # of one map or program
+        if name == "ebpf.maps.count":
+            self.modules.add(module)
+        self._gauge(name, value, tags)
+
+    def count(self, name: str, value: float, tags: Sequence[str] = ()) -> None:
+        """Nothing counts by module."""
+
+    monotonic_count = count
+
+    def event(self, event: Event) -> None:
+        """The check sends none."""
 
 
 class _GaugeWatcher:

@@ -7,28 +7,13 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
 
-__all__ = ["STOP_SIGNALS", "StopSignals", "signals_held"]
+__all__ = ["STOP_SIGNALS", "StopSignals"]
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-@contextmanager
-def signals_held() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait until the block ends.
-
-    For work that must be done as a whole, and for libraries that call back into Python: an
-    exception raised in a callback of ctypes is printed and lost.
-    """
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 class StopSignals:

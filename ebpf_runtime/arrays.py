@@ -9,30 +9,39 @@ from typing import Any
 import numpy
 
 from .errors import RecordError
-from .records import Field, Record, _Array, _Nested, _Struct, fields
+from .records import Field, Record, _Array, _Bits, _Nested, _Number, _Struct, _Text, fields
 
 __all__ = ["cells", "column", "dtype", "interleaved", "joined", "reduced", "strided", "structured"]
-
-_CODES = {
-    "u8": "u1", "u16": "<u2", "u32": "<u4", "u64": "<u8", "s8": "i1", "s16": "<i2", "s32": "<i4", "s64": "<i8",
-    "f32": "<f4", "f64": "<f8", "boolean": "?", "pointer": "<u8", "text": "S",
-}  # fmt: skip
 
 
 def dtype(record: type[_Struct]) -> numpy.dtype[Any]:
     """Return a record's dtype, with the offsets and the size that BTF has.
 
-    Text becomes bytes (`S`), enums their integers, padding and 128-bit integers raw bytes.
+    Text becomes bytes (`S`), enums their integers, padding and 128-bit integers raw bytes. Members of a union overlap.
+    A bitfield becomes the unsigned integer around it, at whose offset it then is: shift and mask it by
+    `Field.bit_offset` and `Field.bits`; raw bytes where no integer of the record's size or less covers it.
     """
     members = fields(record)
+    layouts = [_layout(field, record) for field in members]
     return numpy.dtype(
         {
             "names": [field.name for field in members],
-            "formats": [_format(field) for field in members],
-            "offsets": [field.offset for field in members],
+            "formats": [form for form, _ in layouts],
+            "offsets": [offset for _, offset in layouts],
             "itemsize": record._size_,
         }
     )
+
+
+def _layout(field: Field, record: type[_Struct]) -> tuple[Any, int]:
+    """Return format and offset of a field."""
+    if not isinstance(field, _Bits):
+        return _format(field), field.offset
+    for size in (1, 2, 4, 8):
+        start = max(min(field.offset, record._size_ - size), 0)
+        if field.size <= size <= record._size_ and field.offset + field.size <= start + size:
+            return f"{'>' if record._order_ == 'big' else '<'}u{size}", start
+    return f"V{field.size}", field.offset
 
 
 def _format(field: Field) -> Any:
@@ -40,14 +49,10 @@ def _format(field: Field) -> Any:
         return dtype(field.type)
     if isinstance(field, _Array):
         return (_format(field.element), (field.count,))
-    if field.kind == "text":
-        return f"S{field.size}"
-    if field.kind in _CODES:
-        return _CODES[field.kind]
-    integer = getattr(field, "_type", None)
-    if integer is not None:
-        signed = any(member < 0 for member in integer)
-        return f"<{'i' if signed else 'u'}{field.size}"
+    if isinstance(field, _Text):
+        return f"S{field.size}" if field.size else "V0"
+    if isinstance(field, _Number):
+        return "?" if field.code == "?" else field.order + field.code
     return f"V{field.size}"
 
 

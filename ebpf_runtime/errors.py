@@ -28,6 +28,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .load_report import LoadReport
+    from .probe import RefusedVariant
 
 __all__ = [
     "AttachError",
@@ -60,9 +61,11 @@ class EbpfError(Exception):
         feature: The kernel feature that is missing, empty where none is.
         minimum_kernel: The first kernel that has the feature, empty where none is missing.
         report: What was tried to load the probe, where it is about that.
+        refused: The variants that were tried, where no one could be loaded.
     """
 
     report: LoadReport | None = None
+    refused: tuple[RefusedVariant, ...] = ()
 
     def __init__(
         self, message: str, *, name: str = "", errno: int = 0, feature: str = "", minimum_kernel: str = ""
@@ -102,8 +105,17 @@ class TrustError(EbpfError):
 class LoadError(EbpfError):
     """Maps or programs could not be loaded; *log* is all that libbpf and the verifier said."""
 
-    def __init__(self, message: str, *, name: str = "", errno: int = 0, log: str = "") -> None:
-        super().__init__(message, name=name, errno=errno)
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str = "",
+        errno: int = 0,
+        log: str = "",
+        feature: str = "",
+        minimum_kernel: str = "",
+    ) -> None:
+        super().__init__(message, name=name, errno=errno, feature=feature, minimum_kernel=minimum_kernel)
         self.log = log
 
 
@@ -161,8 +173,17 @@ class FallbackWarning(UserWarning):
 class AttachError(EbpfError):
     """A loaded program could not be attached; *log* is what libbpf said."""
 
-    def __init__(self, message: str, *, name: str = "", errno: int = 0, log: str = "") -> None:
-        super().__init__(message, name=name, errno=errno)
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str = "",
+        errno: int = 0,
+        log: str = "",
+        feature: str = "",
+        minimum_kernel: str = "",
+    ) -> None:
+        super().__init__(message, name=name, errno=errno, feature=feature, minimum_kernel=minimum_kernel)
         self.log = log
 
 

@@ -70,7 +70,12 @@ class KernelHeaders:
 
 
 def find_headers(
-    config: ProbeConfig, release: str | None = None, version_code: int | None = None, archive: str = _ARCHIVE
+    config: ProbeConfig,
+    release: str | None = None,
+    version_code: int | None = None,
+    archive: str = _ARCHIVE,
+    *,
+    look_only: bool = False,
 ) -> KernelHeaders:
     """Return the headers of the running kernel.
 
@@ -78,6 +83,7 @@ def find_headers(
         release: The kernel's release, None: of uname.
         version_code: The kernel's LINUX_VERSION_CODE, None: of the running one.
         archive: Where the kernel keeps its own.
+        look_only: Change nothing: neither unpack the archive nor download anything.
     Raises:
         HeaderError: There are none, or they are not those of this kernel, or others could have changed them.
     """
@@ -96,7 +102,11 @@ def find_headers(
             )
         except HeaderError as error:
             refused.append(f"the usual directories: {error}")
+        if look_only and os.access(archive, os.R_OK):
+            return KernelHeaders((Path(archive),), "sysfs")
         try:
+            if look_only:
+                raise HeaderError("it is not there", "not_found")
             return KernelHeaders(_validated([_unpacked(archive, version_code)], version_code), "sysfs")
         except (HeaderError, EbpfError) as error:
             refused.append(f"{archive}: {error}")
@@ -106,8 +116,9 @@ def find_headers(
             return KernelHeaders(_validated(_below(downloads, release), version_code), "previously_downloaded")
         except HeaderError as error:
             refused.append(f"downloaded before: {error}")
-            shutil.rmtree(downloads, ignore_errors=True)
-    if not config.enable_kernel_header_download:
+            if not look_only:
+                shutil.rmtree(downloads, ignore_errors=True)
+    if look_only or not config.enable_kernel_header_download:
         raise HeaderError(
             f"find the headers of kernel {release}: {'; '.join(refused)}. Install them "
             "(apt install linux-headers-$(uname -r), dnf install kernel-devel-$(uname -r)), or set "
@@ -343,6 +354,8 @@ def _run(command: list[str], directory: str | Path) -> str:
         reason = describe(error.errno or 0) if isinstance(error, OSError) else f"no end after {_DOWNLOAD_LIMIT_S} s"
         raise HeaderError(f"run {' '.join(command)}: {reason}", "download_failure") from None
     if run.returncode:
-        said = "; ".join(line.strip() for line in run.stderr.splitlines() if line.strip())
-        raise HeaderError(f"run {' '.join(command)}: {said or f'exit code {run.returncode}'}", "download_failure")
+        said = [line.strip() for line in run.stderr.splitlines() if line.strip()]
+        errors = [line for line in said if line.startswith("E: ")] or said  # the first of apt's is the cause
+        reason = errors[0] if errors else f"exit code {run.returncode}"
+        raise HeaderError(f"run {' '.join(command)}: {reason}", "download_failure")
     return run.stdout

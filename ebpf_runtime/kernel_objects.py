@@ -6,18 +6,14 @@ Kernel: 4.13; needs CAP_SYS_ADMIN.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-from contextlib import contextmanager
-from pathlib import Path
 
+from . import system_calls
 from .errors import EbpfError, PermissionDeniedError, describe
-from .libbpf import library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Literal
 
 __all__ = [
@@ -32,7 +28,6 @@ __all__ = [
     "run_statistics",
 ]
 
-_INFO_BYTES = 256  # more than struct bpf_map_info and struct bpf_prog_info have
 _ID = slice(4, 8)
 _MAP_FLAGS = slice(20, 24)
 _LINK_PROGRAM_ID = slice(8, 12)
@@ -90,11 +85,13 @@ def pinned_object(path: str | os.PathLike[str]) -> PinnedObject | None:
     Kernel: 4.4; links 5.7.
     Source: bpf(2) BPF_OBJ_GET, libbpf bpf_obj_get().
     """
-    fd: int = library().bpf_obj_get(os.fsencode(path))
+    fd = system_calls.object_get(os.fsencode(path))
     if fd == -errno.ENOENT:
         return None
     if fd < 0:
         raise _refusal(f"open pinned object {os.fspath(path)}", "object", -fd)
+    from pathlib import Path
+
     try:
         kind = _KINDS.get(str(Path(f"/proc/self/fd/{fd}").readlink()))
         info = _info(fd)
@@ -132,13 +129,18 @@ def program_counters(program_id: int) -> ProgramCounters | None:
         EbpfError: The kernel refused for another reason.
     Source: bpf(2) BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD.
     """
-    fd = _open("program", program_id, library().bpf_prog_get_fd_by_id(program_id))
+    fd = _open("program", program_id, system_calls.object_open("program", program_id))
     if fd is None:
         return None
     try:
         info = _info(fd)
     finally:
         os.close(fd)
+    return counters(info)
+
+
+def counters(info: bytes) -> ProgramCounters:
+    """Return the counters in a program's information."""
     return ProgramCounters(
         *(int.from_bytes(info[part], "little") for part in (_RUN_TIME_NS, _RUN_COUNT, _RECURSION_MISSES))
     )
@@ -154,18 +156,19 @@ def map_memory(map_id: int) -> int | None:
         EbpfError: The kernel refused for another reason.
     Source: bpf(2) BPF_MAP_GET_FD_BY_ID, /proc/self/fdinfo.
     """
-    fd = _open("map", map_id, library().bpf_map_get_fd_by_id(map_id))
+    fd = _open("map", map_id, system_calls.object_open("map", map_id))
     if fd is None:
         return None
     try:
+        from pathlib import Path
+
         lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
     finally:
         os.close(fd)
     return next((int(line.split()[1]) for line in lines if line.startswith("memlock:")), None)
 
 
-@contextmanager
-def run_statistics() -> Iterator[None]:
+class run_statistics:
     """Have the kernel count run time and runs of all programs during the block, and no longer.
 
     Raises:
@@ -174,13 +177,14 @@ def run_statistics() -> Iterator[None]:
     Kernel: 5.8. Every run of any program costs some 100 ns more meanwhile.
     Source: bpf(2) BPF_ENABLE_STATS, libbpf bpf_enable_stats().
     """
-    fd: int = library().bpf_enable_stats(_RUN_TIME)
-    if fd < 0:
-        raise _refusal("enable statistics of programs", "statistics", -fd)
-    try:
-        yield
-    finally:
-        os.close(fd)
+
+    def __enter__(self) -> None:
+        self._fd = system_calls.enable_stats(_RUN_TIME)
+        if self._fd < 0:
+            raise _refusal("enable statistics of programs", "statistics", -self._fd)
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self._fd)
 
 
 def _open(kind: str, number: int, fd: int) -> int | None:
@@ -208,9 +212,7 @@ def _refusal(action: str, name: str, number: int) -> EbpfError:
 
 
 def _info(fd: int) -> bytes:
-    info = ctypes.create_string_buffer(_INFO_BYTES)
-    size = ctypes.c_uint32(_INFO_BYTES)
-    result: int = library().bpf_obj_get_info_by_fd(fd, info, ctypes.byref(size))
-    if result:
+    result, info = system_calls.object_info(fd)
+    if result < 0:
         raise _refusal(f"ask about file descriptor {fd}", "object", -result)
-    return info.raw
+    return info

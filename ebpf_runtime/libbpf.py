@@ -12,29 +12,32 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import threading
-from contextlib import contextmanager
+from _thread import allocate_lock, get_ident
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
-from functools import cache
-from pathlib import Path
 
 from .errors import LibraryNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from typing import Any
 
 __all__ = [
     "PERF_LOST_CALLBACK",
     "PERF_SAMPLE_CALLBACK",
     "SAMPLE_CALLBACK",
+    "GenLoaderOptions",
     "MapCreateOptions",
     "OpenOptions",
     "ProgramLoadOptions",
     "TestRunOptions",
+    "UprobeOptions",
     "Walked",
+    "attach_by",
     "captured",
     "library",
+    "load_walker",
+    "origin",
     "walker",
 ]
 
@@ -63,10 +66,41 @@ class OpenOptions(ctypes.Structure):
     )
 
 
+class GenLoaderOptions(ctypes.Structure):
+    """struct gen_loader_opts of libbpf 1.1; the blobs are libbpf's."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("data", c_void_p),
+        ("insns", c_void_p),
+        ("data_sz", c_uint32),
+        ("insns_sz", c_uint32),
+    )
+
+
+class UprobeOptions(ctypes.Structure):
+    """struct bpf_uprobe_opts of libbpf 1.1."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("ref_ctr_offset", c_size_t),
+        ("bpf_cookie", c_uint64),
+        ("retprobe", c_bool),
+        ("func_name", c_char_p),
+    )
+
+
 class Walked(ctypes.Structure):
     """struct walked of _walker.c: where a walk ended and what it counted."""
 
-    _fields_ = (("end", c_uint64), ("count", c_uint64), ("discarded", c_uint64), ("lost", c_uint64))
+    _fields_ = (
+        ("end", c_uint64),
+        ("count", c_uint64),
+        ("discarded", c_uint64),
+        ("lost", c_uint64),
+        ("smallest", c_uint64),
+        ("largest", c_uint64),
+    )
 
 
 class MapCreateOptions(ctypes.Structure):
@@ -147,6 +181,13 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_object__close": (None, (c_void_p,)),
     "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
     "bpf_object__find_program_by_name": (c_void_p, (c_void_p, c_char_p)),
+    "bpf_object__gen_loader": (c_int, (c_void_p, POINTER(GenLoaderOptions))),
+    "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_map__pin_path": (c_char_p, (c_void_p,)),
+    "bpf_map__set_pin_path": (c_int, (c_void_p, c_char_p)),
+    "bpf_map__name": (c_char_p, (c_void_p,)),
+    "bpf_map__type": (c_int, (c_void_p,)),
     "bpf_map__fd": (c_int, (c_void_p,)),
     "bpf_map__max_entries": (c_uint32, (c_void_p,)),
     "bpf_map__key_size": (c_uint32, (c_void_p,)),
@@ -154,8 +195,18 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_map__initial_value": (c_void_p, (c_void_p, POINTER(c_size_t))),
     "bpf_program__fd": (c_int, (c_void_p,)),
+    "bpf_program__name": (c_char_p, (c_void_p,)),
     "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
     "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
+    "bpf_program__attach_kprobe_multi_opts": (c_void_p, (c_void_p, c_char_p, c_void_p)),
+    "bpf_program__attach_ksyscall": (c_void_p, (c_void_p, c_char_p, c_void_p)),
+    "bpf_program__attach_uprobe_opts": (c_void_p, (c_void_p, c_int, c_char_p, c_size_t, POINTER(UprobeOptions))),
+    "bpf_program__attach_usdt": (c_void_p, (c_void_p, c_int, c_char_p, c_char_p, c_char_p, c_void_p)),
+    "bpf_program__set_attach_target": (c_int, (c_void_p, c_int, c_char_p)),
+    "bpf_program__set_expected_attach_type": (c_int, (c_void_p, c_int)),
+    "bpf_program__set_flags": (c_int, (c_void_p, c_uint32)),
+    "bpf_program__set_type": (c_int, (c_void_p, c_int)),
+    "bpf_program__type": (c_int, (c_void_p,)),
     "bpf_program__attach": (c_void_p, (c_void_p,)),
     "btf__parse": (c_void_p, (c_char_p, c_void_p)),
     "btf__free": (None, (c_void_p,)),
@@ -165,6 +216,7 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
     "bpf_obj_get": (c_int, (c_char_p,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
+    "bpf_link__disconnect": (None, (c_void_p,)),
     "bpf_link__fd": (c_int, (c_void_p,)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
@@ -205,9 +257,15 @@ _WALKER_PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "ebpf_walker_perf": (None, (c_void_p, c_uint64, c_void_p, c_void_p, POINTER(Walked))),
 }
 
+# What came after the floor: name: (version, result, arguments)
+_NEWER: dict[str, tuple[str, type | None, tuple[type, ...]]] = {
+    "bpf_program__attach_uprobe_multi": ("1.3", c_void_p, (c_void_p, c_int, c_char_p, c_char_p, c_void_p)),
+}
+
 _loaded: ctypes.CDLL | None = None
-_lock = threading.Lock()
-_messages = threading.local()
+_origin = ("", "")
+_lock = allocate_lock()
+_sinks: dict[int, list[str]] = {}  # by thread
 
 
 def library() -> ctypes.CDLL:
@@ -223,36 +281,63 @@ def library() -> ctypes.CDLL:
         return _loaded
 
 
-def _candidates() -> list[str]:
+def origin() -> tuple[str, str]:
+    """Return what chose the loaded library, "EBPF_LIBBPF", "bundled" or "system", and the name it was loaded by."""
+    return _origin
+
+
+def _candidates() -> list[tuple[str, str]]:
     chosen = os.environ.get("EBPF_LIBBPF")
     if chosen:
-        return [chosen]
-    return [*_bundled("_libbpf.so"), "libbpf.so.1"]
+        return [("EBPF_LIBBPF", chosen)]
+    return [*(("bundled", path) for path in _bundled("_libbpf.so")), ("system", "libbpf.so.1")]
 
 
 def _bundled(name: str) -> list[str]:
     """Return where a library that came with the wheel is; nothing in the wheel for every platform."""
     # An editable install has two folders: the checkout's, and the one that the build installed into.
     folders = sys.modules[__package__].__path__
-    return [str(path) for folder in folders if (path := Path(folder, name)).is_file()]
+    return [path for folder in folders if os.access(path := f"{folder}/{name}", os.R_OK)]
 
 
-@cache
+_walker: ctypes.CDLL | None = None
+_walker_sought = False
+
+
 def walker() -> ctypes.CDLL | None:
     """Return the compiled helper of the streams, or None where the wheel has none or it is for another machine."""
+    global _walker, _walker_sought
+    with _lock:
+        if not _walker_sought:
+            _walker_sought = True
+            _walker = _find_walker()
+        return _walker
+
+
+def _find_walker() -> ctypes.CDLL | None:
     for name in _bundled("_walker.so"):
         try:
-            found = ctypes.CDLL(name)
+            return load_walker(name)
         except OSError:
             continue
-        _declare(found, _WALKER_PROTOTYPES)
-        return found
     return None
 
 
+def load_walker(path: str) -> ctypes.CDLL:
+    """Return the compiled helper in a file.
+
+    Raises:
+        OSError: It cannot be loaded.
+    """
+    found = ctypes.CDLL(path)
+    _declare(found, _WALKER_PROTOTYPES)
+    return found
+
+
 def _load() -> ctypes.CDLL:
+    global _origin
     reasons = []
-    for name in _candidates():
+    for chooser, name in _candidates():
         try:
             found = ctypes.CDLL(name, use_errno=True)
         except OSError as error:
@@ -268,6 +353,7 @@ def _load() -> ctypes.CDLL:
             reasons.append(f"{name}: version {version[0]}.{version[1]} is older than {_FLOOR[0]}.{_FLOOR[1]}")
             continue
         found.libbpf_set_print(_print)
+        _origin = (chooser, name)
         return found
     raise LibraryNotFoundError(
         f"load libbpf: {'; '.join(reasons)}. "
@@ -283,19 +369,65 @@ def _declare(found: ctypes.CDLL, prototypes: dict[str, tuple[type | None, tuple[
         function.argtypes = arguments
 
 
-@contextmanager
-def captured() -> Iterator[list[str]]:
+class captured:
     """Collect what libbpf warns of in this thread, one entry a message, verifier logs included.
 
     Signals should be held meanwhile: what is raised while a message is noted cannot pass through libbpf.
     """
-    before = getattr(_messages, "sink", None)
-    sink: list[str] = []
-    _messages.sink = sink
+
+    __slots__ = ("_before", "messages")
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def __enter__(self) -> list[str]:
+        self._before = _sinks.get(get_ident())
+        _sinks[get_ident()] = self.messages
+        return self.messages
+
+    def __exit__(self, *_error: object) -> None:
+        if self._before is None:
+            del _sinks[get_ident()]
+        else:
+            _sinks[get_ident()] = self._before
+
+
+def attach_by(function: str, program: int, *arguments: object) -> tuple[int, int, str]:
+    """Attach a program by one of libbpf's functions.
+
+    Returns:
+        The bpf_link, 0 where it refused; the error number; and what libbpf said.
+    Raises:
+        LibraryNotFoundError: This libbpf has no such function; the text names the version that has it.
+    """
+    call = newer_function(function) if function in _NEWER else getattr(library(), function)
+    with captured() as messages:
+        pointer = call(program, *arguments)
+        number = ctypes.get_errno()
+    return pointer or 0, 0 if pointer else number, "".join(messages)
+
+
+def newer_function(name: str) -> Callable[..., Any]:
+    """Return a function that the floor's libbpf lacks.
+
+    Raises:
+        LibraryNotFoundError: The libbpf in use lacks it, too; the text names the version that has it.
+    """
+    lib = library()
+    version, result, arguments = _NEWER[name]
     try:
-        yield sink
-    finally:
-        _messages.sink = before
+        function: Any = getattr(lib, name)
+    except AttributeError:
+        has = f"{lib.libbpf_major_version()}.{lib.libbpf_minor_version()}"
+        raise LibraryNotFoundError(
+            f"call {name}: libbpf {has} has no such function, libbpf {version} has. "
+            "Install a newer libbpf, or set EBPF_LIBBPF to the path of one.",
+            name=name,
+            feature=name,
+        ) from None
+    function.restype = result
+    function.argtypes = arguments
+    return function  # type: ignore[no-any-return]
 
 
 _libc = ctypes.CDLL(None)
@@ -305,7 +437,7 @@ _libc.free.argtypes = (c_void_p,)
 
 def _on_print(level: int, template: bytes, arguments: int) -> int:
     """Format one message of libbpf; va_list travels as a pointer on x86_64 and arm64."""
-    sink: list[str] | None = getattr(_messages, "sink", None)
+    sink = _sinks.get(get_ident())
     if level != _WARN or sink is None:
         return 0
     text = c_void_p()

@@ -6,7 +6,7 @@ The numbers are those of the Datadog Agent, so that dashboards can be kept.
 
 from __future__ import annotations
 
-__all__ = ["COMPILE_RESULTS", "CO_RE_RESULTS", "HEADER_RESULTS", "LoadReport"]
+__all__ = ["COMPILE_RESULTS", "CO_RE_RESULTS", "HEADER_RESULTS", "LoadReport", "compile_result"]
 
 # Of a CO-RE object; the first four are successes, by the source of BTF.
 CO_RE_RESULTS = ("custom", "embedded", "default", "remoteconfig", "btf_not_found", "asset_read", "verifier", "loader")
@@ -37,6 +37,11 @@ COMPILE_RESULTS = (
     "cached",
     "input_hash_error",
 )
+
+
+def compile_result(name: str) -> int:
+    """Return the code of a result of compiling."""
+    return COMPILE_RESULTS.index(name)
 
 
 class LoadReport:
@@ -77,6 +82,16 @@ class LoadReport:
         self.compile_result = 0
         self.compile_seconds = 0.0
         self.compiler = ""
+
+    @property
+    def header_result_name(self) -> str:
+        """*header_result* in words."""
+        return HEADER_RESULTS[self.header_result]
+
+    @property
+    def compile_result_name(self) -> str:
+        """*compile_result* in words."""
+        return COMPILE_RESULTS[self.compile_result]
 
     def __repr__(self) -> str:
         return f"LoadReport({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"

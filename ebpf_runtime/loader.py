@@ -7,7 +7,6 @@ import ctypes
 import errno
 import mmap
 import os
-from contextlib import contextmanager
 
 from . import registry
 from .errors import (
@@ -18,28 +17,28 @@ from .errors import (
     EbpfError,
     FallbackWarning,
     LoadError,
+    MapError,
     OpenError,
     PermissionDeniedError,
     VariableError,
     VerifierError,
     describe,
 )
-from .libbpf import OpenOptions, captured, library
+from .hooks import hook_of, kind_refusal
 from .load_report import LoadReport
-from .maps import Map, map_class
-from .privilege import missing_capabilities
+from .namespaces import Deferred
 from .probe import RefusedVariant
-from .programs import IteratorProgram, Program
+from .programs import open_program
 from .signals import signals_held, signals_let_through
 from .specs import architecture
-from .verifier import load_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .btf_sources import BtfSource
     from .config import ProbeConfig
+    from .light import Light, LightObject
+    from .maps import Map
+    from .programs import BaseProgram
     from .records import Variables
     from .specs import MapSpec, ObjectSpec, ProgramSpec
 
@@ -47,12 +46,16 @@ __all__ = ["Loaded", "Opened"]
 
 # What flows through these is bound to them, and is no value that the map keeps.
 _STREAMS = ("PERF_EVENT_ARRAY", "RINGBUF", "USER_RINGBUF")
+_RING_BUFFERS = ("RINGBUF", "USER_RINGBUF")
 # Programs of these kinds hang on a trampoline, which takes a program only once on kernels before 5.13.
 _TRAMPOLINES = ("fentry", "fexit", "fmod_ret", "freplace", "lsm")
+_attaches_again: bool | None = None
 CO_RE = "co_re"
 _KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 _CO_RE_SUCCESSES = {"custom": "custom", "embedded": "embedded"}  # by the source of BTF; else "default"
 COMPILED = "compiled"
+LIGHT = "light"
+LIBBPF = "libbpf"
 _VERBOSE = 1  # bpf_program log level: the full log of every program, also of accepted ones
 
 
@@ -60,6 +63,8 @@ class _Object:
     """Owns one `struct bpf_object`."""
 
     def __init__(self, spec: ObjectSpec, image: bytes, config: ProbeConfig, btf_path: str | None) -> None:
+        from .libbpf import OpenOptions, captured, library
+
         self._library = library()
         options = OpenOptions(
             sz=ctypes.sizeof(OpenOptions),
@@ -78,6 +83,17 @@ class _Object:
                 name=spec.name,
                 errno=number,
             )
+        self._complete(spec)
+
+    def _complete(self, spec: ObjectSpec) -> None:
+        """Give programs their type whose section is newer than this libbpf."""
+        lib = self._library
+        for item in spec.programs:
+            pointer = self.program(item.c_name)
+            hook = hook_of(item.section)
+            if hook.program_type and not lib.bpf_program__type(pointer):
+                lib.bpf_program__set_type(pointer, hook.program_type)
+                lib.bpf_program__set_expected_attach_type(pointer, hook.attach_type)
 
     def map(self, name: str) -> int:
         """Return a map of the object by its name, or by its section for variables."""
@@ -86,16 +102,60 @@ class _Object:
             raise OpenError(f"open map {name!r}: the object has none of this name. Run tools/regen.", name=name)
         return pointer
 
+    def pin(self, item: MapSpec, path: str) -> None:
+        """Take the map that is pinned at a path, or pin the new one there.
+
+        Raises:
+            MapError: What is pinned there is another map.
+        """
+        from .pinning import open_pinned_map
+
+        pointer = self.map(item.c_name)
+        fd = open_pinned_map(item.name, path, (self._library.bpf_map__type(pointer), *self.map_sizes(item.c_name)))
+        if fd >= 0:
+            os.close(fd)  # libbpf opens it anew
+        self._library.bpf_map__set_pin_path(pointer, os.fsencode(path))
+
     def program(self, name: str) -> int:
         pointer: int | None = self._library.bpf_object__find_program_by_name(self.pointer, name.encode())
         if not pointer:
             raise OpenError(f"open program {name!r}: the object has none of this name. Run tools/regen.", name=name)
         return pointer
 
+    def map_fd(self, name: str) -> int:
+        """Return the file descriptor of a map by its name, or by its section for variables."""
+        fd: int = self._library.bpf_map__fd(self.map(name))
+        return fd
+
+    def map_sizes(self, name: str) -> tuple[int, int, int]:
+        """Return the bytes of a map's key and value, and its number of entries."""
+        lib, pointer = self._library, self.map(name)
+        return lib.bpf_map__key_size(pointer), lib.bpf_map__value_size(pointer), lib.bpf_map__max_entries(pointer)
+
+    def program_fd(self, name: str) -> int:
+        """Return the file descriptor of a program."""
+        fd: int = self._library.bpf_program__fd(self.program(name))
+        return fd
+
     def close(self) -> None:
+        """Close the object and all that it loaded; a second call does nothing."""
         if self.pointer:
             pointer, self.pointer = self.pointer, None
             self._library.bpf_object__close(pointer)
+
+
+class _Reported:
+    """Lets an error of a block carry what was tried."""
+
+    def __init__(self, report: LoadReport) -> None:
+        self._report = report
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, EbpfError):
+            error.report = self._report
 
 
 class Opened:
@@ -108,11 +168,16 @@ class Opened:
         self._sizes: dict[str, int] = {}
         self._memory: dict[str, bytearray] = {}
         self._image = b""
+        self._light: Light | None = None
+        self._targets: dict[str, tuple[int, str]] = {}
+        self._pins: dict[str, str] = {}
         self._btf: BtfSource | None = None
         self.report = LoadReport()
+        # Why the libbpf path is taken, empty while the light one is.
+        self.light_refusal = ""
         self.origin = CO_RE
         self.closed = False
-        with self._reported():
+        with _Reported(self.report):
             if not config.enable_co_re:
                 self._compile()
                 return
@@ -120,6 +185,9 @@ class Opened:
                 import warnings
 
                 warnings.warn(f"{warning} Looking for BTF elsewhere.", FallbackWarning, stacklevel=4)
+            self._light = self._open_light()
+            if self._light is not None:
+                return
             try:
                 self._open(spec.read(f"{architecture()}.bpf.o"))
             except DigestError:
@@ -127,15 +195,6 @@ class Opened:
             except OpenError as error:
                 self.report.co_re_result = "asset_read"
                 self._fall_back(error)
-
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Let an error of the block carry what was tried."""
-        try:
-            yield
-        except EbpfError as error:
-            error.report = self.report
-            raise
 
     def _find_btf(self) -> str:
         """Look for BTF for CO-RE, once; return what is wrong with the configured file, empty if nothing is."""
@@ -148,6 +207,33 @@ class Opened:
         self.report.btf_source, self.report.btf_file = self._btf.kind, self._btf.file
         self.report.btf_notes = self._btf.notes
         return warning
+
+    def _open_light(self) -> Light | None:
+        """Return the loader programs that came with the object, or None, and why, where libbpf is to be taken."""
+        if self._btf is not None:
+            self.light_refusal = "loader programs relocate against the kernel's own BTF, and another is used"
+        elif self.config.bpf_debug:
+            self.light_refusal = "bpf_debug is set, and loader programs keep no log"
+        elif os.environ.get("EBPF_LIBBPF"):
+            self.light_refusal = "EBPF_LIBBPF asks for a libbpf"
+        if self.light_refusal:
+            return None
+        from .light import read
+
+        light = read(self.spec, architecture())
+        if light is None:
+            self.light_refusal = "the package holds no loader programs for this object"
+            return None
+        for item in light.maps:
+            if item.initial:
+                self._memory.setdefault(item.name, bytearray(item.initial))
+        return light
+
+    def _leave_light(self, reason: str) -> None:
+        """Take libbpf from now on."""
+        self._light = None
+        self.light_refusal = reason
+        self._open(self.spec.read(f"{architecture()}.bpf.o"))
 
     def _open(self, image: bytes) -> None:
         """Take an object; variables keep what they were set to."""
@@ -166,7 +252,7 @@ class Opened:
 
     def _compile(self) -> None:
         """Take the object that is compiled on this host, now or before."""
-        from .host_compiler import compiled_image
+        from .compiled_objects import compiled_image
 
         with signals_let_through():
             image = compiled_image(self.spec, self.config, self.report)
@@ -225,12 +311,30 @@ class Opened:
             raise OpenError(f"resize map {name!r}: {max_entries!r} is not from 1 to {(1 << 32) - 1}.", name=name)
         self._sizes[name] = max_entries
 
+    def pin_map(self, name: str, path: str) -> None:
+        if name not in [item.name for item in self.spec.maps]:
+            raise OpenError(
+                f"pin map {name!r}: there is none; there are {', '.join(item.name for item in self.spec.maps)}.",
+                name=name,
+            )
+        self._pins[name] = path
+
+    def set_target(self, name: str, fd: int, function: str) -> None:
+        """Have a program hang on a function of another BPF program, instead of on the kernel's."""
+        if name not in [item.name for item in self.spec.programs]:
+            raise OpenError(
+                f"set the target of program {name!r}: there is none; "
+                f"there are {', '.join(item.name for item in self.spec.programs)}.",
+                name=name,
+            )
+        self._targets[name] = (fd, function)
+
     def load(self) -> Loaded:
         """Load the CO-RE object, or where that fails and the configuration allows it, the one compiled on this host.
 
         A missing capability is no failure of CO-RE: compiling would not help.
         """
-        with self._reported():
+        with _Reported(self.report):
             if self.origin == COMPILED:
                 return self._load()
             try:
@@ -253,6 +357,9 @@ class Opened:
         variants = self.variants or ("",)
         for number, variant in enumerate(variants):
             last = number + 1 == len(variants)
+            if not last and (hopeless := self._hopeless(variant)):
+                refused.append(hopeless)
+                continue
             try:
                 loaded = self._try(variant, tuple(refused))
             except (LoadError, PermissionDeniedError) as error:
@@ -264,58 +371,124 @@ class Opened:
                 return loaded
             try:
                 loaded.try_attaching()
-            except AttachError as error:
+            except (AttachError, PermissionDeniedError) as error:
                 loaded.close()
                 refused.append(_refusal(variant, "attach", error))
                 continue
             except BaseException:
                 loaded.close()
                 raise
-            if not loaded.has_trampolines():
+            if not loaded.has_trampolines() or loaded.attaches_again():
                 return loaded
             loaded.close()
             return self._try(variant, tuple(refused))
         raise self._no_variant(refused)
 
+    def _hopeless(self, variant: str) -> RefusedVariant | None:
+        """Return why a variant cannot work on this kernel, as far as that shows without loading it."""
+        for item in self.spec.programs:
+            if item.loads_in(variant):
+                hook = hook_of(item.section)
+                if refusal := kind_refusal(hook):
+                    phase, number, reason = refusal
+                    action = f"{phase} program {item.c_name!r}" + (f" to {item.section}" if phase == "attach" else "")
+                    return RefusedVariant(variant, phase, number, f"{action}: {reason}.")
+        return None
+
     def _no_variant(self, refused: list[RefusedVariant]) -> EbpfError:
+        from .privilege import missing_capabilities
+
         missing = missing_capabilities()
         if missing and any(item.errno == errno.EPERM for item in refused):
             return _not_permitted(self.spec.name, missing)
         reasons = "; ".join(f"{item.variant}: {item.phase}, {item.reason}" for item in refused)
-        return LoadError(
+        error = LoadError(
             f"load probe {self.spec.name!r}: no variant works here. {reasons}",
             name=self.spec.name,
             errno=refused[-1].errno,
             log="\n".join(item.log for item in refused),
         )
+        error.refused = tuple(refused)
+        return error
 
     def _try(self, variant: str, refused: tuple[RefusedVariant, ...]) -> Loaded:
-        """Load one variant from a fresh object."""
+        """Load one variant, by its loader program or from a fresh object."""
+        if self._light is not None:
+            loaded = self._try_light(self._light, variant, refused)
+            if loaded is not None:
+                return loaded
+        from .libbpf import captured, library
+
         lib = library()
         opened = self._object(self._image)
         try:
             for item in self.spec.maps:
                 if item.name in self._sizes:
                     pointer = opened.map(item.c_name)
-                    result = lib.bpf_map__set_max_entries(pointer, self._sizes[item.name])
+                    result = lib.bpf_map__set_max_entries(pointer, self._entries(item))
                     if result:
                         raise OpenError(f"resize map {item.name!r}: {describe(-result)}.", name=item.name)
+                if item.name in self._pins:
+                    opened.pin(item, self._pins[item.name])
             for section in self.spec.section_types:
                 pointer, size = _initial_memory(opened, section)
                 ctypes.memmove(pointer, bytes(self._memory[section.section]), size)
             for program in self.spec.programs:
-                lib.bpf_program__set_autoload(opened.program(program.c_name), program.loads_in(variant))
+                pointer = opened.program(program.c_name)
+                lib.bpf_program__set_autoload(pointer, program.loads_in(variant))
+                if program.name in self._targets:
+                    fd, function = self._targets[program.name]
+                    lib.bpf_program__set_attach_target(pointer, fd, function.encode())
             with captured() as messages:
                 result = lib.bpf_object__load(opened.pointer)
             if result:
+                from .privilege import missing_capabilities
+                from .verifier import load_error
+
                 missing = missing_capabilities()
                 if -result == errno.EPERM and missing:
                     raise _not_permitted(self.spec.name, missing)
-                raise load_error(self.spec.name, -result, messages, self._image)
-            return Loaded(self.spec, opened, variant, refused, self.origin, self.report)
+                sections = {item.c_name: item.section for item in self.spec.programs}
+                raise load_error(self.spec.name, -result, messages, self._image, sections)
+            return Loaded(self.spec, opened, variant, refused, self.origin, self.report, self.light_refusal)
         except BaseException:
             opened.close()
             raise
+
+    def _try_light(self, light: Light, variant: str, refused: tuple[RefusedVariant, ...]) -> Loaded | None:
+        """Load one variant by its loader program; None, and libbpf from now on, where that does not work.
+
+        What the kernel says against the program itself libbpf tells better, with the verifier's log.
+        """
+        from .light import LightRefusedError
+
+        if self._pins:
+            self._leave_light("a map is to be pinned, or one that is to be taken")
+            return None
+        if self._targets:
+            self._leave_light("a program has a target, which its loader program does not know")
+            return None
+        if variant not in light.variants():
+            self._leave_light(f"variant {variant!r} has no loader program")
+            return None
+        entries = {item.c_name: self._entries(item) for item in self.spec.maps if item.name in self._sizes}
+        try:
+            opened = light.load(variant, entries, self._memory)
+        except LightRefusedError as error:
+            self._leave_light(str(error))
+            return None
+        try:
+            return Loaded(self.spec, opened, variant, refused, self.origin, self.report, self.light_refusal)
+        except BaseException:
+            opened.close()
+            raise
+
+    def _entries(self, item: MapSpec) -> int:
+        """Return the size that a map was given; a ring buffer's is a power of two of pages."""
+        entries = self._sizes[item.name]
+        if item.type in _RING_BUFFERS:
+            entries = max(1 << (entries - 1).bit_length(), mmap.PAGESIZE)
+        return entries
 
     def close(self) -> None:
         self.closed = True
@@ -329,25 +502,29 @@ class Loaded:
     def __init__(
         self,
         spec: ObjectSpec,
-        opened: _Object,
+        opened: _Object | LightObject,
         variant: str,
         refused: tuple[RefusedVariant, ...],
         origin: str,
         report: LoadReport,
+        light_refusal: str,
     ) -> None:
         self.spec = spec
         self.report = report
+        self.path = LIBBPF if isinstance(opened, _Object) else LIGHT
+        self.light_refusal = light_refusal
         self.origin = origin
         self.variant = variant
         self.refused = refused
         self.closed = False
         self._object = opened
-        self._programs: dict[str, Program] = {}
-        self._maps: dict[str, Map] = {}
+        self._programs: dict[str, BaseProgram] = {}
+        self._facts: dict[str, tuple[int, tuple[int, int, int]]] = {}
+        self._maps = Deferred((item.name for item in spec.maps), self._make_map)
         self._mappings: list[mmap.mmap] = []
         try:
             for item in spec.maps:
-                self._maps[item.name] = _open_map(opened, item)
+                self._facts[item.name] = _check_map(opened, item)
             self._programs = {
                 item.name: _open_program(opened, item) for item in spec.programs if item.loads_in(variant)
             }
@@ -355,26 +532,37 @@ class Loaded:
         except BaseException:
             self._release([])
             raise
-        self.maps = spec.maps_type(dict(self._maps))
+        self.maps = spec.maps_type(self._maps)
         self.programs = spec.programs_type(dict(self._programs))
         self.links = spec.links_type(dict.fromkeys(item.name for item in spec.programs))
         registry.add(
             self,
             spec.name,
             [
-                *(("map", item.name, item.fd) for item in self._maps.values()),
+                *(("map", item.c_name, self._facts[item.name][0]) for item in spec.maps),
                 *(("map", item.section, self._section_fd(item)) for item in spec.section_types),
                 *(("program", item.name, item.fd) for item in self._programs.values()),
             ],
         )
 
+    def _make_map(self, name: str) -> Map:
+        """Return the object that stands for a map, made when it is first asked for."""
+        if self.closed:
+            raise MapError(f"use map {name!r}: the probe is closed.", name=name)
+        from .maps import map_class
+
+        item = next(item for item in self.spec.maps if item.name == name)
+        fd, sizes = self._facts[name]
+        made = map_class(item.type)(item.c_name, item.type, fd, sizes, item.key, item.value)
+        made.inner = item.inner
+        return made
+
     def _section_fd(self, section: type[Variables]) -> int:
-        fd: int = library().bpf_map__fd(self._object.map(section.section))
-        return fd
+        return self._object.map_fd(section.section)
 
     def _map_section(self, section: type[Variables]) -> Variables:
         """Map a section's memory: the programs' own, read-only for `.rodata`."""
-        constant = section.section.startswith(".rodata")
+        constant = section.section.startswith((".rodata", ".kconfig"))
         fd = self._section_fd(section)
         length = -(-section._size_ // mmap.PAGESIZE) * mmap.PAGESIZE
         protection = mmap.PROT_READ if constant else mmap.PROT_READ | mmap.PROT_WRITE
@@ -393,17 +581,33 @@ class Loaded:
         return section(mapping, locked)
 
     def try_attaching(self) -> None:
-        """Attach every program and detach again.
+        """Attach every program that needs no argument and detach again.
 
         Raises:
             AttachError: A hook refuses.
         """
         try:
             for program in self._programs.values():
-                program.attach()
+                if not program.needs:
+                    program.attach()
         finally:
             failures = self._detach()
         self._raise(failures, "try")
+
+    def attaches_again(self) -> bool:
+        """Return whether programs attach once more after a trial; asked of the kernel once a process.
+
+        Kernel: trampolines take a program again since 5.13.
+        """
+        global _attaches_again
+        if _attaches_again is None:
+            try:
+                self.try_attaching()
+            except (AttachError, PermissionDeniedError):
+                _attaches_again = False
+            else:
+                _attaches_again = True
+        return _attaches_again
 
     def has_trampolines(self) -> bool:
         return any(program.section.startswith(_TRAMPOLINES) for program in self._programs.values())
@@ -436,7 +640,7 @@ class Loaded:
 
     def _release(self, failures: list[Exception]) -> None:
         """Free mappings, maps and the object, whatever fails on the way."""
-        closers = [mapping.close for mapping in self._mappings] + [item._close for item in self._maps.values()]
+        closers = [mapping.close for mapping in self._mappings] + [item._close for item in self._maps.made()]
         for close in reversed(closers):
             try:
                 close()
@@ -455,30 +659,28 @@ class Loaded:
             )
 
 
-def _open_map(opened: _Object, item: MapSpec) -> Map:
-    lib = library()
-    pointer = opened.map(item.c_name)
-    sizes = (lib.bpf_map__key_size(pointer), lib.bpf_map__value_size(pointer), lib.bpf_map__max_entries(pointer))
+def _check_map(opened: _Object | LightObject, item: MapSpec) -> tuple[int, tuple[int, int, int]]:
+    """Return the file descriptor and the sizes of a map, after comparing them with the module's."""
+    sizes = opened.map_sizes(item.c_name)
     for what, field, size in (("key", item.key, sizes[0]), ("value", item.value, sizes[1])):
         if field is not None and size and field.size != size and item.type not in _STREAMS:
             raise OpenError(
                 f"open map {item.name!r}: its {what} has {size} bytes, the module says {field.size}. Run tools/regen.",
                 name=item.name,
             )
-    made = map_class(item.type)(item.c_name, item.type, lib.bpf_map__fd(pointer), sizes, item.key, item.value)
-    made.inner = item.inner
-    return made
+    return opened.map_fd(item.c_name), sizes
 
 
-def _open_program(opened: _Object, item: ProgramSpec) -> Program:
-    pointer = opened.program(item.c_name)
-    if item.row is not None:
-        return IteratorProgram(item.c_name, item.section, pointer, item.row)
-    return Program(item.c_name, item.section, pointer)
+def _open_program(opened: _Object | LightObject, item: ProgramSpec) -> BaseProgram:
+    return open_program(
+        item.c_name, item.section, opened.program_fd(item.c_name), opened.program(item.c_name), item.row
+    )
 
 
 def _initial_memory(opened: _Object, section: type[Variables]) -> tuple[int, int]:
     """Return address and size of a section's initial value; libbpf owns the memory until the object closes."""
+    from .libbpf import library
+
     size = ctypes.c_size_t()
     pointer = library().bpf_map__initial_value(opened.map(section.section), ctypes.byref(size))
     if not pointer or size.value != section._size_:

@@ -7,10 +7,32 @@ from .handles import Handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
-__all__ = ["Links", "Maps", "Programs"]
+__all__ = ["Deferred", "Links", "Maps", "Programs"]
+
+
+class Deferred(dict[str, "Any"]):
+    """A dictionary whose values are made when they are first asked for, and not imported before."""
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], Any]) -> None:
+        super().__init__(dict.fromkeys(names))
+        self._make = make
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        if value is None:
+            value = self[name] = self._make(name)
+        return value
+
+    def all(self) -> Iterator[tuple[str, Any]]:
+        """Make all and yield them by name."""
+        return ((name, self[name]) for name in self)
+
+    def made(self) -> list[Any]:
+        """Return what was asked for so far, in order."""
+        return [value for value in self.values() if value is not None]
 
 
 class _Namespace(Handle):
@@ -42,6 +64,11 @@ class _Namespace(Handle):
 
 class Maps(_Namespace):
     """The maps of a loaded probe."""
+
+    _items: Deferred
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return self._items.all()
 
 
 class Programs(_Namespace):

@@ -3,29 +3,41 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 __all__ = ["missing_capabilities"]
 
+_STATUS = "/proc/self/status"
+_STATUS_BYTES = 1 << 16
 _SYS_ADMIN = 21
+_NET_ADMIN_BIT = 12
+_NET_ADMIN = "CAP_NET_ADMIN"
 _NEEDED = {39: "CAP_BPF", 38: "CAP_PERFMON"}
 
 
-def missing_capabilities() -> tuple[str, ...]:
+def missing_capabilities(*more: str) -> tuple[str, ...]:
     """Return the capabilities that loading and attaching programs needs and this process lacks.
 
-    CAP_SYS_ADMIN stands for all of them, and is what kernels before 5.8 ask for.
+    CAP_SYS_ADMIN stands for all of them but CAP_NET_ADMIN, and is what kernels before 5.8 ask for.
+
+    Args:
+        more: "CAP_NET_ADMIN" for what attaches to networks and cgroups.
 
     Source: /proc/self/status, field CapEff; capabilities(7).
     """
     try:
-        status = Path("/proc/self/status").read_text()
+        fd = os.open(_STATUS, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ()  # no /proc: it cannot be told
+    try:
+        status = os.read(fd, _STATUS_BYTES).decode("ascii", "replace")
+    finally:
+        os.close(fd)
     for line in status.splitlines():
         if line.startswith("CapEff:"):
             effective = int(line.split()[1], 16)
+            network = () if _NET_ADMIN not in more or effective >> _NET_ADMIN_BIT & 1 else (_NET_ADMIN,)
             if effective >> _SYS_ADMIN & 1:
-                return ()
-            return tuple(name for bit, name in _NEEDED.items() if not effective >> bit & 1)
+                return network
+            return (*(name for bit, name in _NEEDED.items() if not effective >> bit & 1), *network)
     return ()

@@ -3,25 +3,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-from .errors import AttachError, CloseError, OpenError
+from .errors import CloseError, EbpfError, OpenError
 from .handles import Handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from os import PathLike
     from types import TracebackType
     from typing import Any, Self, TypeVar
 
     from .config import ProbeConfig
     from .load_report import LoadReport
     from .loader import Loaded
-    from .namespaces import Links, Maps, Programs
+    from .programs import BaseProgram
     from .specs import ObjectSpec
 
     P = TypeVar("P", bound="Probe")
 
 __all__ = ["OpenProbe", "Probe", "RefusedVariant"]
+
+_KERNELS = "the kernel's configuration is the kernel's, and known once the probe is loaded."
 
 
 class RefusedVariant:
@@ -46,10 +50,10 @@ class RefusedVariant:
 
     @property
     def line(self) -> str:
-        """The line of the log that decided: the verifier's last word, else libbpf's first; empty without a log."""
+        """The line of the log that decided: the verifier's last word, else libbpf's first; without a log the reason."""
         from .verifier import decisive_line
 
-        return decisive_line(self.log)
+        return decisive_line(self.log) or self.reason
 
     def __repr__(self) -> str:
         return f"RefusedVariant({self.variant!r}, {self.phase!r}, errno={self.errno}, reason={self.reason!r})"
@@ -66,7 +70,10 @@ class OpenProbe(Handle):
         with signals_held():
             self._opened = Opened(spec, config or ProbeConfig())
         for section in spec.section_types:
-            setattr(self, section.section.lstrip("."), section(self._opened.memory(section)))
+            locked = _KERNELS if section.section == ".kconfig" else ""
+            setattr(self, section.attribute, section(self._opened.memory(section), locked))
+        for metadata in spec.metadata_types:
+            setattr(self, metadata.attribute, metadata())
 
     @property
     def name(self) -> str:
@@ -94,10 +101,36 @@ class OpenProbe(Handle):
         """
         self._opened.resize(map_name, max_entries)
 
+    def pin_map(self, map_name: str, path: str | PathLike[str]) -> None:
+        """Have `load` take the map that is pinned at a path, or pin the new one there if there is none.
+
+        What is pinned there must have the type and the sizes of this map; `load` raises MapError if it has not.
+
+        Args:
+            path: Of a BPF file system, such as /sys/fs/bpf/name.
+        Raises:
+            OpenError: There is no such map.
+        Source: libbpf bpf_map__set_pin_path().
+        """
+        self._opened.pin_map(map_name, os.fspath(path))
+
+    def set_target(self, program_name: str, target: BaseProgram | int, function: str) -> None:
+        """Let a program of section fentry, fexit or freplace hang on a function of another BPF program.
+
+        Args:
+            target: The other program, or its file descriptor.
+            function: The function in it.
+        Raises:
+            OpenError: There is no program *program_name*.
+        Kernel: 5.6.
+        Source: libbpf bpf_program__set_attach_target().
+        """
+        self._opened.set_target(program_name, target if isinstance(target, int) else target.fd, function)
+
     def close(self) -> None:
         """Free the object without loading it; after `load` this does nothing."""
         for section in self._opened.spec.section_types:
-            getattr(self, section.section.lstrip("."))._close()
+            getattr(self, section.attribute)._close()
         self._opened.close()
 
     def _load(self, cls: type[P]) -> P:
@@ -127,9 +160,10 @@ class Probe(Handle):
     Made by `open_and_load()` or `open().load()`, not by calling the class.
     """
 
-    maps: Maps
-    programs: Programs
-    links: Links
+    # Of each probe's own classes; Any, because a subclass may not narrow an attribute that can be assigned to.
+    maps: Any
+    programs: Any
+    links: Any
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
@@ -137,7 +171,9 @@ class Probe(Handle):
         self.programs = loaded.programs
         self.links = loaded.links
         for section in loaded.sections:
-            setattr(self, section.section.lstrip("."), section)
+            setattr(self, section.attribute, section)
+        for metadata in loaded.spec.metadata_types:
+            setattr(self, metadata.attribute, metadata())
 
     @property
     def name(self) -> str:
@@ -160,26 +196,42 @@ class Probe(Handle):
         return self._loaded.refused
 
     @property
+    def path(self) -> str:
+        """What loaded it: `light`, a loader program made with the package, or `libbpf`."""
+        return self._loaded.path
+
+    @property
+    def light_refusal(self) -> str:
+        """Why libbpf loaded it and not its loader program; empty if that did."""
+        return self._loaded.light_refusal
+
+    @property
+    def unattached(self) -> dict[str, str]:
+        """The programs that `attach` leaves out, by name, and the arguments they need to be attached one by one."""
+        return {name: program.needs for name, program in self.programs if program.needs}
+
+    @property
     def report(self) -> LoadReport:
         """What was tried to load it: where BTF came from, and what became of kernel headers and the compiler."""
         return self._loaded.report
 
     def attach(self) -> Self:
-        """Attach every program; all or none.
+        """Attach every program that needs no argument, all or none; `unattached` has the others.
 
         Returns:
             The probe itself.
         Raises:
             AttachError: A hook refused its program; what was attached before is detached again.
+            PermissionDeniedError: The process lacks a capability; the same.
         """
         from .signals import signals_held
 
         with signals_held():
             try:
                 for name, program in self.programs:
-                    if self.links._items[name] is None:
+                    if not program.needs and self.links._items[name] is None:
                         self.links._items[name] = program.attach()
-            except AttachError:
+            except EbpfError:
                 self.detach()
                 raise
             return self

@@ -1,66 +1,97 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs and their attachments."""
+"""Programs, those that are attached without an argument first.
+
+Where a hook is the kernel's alone to give, the system call is made here, whatever libbpf is installed; libbpf attaches
+what needs reading of symbols or of the kernel's list of functions.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from struct import pack
 
-from .errors import AttachError, CloseError, EbpfError, describe
+from . import perf_events, system_calls
+from .errors import AttachError, EbpfError, PermissionDeniedError, describe
 from .handles import Handle
-from .libbpf import captured, library
+from .hooks import Hook
+from .links import LibbpfLink, Link
 from .signals import signals_held
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from os import PathLike
+    from typing import Any, Generic, TypeVar
+
     import numpy
 
-    from .records import Field
+    from .kernel_objects import ProgramCounters
+    from .maps import Map
+    from .records import Field, Record
+    from .test_runs import TestRun
 
-__all__ = ["IteratorProgram", "Link", "Program"]
+    R = TypeVar("R")
+    C = TypeVar("C", bound=Record)
+else:
+    from .generics import Generic
 
-R = TypeVar("R")
+    R = object
+
+__all__ = ["BaseProgram", "IteratorProgram", "Program", "attaches_without_libbpf", "open_program"]
 
 _READ_BYTES = 1 << 16
+_TRACE_ITER = 28
+_ORDERS = {"self": 1, "descendants": 2, "descendants_post": 3, "ancestors": 4}  # enum bpf_cgroup_iter_order
 
-_HINTS = {
-    2: "The hook is not in this kernel; see /sys/kernel/tracing/available_filter_functions and events/.",
-    95: "This kernel has no such hook.",
+# Ways of attaching that have a class of their own, and its module.
+_CLASSES = {
+    "xdp": ("network_programs", "XdpProgram"),
+    "tcx": ("network_programs", "TcxProgram"),
+    "netkit": ("network_programs", "NetkitProgram"),
+    "netns": ("network_programs", "NamespaceProgram"),
+    "netfilter": ("network_programs", "NetfilterProgram"),
+    "sockmap": ("network_programs", "SockmapProgram"),
+    "socket": ("network_programs", "SocketProgram"),
+    "reuseport": ("network_programs", "ReuseportProgram"),
+    "cgroup": ("target_programs", "CgroupProgram"),
+    "perf_event": ("target_programs", "PerfEventProgram"),
+    "uprobe": ("target_programs", "UprobeProgram"),
+    "usdt": ("target_programs", "UsdtProgram"),
+    "lirc": ("target_programs", "LircProgram"),
+    "none": ("target_programs", "DetachedProgram"),
+    "struct_ops": ("target_programs", "DetachedProgram"),
 }
+# Ways that only libbpf has.
+_BY_LIBBPF = ("libbpf", "uprobe", "usdt", "struct_ops", "freplace")
 
 
-class Link(Handle):
-    """One attachment of a program.
+def attaches_without_libbpf(section: str) -> bool:
+    """Return whether a program of this section is loaded and attached by system calls alone."""
+    hook = Hook(section)
+    return hook.program_type != 0 and hook.way not in _BY_LIBBPF
 
-    Attributes:
-        name: The program's name.
-        fd: The link's file descriptor; -1 once detached.
+
+def open_program(name: str, section: str, fd: int, pointer: int, row: Field | None) -> BaseProgram:
+    """Return the object that stands for a loaded program.
+
+    Args:
+        pointer: libbpf's program, 0 where libbpf has not loaded it.
+        row: What a row of an iterator is.
     """
+    hook = Hook(section)
+    if hook.way == "iter" and row is not None:
+        return IteratorProgram(name, hook, section, fd, pointer, row)
+    module, cls = _CLASSES.get(hook.way, ("programs", "Program"))
+    if module == "programs":
+        return Program(name, hook, section, fd, pointer)
+    from importlib import import_module
 
-    def __init__(self, name: str, pointer: int) -> None:
-        self.name = name
-        self._pointer = pointer
-        self.fd: int = library().bpf_link__fd(pointer)
-
-    def detach(self) -> None:
-        """Unhook the program; a second call does nothing.
-
-        Raises:
-            CloseError: The kernel refused; the attachment is gone for this process all the same.
-        """
-        with signals_held():
-            pointer, self._pointer, self.fd = self._pointer, 0, -1
-            result: int = library().bpf_link__destroy(pointer) if pointer else 0
-        if result:
-            raise CloseError(f"detach program {self.name!r}: {describe(-result)}.", name=self.name, failures=())
-
-    def __repr__(self) -> str:
-        return f"<Link {self.name!r} fd={self.fd}>"
+    found: BaseProgram = getattr(import_module(f".{module}", __package__), cls)(name, hook, section, fd, pointer)
+    return found
 
 
-class Program(Handle):
-    """One program of a loaded probe.
+class BaseProgram(Handle):
+    """One program of a loaded probe, whatever its hook.
 
     Attributes:
         name: Its name in the object.
@@ -68,40 +99,138 @@ class Program(Handle):
         fd: Its file descriptor; -1 once the probe is closed.
     """
 
-    def __init__(self, name: str, section: str, pointer: int) -> None:
+    attach: Callable[..., Link]  # its arguments are those of the hook
+
+    def __init__(self, name: str, hook: Hook, section: str, fd: int, pointer: int) -> None:
         self.name = name
         self.section = section
+        self.fd = fd
+        self._hook = hook
         self._pointer = pointer
-        self.fd: int = library().bpf_program__fd(pointer)
         self._attached: list[Link] = []
 
-    def attach(self) -> Link:
-        """Attach to the hook that the section names, until the link is detached or the probe closed.
+    @property
+    def needs(self) -> str:
+        """The arguments without which `attach` cannot tell where to attach; empty where there are none."""
+        return ""
 
-        Raises:
-            AttachError: The kernel or libbpf refused; names hook and reason.
-        Source: libbpf bpf_program__attach().
+    def _on_file(self, path: str, kind: int) -> int:
+        """Create a link on what a path stands for: a cgroup, a network namespace."""
+        try:
+            target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            return -(error.errno or 0)
+        try:
+            return system_calls.link_create(self.fd, target, kind)
+        finally:
+            os.close(target)
+
+    def _by_libbpf(self, where: str, function: str, *arguments: object) -> int | Link:
+        """Attach by one of libbpf's functions."""
+        if not self._pointer:
+            raise AttachError(f"attach program {self.name!r} to {where}: it is not libbpf's.", name=self.name)
+        from .libbpf import attach_by
+
+        pointer, number, log = attach_by(function, self._pointer, *arguments)
+        if pointer:
+            return LibbpfLink(self.name, pointer)
+        raise self._refused(where, number, log)
+
+    def _linked(self, where: str, make: Callable[[], int | Link]) -> Link:
+        """Return the link that *make* made, kept here until it is detached.
+
+        Args:
+            where: The hook, as an error says it.
+            make: Returns a link, its file descriptor, or a negative error number.
         """
         if self.fd < 0:
             raise AttachError(f"attach program {self.name!r}: the probe is closed.", name=self.name)
         with signals_held():
-            with captured() as messages:
-                pointer = library().bpf_program__attach(self._pointer)
-                number = ctypes.get_errno()
-            if pointer:
-                link = Link(self.name, pointer)
-                self._attached.append(link)
-                return link
-            raise self._refused(number, "".join(messages))
+            made = make()
+            if isinstance(made, int):
+                if made < 0:
+                    raise self._refused(where, -made)
+                made = Link(self.name, made)
+            self._attached.append(made)
+            return made
 
-    def _refused(self, number: int, log: str) -> AttachError:
-        hint = _HINTS.get(number, "")
-        return AttachError(
-            f"attach program {self.name!r} to {self.section}: {describe(number)}.{' ' if hint else ''}{hint}",
-            name=self.name,
-            errno=number,
-            log=log,
-        )
+    def _refused(self, where: str, number: int, log: str = "") -> AttachError | PermissionDeniedError:
+        from .refusals import attach_error
+
+        return attach_error(self.name, self._hook, where, number, log)
+
+    def test_run(
+        self,
+        *,
+        data: bytes | None = None,
+        context: C | bytes | None = None,
+        repeat: int = 1,
+        data_size_out: int | None = None,
+    ) -> TestRun[C]:
+        """Run the program on made-up input, without its hook.
+
+        Args:
+            data: The packet, for programs that see one.
+            context: The context: a record, or its bytes. It comes back as the program left it, as the same type.
+            repeat: How often to run, of which the mean duration is given.
+            data_size_out: Room for the packet that comes out; where none is given, 256 bytes more than went in.
+        Raises:
+            EbpfError: The kernel cannot run programs of this type so, or refuses the input.
+        Kernel: 4.12; kinds came one by one, syscall 5.14, raw_tp 5.10.
+        Source: bpf(2) BPF_PROG_TEST_RUN, libbpf bpf_prog_test_run_opts().
+        """
+        from .test_runs import run
+
+        return run(self, data, context, repeat, data_size_out)
+
+    def statistics(self) -> ProgramCounters:
+        """Return what the kernel has counted of the program; run time and runs while `run_statistics` were on.
+
+        Raises:
+            EbpfError: The probe is closed.
+        Source: bpf(2) BPF_OBJ_GET_INFO_BY_FD.
+        """
+        from .kernel_objects import counters
+
+        result, info = system_calls.object_info(self.fd)
+        if result < 0:
+            raise EbpfError(
+                f"read the statistics of program {self.name!r}: {describe(-result)}.", name=self.name, errno=-result
+            )
+        return counters(info)
+
+    def read_stream(self, stream: str = "stdout") -> str:
+        """Return and remove what the program has printed to "stdout" or "stderr" since the last call.
+
+        Raises:
+            EbpfError: The kernel has no streams.
+        Kernel: 6.17.
+        Source: bpf(2) BPF_PROG_STREAM_READ_BY_FD, libbpf bpf_prog_stream_read().
+        """
+        from .test_runs import read_stream
+
+        return read_stream(self, stream)
+
+    def pin(self, path: str | PathLike[str]) -> None:
+        """Keep the program under a path of a BPF file system, also when this process is gone.
+
+        Raises:
+            EbpfError: The kernel refused, as for a path outside a BPF file system.
+        Source: bpf(2) BPF_OBJ_PIN, libbpf bpf_program__pin().
+        """
+        from .pinning import pin
+
+        pin("program", self.name, self.fd, path)
+
+    def unpin(self, path: str | PathLike[str]) -> None:
+        """Remove a path that `pin` made.
+
+        Raises:
+            EbpfError: It cannot be removed.
+        """
+        from .pinning import unpin
+
+        unpin("program", self.name, path)
 
     def _detach(self) -> list[Exception]:
         """Detach whatever is attached, the last first; return what failed."""
@@ -109,7 +238,7 @@ class Program(Handle):
         while self._attached:
             try:
                 self._attached.pop().detach()
-            except CloseError as error:
+            except EbpfError as error:
                 failures.append(error)
         return failures
 
@@ -121,7 +250,35 @@ class Program(Handle):
         return f"<{type(self).__name__} {self.name!r} {self.section} fd={self.fd}>"
 
 
-class IteratorProgram(Program, Generic[R]):
+class Program(BaseProgram):
+    """A program whose section says all that attaching it takes."""
+
+    def attach(self) -> Link:
+        """Attach to the hook that the section names, until the link is detached or the probe closed.
+
+        Raises:
+            AttachError: The kernel or libbpf refused; names hook and reason.
+            PermissionDeniedError: The process lacks a capability; the text names it.
+        Source: bpf(2) BPF_RAW_TRACEPOINT_OPEN, BPF_LINK_CREATE; libbpf bpf_program__attach().
+        """
+        return self._linked(self.section, self._attach_by_section)
+
+    def _attach_by_section(self) -> int | Link:
+        hook = self._hook
+        if hook.way == "raw_tp":
+            return system_calls.raw_tracepoint_open(hook.target, self.fd)
+        if hook.way in ("tracing", "freplace"):
+            return system_calls.raw_tracepoint_open("", self.fd)
+        if hook.way == "iter":
+            return system_calls.link_create(self.fd, 0, _TRACE_ITER)
+        if hook.way == "tracepoint":
+            return perf_events.attach(self.fd, perf_events.open_tracepoint(hook.target))
+        if hook.way == "kprobe" and (perf_events.has_source("kprobe") or not self._pointer):
+            return perf_events.attach(self.fd, perf_events.open_kprobe(hook.target, is_return=hook.kind == "kretprobe"))
+        return self._by_libbpf(self.section, "bpf_program__attach")
+
+
+class IteratorProgram(BaseProgram, Generic[R]):
     """An iterator: a program that walks objects of the kernel and writes a row for each.
 
     Attach it once; every reading is a new walk.
@@ -129,14 +286,71 @@ class IteratorProgram(Program, Generic[R]):
     Kernel: 5.8.
     """
 
-    def __init__(self, name: str, section: str, pointer: int, row: Field) -> None:
-        super().__init__(name, section, pointer)
+    def __init__(self, name: str, hook: Hook, section: str, fd: int, pointer: int, row: Field) -> None:
+        super().__init__(name, hook, section, fd, pointer)
         self._row = row
         self._link: Link | None = None
 
-    def attach(self) -> Link:
-        self._link = super().attach()
+    @property
+    def needs(self) -> str:
+        """An iterator over the elements of a map needs the map."""
+        return "map" if self._hook.target in ("bpf_map_elem", "bpf_sk_storage_map", "sockmap") else ""
+
+    def attach(
+        self,
+        *,
+        map: Map | None = None,
+        cgroup: str | PathLike[str] | None = None,
+        order: str = "self",
+        tid: int = 0,
+        pid: int = 0,
+    ) -> Link:
+        """Attach, to walk all objects or a part of them.
+
+        Args:
+            map: The map whose elements are walked, where the iterator is one over a map.
+            cgroup: Directory of the cgroup that the walk begins at.
+            order: Where from there: "self", "descendants" (first parents, then children), "descendants_post" (first
+                children) or "ancestors".
+            tid: The one thread that is looked at.
+            pid: The one process whose threads are looked at.
+        Raises:
+            AttachError: The kernel refused; names hook and reason.
+        Kernel: 5.8; cgroup 6.1, tid and pid 6.1.
+        Source: bpf(2) BPF_LINK_CREATE, libbpf bpf_program__attach_iter().
+        """
+        if self.needs and map is None:
+            raise AttachError(
+                f"attach program {self.name!r} to {self.section}: it walks one map. Say which: attach(map=...).",
+                name=self.name,
+            )
+
+        def make() -> int:
+            if cgroup is not None:
+                if order not in _ORDERS:
+                    raise AttachError(
+                        f"attach program {self.name!r} to {self.section}: there is no order {order!r}; "
+                        f"there are {', '.join(_ORDERS)}.",
+                        name=self.name,
+                    )
+                directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    return self._create(pack("=IIQ", _ORDERS[order], directory, 0))
+                finally:
+                    os.close(directory)
+            if map is not None:
+                return self._create(pack("=IIQ", map.fd, 0, 0))
+            return self._create(pack("=IIII", tid, pid, 0, 0) if tid or pid else b"")
+
+        self._link = self._linked(self.section, make)
         return self._link
+
+    def _create(self, information: bytes) -> int:
+        where, kept = system_calls.address(information)
+        more = pack("=QIxxxx", where, len(information)) if information else b""
+        result = system_calls.link_create(self.fd, 0, _TRACE_ITER, more=more)
+        del kept
+        return result
 
     def read(self) -> bytes:
         """Walk once and return the rows as bytes, one behind the other.
@@ -148,7 +362,7 @@ class IteratorProgram(Program, Generic[R]):
         """
         if self._link is None or self._link.fd < 0:
             raise AttachError(f"read iterator {self.name!r}: it is not attached. Call attach() first.", name=self.name)
-        fd: int = library().bpf_iter_create(self._link.fd)
+        fd: int = system_calls.iterator_create(self._link.fd)
         if fd < 0:
             raise EbpfError(f"read iterator {self.name!r}: {describe(-fd)}.", name=self.name, errno=-fd)
         try:

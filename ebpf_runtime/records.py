@@ -11,7 +11,6 @@ read like those of a dataclass.
 from __future__ import annotations
 
 import struct
-from enum import IntEnum
 from itertools import repeat
 
 from .errors import RecordError, VariableError
@@ -19,7 +18,9 @@ from .errors import RecordError, VariableError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+    from typing import Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
+
+    from .enums import CEnum
 
     Buffer = Any  # bytes, bytearray, memoryview, mmap: what struct.unpack_from takes
     _T = TypeVar("_T")
@@ -31,12 +32,14 @@ else:
 
 
 __all__ = [
-    "CEnum",
     "Field",
+    "Metadata",
     "Record",
     "Variables",
     "array",
+    "bitfield",
     "boolean",
+    "either",
     "enumeration",
     "f32",
     "f64",
@@ -60,36 +63,29 @@ __all__ = [
 ]
 
 
-class CEnum(IntEnum):
-    """An enum of C. A value without an enumerator becomes a member named `UNKNOWN_<value>`, never an error."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Self | None:
-        if not isinstance(value, int):
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = f"UNKNOWN_{value}"
-        member._value_ = value
-        return member
-
-
 class Field:
     """One field of a record: where it is and how its bytes become a value.
 
     Attributes:
         name: The Python attribute.
         offset: Bytes from the start of the record.
-        size: Bytes.
+        size: Bytes; of a bitfield those that it touches.
+        bit_offset: Bits from the start of the record; in a big-endian one a byte's most significant bit comes first.
+        bits: Width of a bitfield; 0 of all others.
         kind: What it holds: u32, text, nested, … .
+        shared: Whether it is a member of a union, whose members share their bytes.
     """
 
-    __slots__ = ("kind", "name", "offset", "size")
+    __slots__ = ("bit_offset", "bits", "kind", "name", "offset", "shared", "size")
 
     def __init__(self, kind: str, offset: int, size: int) -> None:
         self.name = ""
         self.kind = kind
         self.offset = offset
         self.size = size
+        self.bit_offset = 8 * offset
+        self.bits = 0
+        self.shared = False
 
     def __repr__(self) -> str:
         return f"Field({self.name!r}, {self.kind}, offset={self.offset}, size={self.size})"
@@ -121,6 +117,9 @@ class Field:
         """
         raise NotImplementedError  # every kind below has its own
 
+    def to_big_endian(self) -> None:
+        """Read and write the most significant byte first from now on."""
+
     def refuse(self, value: object, reason: str = "") -> RecordError:
         return RecordError(
             f"set field {self.name or self.kind!r}: {value!r} does not fit {self.kind}{reason}.", name=self.name
@@ -130,13 +129,19 @@ class Field:
 class _Number(Field):
     """A number that the struct module knows."""
 
-    __slots__ = ("_pack_into", "_unpack_from", "code")
+    __slots__ = ("_pack_into", "_unpack_from", "code", "order")
 
     def __init__(self, kind: str, offset: int, code: struct.Struct) -> None:
         super().__init__(kind, offset, code.size)
-        self.code = code.format.lstrip("<")
+        self._use(code)
+
+    def _use(self, code: struct.Struct) -> None:
+        self.order, self.code = code.format[0], code.format[1:]
         self._unpack_from = code.unpack_from
         self._pack_into = code.pack_into
+
+    def to_big_endian(self) -> None:
+        self._use(struct.Struct(">" + self.code))
 
     def unpack(self, block: Buffer, base: int) -> Any:
         return self._unpack_from(block, base + self.offset)[0]
@@ -164,24 +169,62 @@ class _Enumeration(_Number):
 class _WideInteger(Field):
     """A 128-bit integer."""
 
-    __slots__ = ("_signed",)
+    __slots__ = ("_order", "_signed")
 
     def __init__(self, kind: str, offset: int, signed: bool) -> None:
         super().__init__(kind, offset, 16)
         self._signed = signed
+        self._order: Literal["little", "big"] = "little"
+
+    def to_big_endian(self) -> None:
+        self._order = "big"
 
     def unpack(self, block: Buffer, base: int) -> Any:
         start = base + self.offset
-        return int.from_bytes(block[start : start + 16], "little", signed=self._signed)
+        return int.from_bytes(block[start : start + 16], self._order, signed=self._signed)
 
     def pack(self, block: Buffer, base: int, value: object) -> None:
         start = base + self.offset
         if not isinstance(value, int):
             raise self.refuse(value)
         try:
-            block[start : start + 16] = value.to_bytes(16, "little", signed=self._signed)
+            block[start : start + 16] = value.to_bytes(16, self._order, signed=self._signed)
         except OverflowError as error:
             raise self.refuse(value) from error
+
+
+class _Bits(Field):
+    """A bitfield, wherever its bits are and whatever units they straddle."""
+
+    __slots__ = ("_high", "_low", "_mask", "_order", "_shift", "_type")
+
+    def __init__(self, kind: str, bit: int, width: int, signed: bool, kind_of: Callable[[int], Any]) -> None:
+        super().__init__(kind, bit // 8, (bit % 8 + width + 7) // 8)
+        self.bit_offset = bit
+        self.bits = width
+        self._mask = (1 << width) - 1
+        self._low = -(1 << width - 1) if signed else 0
+        self._high = self._mask + self._low
+        self._type = kind_of
+        self._order: Literal["little", "big"] = "little"
+        self._shift = bit % 8
+
+    def to_big_endian(self) -> None:
+        self._order = "big"
+        self._shift = 8 * self.size - self.bit_offset % 8 - self.bits
+
+    def unpack(self, block: Buffer, base: int) -> Any:
+        start = base + self.offset
+        value = int.from_bytes(block[start : start + self.size], self._order) >> self._shift & self._mask
+        return self._type(value if value <= self._high else value - self._mask - 1)
+
+    def pack(self, block: Buffer, base: int, value: object) -> None:
+        if not isinstance(value, int) or not self._low <= value <= self._high:
+            raise self.refuse(value, f" of {self.bits} bits")
+        start = base + self.offset
+        around = int.from_bytes(block[start : start + self.size], self._order) & ~(self._mask << self._shift)
+        both = around | (value & self._mask) << self._shift
+        block[start : start + self.size] = both.to_bytes(self.size, self._order)
 
 
 class _Bytes(Field):
@@ -271,6 +314,9 @@ class _Array(Field):
         self.element = element
         self.count = count
 
+    def to_big_endian(self) -> None:
+        self.element.to_big_endian()
+
     def unpack(self, block: Buffer, base: int) -> Any:
         start = base + self.offset
         step = self.element.size
@@ -324,10 +370,25 @@ def s128(offset: int) -> Any:
     return _WideInteger("s128", offset, True)
 
 
-def enumeration(offset: int, size: int, enum: type[CEnum]) -> Any:
-    """A member of *enum*, *size* bytes, at *offset*; signed if an enumerator is negative."""
-    codes = _SIGNED if any(member < 0 for member in enum) else _UNSIGNED
+def enumeration(offset: int, size: int, enum: type[CEnum], *, signed: bool = False) -> Any:
+    """A member of *enum*, *size* bytes, at *offset*; signed if that is said, or if an enumerator is negative."""
+    codes = _SIGNED if signed or any(member < 0 for member in enum) else _UNSIGNED
     return _Enumeration(offset, codes[size], enum)
+
+
+def bitfield(bit: int, width: int, *, signed: bool = False, kind: Callable[[int], Any] = int) -> Any:
+    """A bitfield of *width* bits, *bit* bits from the start of the record as BTF counts; *kind* may be bool or an enum.
+
+    In a big-endian record the most significant bit of a byte is counted first.
+    """
+    name = f"{'s' if signed else 'u'}{width}" if kind is int else "boolean" if kind is bool else kind.__name__
+    return _Bits(name, bit, width, signed, kind)
+
+
+def either(field: Any, *, default: None = None) -> Any:
+    """A member of a union: it shares its bytes with others, and the constructor can do without it (*default*)."""
+    field.shared = True
+    return field
 
 
 def text(offset: int, size: int) -> Any:
@@ -355,6 +416,17 @@ def array(offset: int, element: Any, count: int) -> Any:
     return _Array(offset, element, count)
 
 
+def _bit_range(field: Field) -> tuple[int, int]:
+    """Return the first bit of a field and the one behind its last."""
+    first = field.bit_offset
+    return first, first + (field.bits or 8 * field.size)
+
+
+def _overlap(one: Field, other: Field) -> bool:
+    (first, last), (begin, end) = _bit_range(one), _bit_range(other)
+    return first < end and begin < last
+
+
 class _Struct:
     """What records and variables share: fields at offsets of a block of bytes."""
 
@@ -362,22 +434,28 @@ class _Struct:
 
     _fields_: ClassVar[tuple[Field, ...]] = ()
     _size_: ClassVar[int] = 0
+    _order_: ClassVar[str] = "little"
     _block: Buffer
     _base: int
 
-    def __init_subclass__(cls, *, size: int = 0) -> None:
+    def __init_subclass__(cls, *, size: int = 0, byte_order: str = "little") -> None:
         super().__init_subclass__()
         cls._fields_ = tuple(value for value in vars(cls).values() if isinstance(value, Field))
         cls._size_ = size
+        cls._order_ = byte_order
         end = 0
         for field in cls._fields_:
-            if field.offset < end or field.offset + field.size > size:
+            first, last = _bit_range(field)
+            if last > 8 * size or (first < end and not field.shared):
                 raise RecordError(
                     f"define {cls.__name__}: field {field.name!r} at bytes {field.offset} to "
                     f"{field.offset + field.size} overlaps its neighbour or the end at {size}. Run tools/regen.",
                     name=cls.__name__,
                 )
-            end = field.offset + field.size
+            if not field.shared:
+                end = last
+            if byte_order == "big":
+                field.to_big_endian()
 
     def _assign(self, field: Field, value: object) -> None:
         raise NotImplementedError  # records refuse, variables write
@@ -387,32 +465,39 @@ class _Struct:
     kw_only_default=True,
     frozen_default=True,
     field_specifiers=(
-        array, boolean, enumeration, f32, f64, nested, padding, pointer, raw, s8, s16, s32, s64, s128, text, u8, u16,
-        u32, u64, u128,
+        array, bitfield, boolean, either, enumeration, f32, f64, nested, padding, pointer, raw, s8, s16, s32, s64, s128,
+        text, u8, u16, u32, u64, u128,
     ),
 )  # fmt: skip
 class Record(_Struct):
-    """A C struct: immutable, comparable, hashable, made by keyword or from bytes.
+    """A C struct or union: immutable, comparable, hashable, made by keyword or from bytes.
 
-    Every field must be given to the constructor; `zeroed` takes just some, `replace` changes some. Padding is zero.
+    Every field must be given to the constructor, of fields that share their bytes at most one; `zeroed` takes just
+    some, `replace` changes some. Padding is zero.
 
     Raises:
         RecordError: A value does not fit its field.
-        TypeError: A field is missing or unknown.
+        TypeError: A field is missing or unknown, or another that was given has the same bytes.
     """
 
     __slots__ = ("_base", "_block")
 
     c_name: ClassVar[str] = ""
 
-    def __init_subclass__(cls, *, c_name: str = "", size: int = 0) -> None:
-        super().__init_subclass__(size=size)
+    def __init_subclass__(cls, *, c_name: str = "", size: int = 0, byte_order: str = "little") -> None:
+        super().__init_subclass__(size=size, byte_order=byte_order)
         cls.c_name = c_name
+        if not TYPE_CHECKING:  # type checkers take all fields for keyword-only
+            cls.__match_args__ = cls._names()
 
     if not TYPE_CHECKING:  # type checkers make the signature from the fields
 
         def __init__(self, **values):
-            missing = [name for name in self._names() if name not in values]
+            missing = [
+                field.name
+                for field in self._fields_
+                if field.name not in values and not field.shared and not isinstance(field, _Padding)
+            ]
             if missing:
                 raise TypeError(f"{type(self).__name__}() lacks {', '.join(missing)}; see zeroed()")
             self._fill(b"", values)
@@ -428,6 +513,13 @@ class Record(_Struct):
             if name not in by_name:
                 raise TypeError(f"{type(self).__name__} has no field {name!r}; it has {', '.join(by_name)}")
             by_name[name].pack(block, 0, value)
+        shared = [by_name[name] for name in values if by_name[name].shared]
+        for i, one in enumerate(shared):
+            for other in shared[:i]:
+                if _overlap(one, other):
+                    raise TypeError(
+                        f"{type(self).__name__}: {other.name!r} and {one.name!r} have the same bytes; give one of them"
+                    )
         self._block = bytes(block)
         self._base = 0
 
@@ -513,6 +605,10 @@ def _plain(value: Any) -> Any:
 class Variables(_Struct):
     """The global variables of one ELF section, as attributes.
 
+    Attributes:
+        section: The section's name.
+        attribute: What it is called on a probe.
+
     Before load all can be set. After load `.data` and `.bss` are the running programs' memory: each read is theirs of
     this moment, each write is seen by them. `.rodata` is then read-only.
     """
@@ -521,9 +617,14 @@ class Variables(_Struct):
 
     section: ClassVar[str] = ""
 
-    def __init_subclass__(cls, *, section: str = "", size: int = 0) -> None:
-        super().__init_subclass__(size=size)
+    attribute: ClassVar[str] = ""
+
+    def __init_subclass__(
+        cls, *, section: str = "", size: int = 0, byte_order: str = "little", attribute: str = ""
+    ) -> None:
+        super().__init_subclass__(size=size, byte_order=byte_order)
         cls.section = section
+        cls.attribute = attribute or section.lstrip(".")
 
     def __init__(self, memory: Buffer, locked: str = "") -> None:
         self._memory = memory
@@ -535,6 +636,14 @@ class Variables(_Struct):
         if self._memory is None:
             raise VariableError(f"use the {self.section} variables: the probe is closed.", name=self.section)
         return self._memory
+
+    if not TYPE_CHECKING:  # type checkers know which there are
+
+        def __setattr__(self, name, value):
+            if not hasattr(type(self), name):
+                known = ", ".join(field.name for field in self._fields_)
+                raise AttributeError(f"set variable {name!r}: {self.section} has none of this name; it has {known}")
+            object.__setattr__(self, name, value)
 
     def _assign(self, field: Field, value: object) -> None:
         if self._locked:
@@ -548,6 +657,23 @@ class Variables(_Struct):
         if self._memory is None:
             return f"<{type(self).__name__} closed>"
         return f"<{type(self).__name__} {', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in self._fields_)}>"
+
+
+class Metadata(Variables):
+    """What an object carries for whoever loads it, in a section that no program reads; read-only."""
+
+    __slots__ = ()
+
+    data: ClassVar[bytes] = b""
+
+    def __init_subclass__(
+        cls, *, section: str = "", size: int = 0, byte_order: str = "little", attribute: str = "", data: bytes = b""
+    ) -> None:
+        super().__init_subclass__(section=section, size=size, byte_order=byte_order, attribute=attribute)
+        cls.data = data.ljust(size, b"\0")
+
+    def __init__(self) -> None:
+        super().__init__(self.data, f"{self.section} is what the object says of itself, and cannot be changed.")
 
 
 def fields(record: type[_Struct] | _Struct) -> tuple[Field, ...]:

@@ -7,9 +7,7 @@ they load and go out when they close; ids are asked of the kernel only when some
 
 from __future__ import annotations
 
-import threading
-
-from .kernel_objects import object_id
+from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadedObject", "add", "discard", "loaded_objects"]
 
-_lock = threading.Lock()
+_lock = allocate_lock()
 _live: dict[int, tuple[str, Sequence[tuple[Literal["map", "program"], str, int]]]] = {}
 
 
@@ -62,6 +60,8 @@ def loaded_objects() -> list[LoadedObject]:
     Raises:
         EbpfError: The kernel does not tell an id.
     """
+    from .kernel_objects import object_id
+
     with _lock:
         return [
             LoadedObject(kind, object_id(fd), name, module)

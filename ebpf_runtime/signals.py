@@ -3,17 +3,26 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from _thread import get_ident
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from types import FrameType
+
+    _Handler = Callable[[int, FrameType | None], object]
+else:
+    # The functions behind `signal`, which wraps enumerations around their numbers: importing that takes longer than
+    # loading a small probe.
+    import _signal as signal
 
 __all__ = ["signals_held", "signals_let_through"]
 
 # A fault must still end the process at once.
-_BLOCKED = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
-_Handler = Callable[[int, FrameType | None], object]
+_HELD = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+# A child inherits what is blocked, and one that waits for children of its own would wait for ever.
+_BLOCKED = _HELD - {signal.SIGCHLD}
 
 
 class _Hold:
@@ -30,13 +39,15 @@ class _Hold:
 
     def begin(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
-        if threading.current_thread() is not threading.main_thread():
-            return  # only the main thread runs handlers
-        for number in _BLOCKED:
+        for number in _HELD:
             handler = signal.getsignal(number)
             if callable(handler):
                 self._handlers[number] = handler
-                signal.signal(number, self._note)
+                try:
+                    signal.signal(number, self._note)
+                except ValueError:  # not the main thread, which alone runs handlers
+                    self._handlers.clear()
+                    return
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._came.append(number)
@@ -44,16 +55,21 @@ class _Hold:
     def end(self) -> None:
         """Put everything back, then handle what came; the first exception of a handler is raised."""
         error: BaseException | None = None
-        for number, handler in self._handlers.items():
-            while signal.getsignal(number) is not handler:
-                try:
-                    signal.signal(number, handler)
-                except BaseException as raised:  # of a handler that is back already
-                    error = error or raised
+        left = list(self._handlers.items())
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        except BaseException as raised:
-            error = error or raised
+            while left:
+                # Where another thread takes a signal, a handler that is back already may raise anywhere in here.
+                try:
+                    while left:
+                        signal.signal(*left[-1])
+                        del left[-1]
+                except BaseException as raised:
+                    error = error or raised
+        finally:
+            try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            except BaseException as raised:
+                error = error or raised
         came, self._came = self._came, []
         for number in came:
             try:
@@ -64,37 +80,49 @@ class _Hold:
             raise error
 
 
-_outermost = threading.local()
+_holds: dict[int, _Hold] = {}  # by thread
 
 
-@contextmanager
-def signals_held() -> Iterator[None]:
+class signals_held:
     """Keep signals of this thread back until the block ends, so that nothing is left half made or half freed.
 
     An interrupt that came meanwhile is raised when the block has ended. Source: pthread_sigmask(3), signal(7).
     """
-    if getattr(_outermost, "hold", None) is not None:
-        yield
-        return
-    hold = _Hold()
-    try:
-        _outermost.hold = hold
-        hold.begin()
-        yield
-    finally:
-        _outermost.hold = None
+
+    __slots__ = ("_hold",)
+
+    def __enter__(self) -> None:
+        self._hold: _Hold | None = None
+        if get_ident() in _holds:
+            return
+        hold = _Hold()
+        try:
+            self._hold = _holds[get_ident()] = hold
+            hold.begin()
+        except BaseException:
+            self._end(hold)
+            raise
+
+    def __exit__(self, *_error: object) -> None:
+        if self._hold is not None:
+            self._end(self._hold)
+
+    @staticmethod
+    def _end(hold: _Hold) -> None:
+        _holds.pop(get_ident(), None)
         hold.end()
 
 
-@contextmanager
-def signals_let_through() -> Iterator[None]:
+class signals_let_through:
     """Inside `signals_held`: let signals in again for long work that owns nothing of the kernel."""
-    hold: _Hold | None = getattr(_outermost, "hold", None)
-    if hold is None:
-        yield
-        return
-    hold.end()
-    try:
-        yield
-    finally:
-        hold.begin()
+
+    __slots__ = ("_hold",)
+
+    def __enter__(self) -> None:
+        self._hold = _holds.get(get_ident())
+        if self._hold is not None:
+            self._hold.end()
+
+    def __exit__(self, *_error: object) -> None:
+        if self._hold is not None:
+            self._hold.begin()

@@ -11,7 +11,7 @@ from .errors import DigestError, OpenError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .namespaces import Links, Maps, Programs
-    from .records import Field, Variables
+    from .records import Field, Metadata, Variables
 
 __all__ = ["MapSpec", "ObjectSpec", "ProgramSpec", "architecture"]
 
@@ -23,9 +23,28 @@ def architecture() -> str:
 
 
 class MapSpec:
-    """One map: its attribute, type (an enumerator of bpf_map_type without its prefix), key and value fields."""
+    """One map.
 
-    __slots__ = ("c_name", "flags", "inner", "key", "max_entries", "name", "type", "value")
+    Attributes:
+        name: Its attribute.
+        type: An enumerator of bpf_map_type without its prefix.
+        c_name: Its name in the object.
+        key: What a key holds; None where only its size is known, or it has none.
+        value: What a value, or a record of a ring or perf buffer, holds.
+        max_entries: Entries, of a ring buffer bytes; 0 where libbpf decides.
+        flags: BPF_F_… of bpf(2).
+        map_extra: What the map's type makes of it, such as the number of hash functions of a Bloom filter.
+        numa_node: Node that the memory is taken from, where the flags say so.
+        pinning: 1: libbpf pins it by its name.
+        inner: What the maps in it are like.
+        values: (index, map or program by its C name) that it holds from the start.
+        initial: The kernel's structure that a struct_ops map is made from.
+    """
+
+    __slots__ = (
+        "c_name", "flags", "initial", "inner", "key", "map_extra", "max_entries", "name", "numa_node", "pinning",
+        "type", "value", "values",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -37,7 +56,12 @@ class MapSpec:
         value: Field | None = None,
         max_entries: int = 0,
         flags: int = 0,
+        map_extra: int = 0,
+        numa_node: int = 0,
+        pinning: int = 0,
         inner: MapSpec | None = None,
+        values: tuple[tuple[int, str], ...] = (),
+        initial: Field | None = None,
     ) -> None:
         self.name = name
         self.type = type
@@ -46,7 +70,20 @@ class MapSpec:
         self.value = value
         self.max_entries = max_entries
         self.flags = flags
+        self.map_extra = map_extra
+        self.numa_node = numa_node
+        self.pinning = pinning
         self.inner = inner
+        self.values = values
+        self.initial = initial
+
+    def to_big_endian(self) -> None:
+        """Take keys and values for those of a big-endian machine."""
+        for field in (self.key, self.value, self.initial):
+            if field is not None:
+                field.to_big_endian()
+        if self.inner is not None:
+            self.inner.to_big_endian()
 
 
 class ProgramSpec:
@@ -86,10 +123,13 @@ class ObjectSpec:
         name: The object's name, its file stem.
         module: The generated module; the object's files stand beside it.
         variants: Names of the variants, best first; empty where there is no choice.
+        byte_order: Of the machine that the object is for, "little" or "big".
+        kernel_symbols: The kernel's variables that the programs use.
     """
 
     __slots__ = (
-        "links_type", "maps", "maps_type", "module", "name", "programs", "programs_type", "section_types", "variants",
+        "byte_order", "kernel_symbols", "links_type", "maps", "maps_type", "metadata_types", "module", "name",
+        "programs", "programs_type", "section_types", "variants",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +144,9 @@ class ObjectSpec:
         links_type: type[Links],
         variants: tuple[str, ...] = (),
         section_types: tuple[type[Variables], ...] = (),
+        metadata_types: tuple[type[Metadata], ...] = (),
+        byte_order: str = "little",
+        kernel_symbols: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.module = module
@@ -114,27 +157,29 @@ class ObjectSpec:
         self.links_type = links_type
         self.variants = variants
         self.section_types = section_types
+        self.metadata_types = metadata_types
+        self.byte_order = byte_order
+        self.kernel_symbols = kernel_symbols
+        if byte_order == "big":
+            for item in maps:
+                item.to_big_endian()
 
-    def read(self, suffix: str) -> bytes:
+    def read(self, suffix: str, *, digests: str = "sha256") -> bytes:
         """Return an embedded file `<name>.<suffix>` after checking it against the digest taken when it was built.
 
         Raises:
             OpenError: It is not in the package.
             DigestError: It is not what was built.
         """
-        return self.read_listed(f"{self.name}.{suffix}", f"{self.name}.sha256")
+        return self.read_listed(f"{self.name}.{suffix}", f"{self.name}.{digests}")
 
     def read_listed(self, name: str, digests: str) -> bytes:
         """Return an embedded file whose digest stands in another, as `sha256sum` writes it; raises as `read` does."""
-        from hashlib import sha256
+        from .digests import sha256
 
         data = self._bytes(name)
-        expected = ""
-        for line in self._bytes(digests).decode("ascii", "replace").splitlines():
-            digest, _, listed = line.partition("  ")
-            if listed == name:
-                expected = digest
-        actual = sha256(data).hexdigest()
+        expected = self._listed(name, digests)
+        actual = sha256(data)
         if actual != expected:
             raise DigestError(
                 f"open {name}: its SHA-256 is {actual}, not {expected or 'listed'}. Reinstall the package.",
@@ -143,6 +188,22 @@ class ObjectSpec:
                 actual=actual,
             )
         return data
+
+    def digest(self, suffix: str, *, digests: str = "sha256") -> str:
+        """Return the SHA-256 in hex that was taken of `<name>.<suffix>` when it was built; empty if it was not.
+
+        Raises:
+            OpenError: The file of digests is not in the package.
+        """
+        return self._listed(f"{self.name}.{suffix}", f"{self.name}.{digests}")
+
+    def _listed(self, name: str, digests: str) -> str:
+        """Return the digest that a file of digests has for another; empty if it has none."""
+        for line in self._bytes(digests).decode("ascii", "replace").splitlines():
+            digest, _, listed = line.partition("  ")
+            if listed == name:
+                return digest
+        return ""
 
     def _bytes(self, name: str) -> bytes:
         """Read through the package's loader, wherever the package keeps its files (also two places, if editable)."""

@@ -54,6 +54,8 @@ def trusted(path: str | os.PathLike[str]) -> str:
             target = os.readlink(place)  # noqa: PTH115
             pending += _parts(target)
             here = "/" if target.startswith("/") else here
+    except ValueError:  # holds a null character, or half of a surrogate pair
+        raise TrustError(f"read {shown!r}: it is not the name of a file. Check the path.", name=shown) from None
     except OSError as error:
         raise TrustError(
             f"read {shown}: {describe(error.errno or 0)} ({error.filename}). Check the path.",

@@ -26,6 +26,7 @@ class Options:
 # name: (module of this package, function)
 JOBS: Final = {
     "start-up": ("start_up", "start_up"),
+    "start-up-memory": ("start_up", "memory"),
     "map-dump": ("map_dump", "small"),
     "map-dump-big": ("map_dump", "big"),
     "map-dump-per-cpu": ("map_dump", "per_cpu"),
@@ -33,7 +34,14 @@ JOBS: Final = {
     "map-count": ("map_count", "count"),
     "map-growth": ("map_growth", "growth"),
     "inventory": ("inventory", "inventory"),
-    "ring-buffer": ("ring_buffer", "drain"),
+    "fallback": ("fallback", "fallback"),
+    "ring-buffer": ("streams", "ring"),
+    "ring-buffer-mixed": ("streams", "mixed"),
+    "perf-buffer": ("streams", "perf"),
+    "stream-growth": ("streams", "growth"),
+    "generate": ("codegen", "generate"),
+    "regenerate": ("codegen", "regenerate"),
+    "overhead": ("overhead", "overhead"),
 }
 
 

@@ -15,7 +15,7 @@ from tempfile import mkdtemp
 
 from benchmarks.workers import Worker, worker
 
-__all__ = ["bcc_refusal", "bcc_worker", "c_worker", "compiled"]
+__all__ = ["HERE", "bcc_environment", "bcc_refusal", "bcc_worker", "c_worker", "compiled"]
 
 HERE = Path(__file__).parent
 _SYSTEM_PYTHON = "/usr/bin/python3"
@@ -29,8 +29,8 @@ def _scratch() -> Path:
 
 
 @cache
-def compiled(name: str) -> Path:
-    """Return `peers/<name>.c` as a program.
+def compiled(name: str, include: Path | None = None) -> Path:
+    """Return `peers/<name>.c` as a program; *include* is a folder of headers made for it.
 
     Raises:
         RuntimeError: There is no compiler, or no libbpf to link with.
@@ -38,7 +38,8 @@ def compiled(name: str) -> Path:
     program = _scratch() / name
     try:
         subprocess.run(
-            [os.environ.get("CC", "gcc"), "-O2", "-Wall", "-Werror", "-o", program, HERE / f"{name}.c", "-lbpf"],
+            [os.environ.get("CC", "gcc"), "-O2", "-Wall", "-Werror", "-o", program, HERE / f"{name}.c", "-lbpf",
+             *([f"-I{include}"] if include else [])],
             check=True, capture_output=True, text=True,
         )  # fmt: skip
     except OSError as error:
@@ -89,13 +90,19 @@ def bcc_refusal() -> str:
     return "" if not tried.returncode else "bcc is not raced: there is none (apt-get install python3-bpfcc)"
 
 
+def bcc_environment() -> dict[str, str]:
+    """Return the environment in which bcc finds kernel headers."""
+    environment = {**os.environ, "BCC_KERNEL_SOURCE": _kernel_headers()}
+    environment.pop("PYTHONPATH", None)
+    return environment
+
+
 @contextmanager
 def bcc_worker(name: str, *arguments: int | str) -> Iterator[Worker | None]:
     """Start `peers/<name>.py` under the distribution's Python; None where bcc cannot run."""
     if bcc_refusal():
         yield None
         return
-    environment = {**os.environ, "BCC_KERNEL_SOURCE": _kernel_headers()}
-    environment.pop("PYTHONPATH", None)
-    with worker([_SYSTEM_PYTHON, str(HERE / f"{name}.py"), *map(str, arguments)], environment=environment) as started:
+    command = [_SYSTEM_PYTHON, str(HERE / f"{name}.py"), *map(str, arguments)]
+    with worker(command, environment=bcc_environment()) as started:
         yield started

@@ -7,16 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ebpf_collector.checks.base import (
-    LOST_EVENTS,
-    PROBE_INFO,
-    Metric,
-    MetricScheme,
-)
+from ebpf_collector.checks.base import LOST_EVENTS, PROBE_INFO, Metric, MetricScheme
+from ebpf_collector.checks.loading import LOAD_METRICS
+from ebpf_collector.checks.probe_check import CheckConfig, CheckProbe, ProbeCheck
 from ebpf_collector.clock import unix_seconds
 from ebpf_collector.container import container_id, container_tags
 from ebpf_collector.printable import printable
-from ebpf_collector.section import read_section
 from ebpf_collector.senders import Event, Sender
 
 if TYPE_CHECKING:
@@ -49,16 +45,8 @@ _DOMAINS = {
 }
 
 
-class OomKillProbe(Protocol):
+class OomKillProbe(CheckProbe, Protocol):
     """What the check needs of its probe; `ebpf_collector.probes.oom_kill.Probe` has it."""
-
-    @property
-    def variant(self) -> str:
-        """Name of the variant in use."""
-
-    @property
-    def origin(self) -> str:
-        """`co_re`, or `compiled` where the object was made on this host."""
 
     def get_and_flush(self) -> list[OomKillEvent]:
         """Return the kills since the previous call, oldest first."""
@@ -66,42 +54,21 @@ class OomKillProbe(Protocol):
     def lost_events(self) -> int:
         """Return how many kills the kernel side had no room for, since the start."""
 
-    def close(self) -> None:
-        """Detach and free everything."""
-
 
 @dataclass(frozen=True, slots=True)
-class OomKillCheckConfig:
+class OomKillCheckConfig(CheckConfig):
     """Settings of the check."""
 
+    check_name = CHECK_NAME
     collect_oom_kill: bool = True
     """False: the check loads nothing and sends nothing."""
-    metric_scheme: MetricScheme = MetricScheme.NATIVE
-
-    @classmethod
-    def parse(cls, data: bytes, metric_scheme: MetricScheme = MetricScheme.NATIVE) -> OomKillCheckConfig:
-        """Return the settings in a YAML mapping.
-
-        Args:
-            metric_scheme: The scheme where *data* names none.
-        Raises:
-            ConfigError: Not YAML, not a mapping, an unknown or repeated key, or a wrong value.
-        """
-        section = read_section(data, f"read configuration of check '{CHECK_NAME}'")
-        config = cls(
-            collect_oom_kill=section.boolean("collect_oom_kill", default=True),
-            metric_scheme=section.choice("metric_scheme", default=metric_scheme),
-        )
-        section.finish()
-        return config
 
 
-class OomKillCheck:
+class OomKillCheck(ProbeCheck[OomKillProbe, OomKillCheckConfig]):
     """Sends one `oom_kill.oom_process.count` and one event per killed process."""
 
     name = CHECK_NAME
-    windowed = True
-    metrics: tuple[Metric, ...] = (_OOM_PROCESS, PROBE_INFO, LOST_EVENTS)
+    metrics: tuple[Metric, ...] = (_OOM_PROCESS, PROBE_INFO, *LOAD_METRICS, LOST_EVENTS)
 
     def __init__(
         self,
@@ -116,48 +83,20 @@ class OomKillCheck:
             metric_scheme: The scheme where the check's settings name none.
             container_tags: Gives a container's tags; asked only about ids that are not empty.
         """
-        self._open_probe = open_probe
-        self._default_scheme = metric_scheme
+        super().__init__(OomKillCheckConfig, open_probe, metric_scheme)
         self._container_tags = container_tags
-        self._config = OomKillCheckConfig(metric_scheme=metric_scheme)
-        self._probe: OomKillProbe | None = None
 
-    def configure(self, data: bytes) -> None:
-        """Take the check's settings from a YAML mapping, see `OomKillCheckConfig`.
-
-        Raises:
-            ConfigError: Naming the key that is wrong.
-        """
-        self._config = OomKillCheckConfig.parse(data, self._default_scheme)
-
-    def start(self) -> None:
-        """Load and attach the probe, unless `collect_oom_kill` is false."""
-        if self._config.collect_oom_kill:
-            self._probe = self._open_probe()
-
-    def run(self, sender: Sender) -> None:
+    def _report(self, sender: Sender, probe: OomKillProbe) -> None:
         """Send the kills since the previous run, or since the start."""
-        if self._probe is None:
-            return
-        variant = self._probe.variant
-        tags = [f"probe:{CHECK_NAME}"]
-        origin = [f"origin:{self._probe.origin}"] if self._config.metric_scheme is MetricScheme.NATIVE else []
-        sender.gauge(PROBE_INFO.name, 1, [*tags, f"variant:{variant}", *origin])
-        for record in self._probe.get_and_flush():
-            if self._config.metric_scheme is MetricScheme.NATIVE:
-                self._send(sender, record, _native(record, variant))
+        for record in probe.get_and_flush():
+            if self._native:
+                self._send(sender, record, _native(record, probe.variant))
             elif not record.group_member:
                 # Their probe sees oom_kill_process(), which the kernel calls once for all
                 # members of a memory.oom.group.
                 self._send(sender, record, self._datadog(record))
         # Read last: a kill lost while the others were read is already in it.
-        sender.monotonic_count(LOST_EVENTS.name, self._probe.lost_events(), tags)
-
-    def close(self) -> None:
-        """Detach the probe and free it."""
-        probe, self._probe = self._probe, None
-        if probe is not None:
-            probe.close()
+        sender.monotonic_count(LOST_EVENTS.name, probe.lost_events(), [f"probe:{CHECK_NAME}"])
 
     def _send(self, sender: Sender, record: OomKillEvent, report: _Report) -> None:
         sender.count(_OOM_PROCESS.name, 1, report.tags)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ebpf_collector.checks.base import LOST_EVENTS, PROBE_INFO, Metric, MetricScheme
+from ebpf_collector.checks.loading import LOAD_METRICS
+from ebpf_collector.checks.probe_check import CheckConfig, CheckProbe, ProbeCheck
 from ebpf_collector.container import container_id, container_tags
-from ebpf_collector.section import read_section
 from ebpf_collector.senders import Sender
 
 if TYPE_CHECKING:
@@ -65,16 +66,8 @@ _WRITE_PCT = Metric(
 )
 
 
-class TcpQueueLengthTracer(Protocol):
+class TcpQueueLengthTracer(CheckProbe, Protocol):
     """What the check needs of its probe; `ebpf_collector.probes.tcp_queue_length.Tracer` has it."""
-
-    @property
-    def variant(self) -> str:
-        """Name of the variant in use."""
-
-    @property
-    def origin(self) -> str:
-        """`co_re`, or `compiled` where the object was made on this host."""
 
     def get_and_flush(self) -> list[TcpQueue]:
         """Return the longest queues of each control group since the previous call."""
@@ -82,41 +75,20 @@ class TcpQueueLengthTracer(Protocol):
     def lost_events(self) -> int:
         """Return how many samples the kernel side had no room for, since the start."""
 
-    def close(self) -> None:
-        """Detach and free everything."""
-
 
 @dataclass(frozen=True, slots=True)
-class TcpQueueLengthCheckConfig:
+class TcpQueueLengthCheckConfig(CheckConfig):
     """Settings of the check."""
 
+    check_name = CHECK_NAME
     collect_tcp_queue_length: bool = True
     """False: the check loads nothing and sends nothing."""
-    metric_scheme: MetricScheme = MetricScheme.NATIVE
-
-    @classmethod
-    def parse(cls, data: bytes, metric_scheme: MetricScheme = MetricScheme.NATIVE) -> TcpQueueLengthCheckConfig:
-        """Return the settings in a YAML mapping.
-
-        Args:
-            metric_scheme: The scheme where *data* names none.
-        Raises:
-            ConfigError: Not YAML, not a mapping, an unknown or repeated key, or a wrong value.
-        """
-        section = read_section(data, f"read configuration of check '{CHECK_NAME}'")
-        config = cls(
-            collect_tcp_queue_length=section.boolean("collect_tcp_queue_length", default=True),
-            metric_scheme=section.choice("metric_scheme", default=metric_scheme),
-        )
-        section.finish()
-        return config
 
 
-class TcpQueueLengthCheck:
+class TcpQueueLengthCheck(ProbeCheck[TcpQueueLengthTracer, TcpQueueLengthCheckConfig]):
     """Sends gauges for each control group whose sockets were read, written to, or hold data."""
 
     name = CHECK_NAME
-    windowed = True
     metrics: tuple[Metric, ...] = (
         _READ_PERMILLE,
         _WRITE_PERMILLE,
@@ -125,6 +97,7 @@ class TcpQueueLengthCheck:
         _READ_PCT,
         _WRITE_PCT,
         PROBE_INFO,
+        *LOAD_METRICS,
         LOST_EVENTS,
     )
 
@@ -141,46 +114,18 @@ class TcpQueueLengthCheck:
             metric_scheme: The scheme where the check's settings name none.
             container_tags: Gives a container's tags; asked only about ids that are not empty.
         """
-        self._open_tracer = open_tracer
-        self._default_scheme = metric_scheme
+        super().__init__(TcpQueueLengthCheckConfig, open_tracer, metric_scheme)
         self._container_tags = container_tags
-        self._config = TcpQueueLengthCheckConfig(metric_scheme=metric_scheme)
-        self._tracer: TcpQueueLengthTracer | None = None
 
-    def configure(self, data: bytes) -> None:
-        """Take the check's settings from a YAML mapping, see `TcpQueueLengthCheckConfig`.
-
-        Raises:
-            ConfigError: Naming the key that is wrong.
-        """
-        self._config = TcpQueueLengthCheckConfig.parse(data, self._default_scheme)
-
-    def start(self) -> None:
-        """Load and attach the probe, unless `collect_tcp_queue_length` is false."""
-        if self._config.collect_tcp_queue_length:
-            self._tracer = self._open_tracer()
-
-    def run(self, sender: Sender) -> None:
+    def _report(self, sender: Sender, probe: TcpQueueLengthTracer) -> None:
         """Send the longest queues since the previous run, or since the start."""
-        if self._tracer is None:
-            return
-        variant = self._tracer.variant
-        tags = [f"probe:{CHECK_NAME}"]
-        origin = [f"origin:{self._tracer.origin}"] if self._config.metric_scheme is MetricScheme.NATIVE else []
-        sender.gauge(PROBE_INFO.name, 1, [*tags, f"variant:{variant}", *origin])
-        for cgroup, stats in _by_name(self._tracer.get_and_flush()).items():
-            if self._config.metric_scheme is MetricScheme.NATIVE:
-                _send_native(sender, cgroup, stats, variant)
+        for cgroup, stats in _by_name(probe.get_and_flush()).items():
+            if self._native:
+                _send_native(sender, cgroup, stats, probe.variant)
             else:
                 self._send_datadog(sender, cgroup, stats)
         # Read last: a sample lost while the others were read is already in it.
-        sender.monotonic_count(LOST_EVENTS.name, self._tracer.lost_events(), tags)
-
-    def close(self) -> None:
-        """Detach the probe and free it."""
-        tracer, self._tracer = self._tracer, None
-        if tracer is not None:
-            tracer.close()
+        sender.monotonic_count(LOST_EVENTS.name, probe.lost_events(), [f"probe:{CHECK_NAME}"])
 
     def _send_datadog(self, sender: Sender, cgroup: str, stats: _Longest) -> None:
         container = container_id(cgroup)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ebpf_collector.errors import WorkloadError, describe_errno
 from ebpf_collector.mounts import Mount, mounts
-from ebpf_collector.stop import signals_held
 from ebpf_collector.workloads.janitor import janitor
+from ebpf_runtime import signals_held
 
 __all__ = ["Hierarchy", "MemoryCgroup", "find_hierarchy", "memory_cgroup"]
 
@@ -109,18 +109,19 @@ def memory_cgroup(name: str, limit_bytes: int) -> Iterator[MemoryCgroup]:
             "no cgroup hierarchy is mounted",
             "Mount one at /sys/fs/cgroup.",
         )
-    with _parent(name, hierarchy) as parent:
+    paths = [directory / name for directory in _possible_parents(hierarchy)]
+    for path in paths:
+        if path.exists():
+            raise WorkloadError(f"make memory cgroup {path}", "it exists", "Remove it, or take another name.")
+    # This process may be killed right after it enabled the controller, or made the directory.
+    with janitor(paths, _controls(hierarchy)), _parent(name, hierarchy) as parent:
         group = MemoryCgroup(parent / name, hierarchy.version)
-        if group.path.exists():
-            raise WorkloadError(f"make memory cgroup {group.path}", "it exists", "Remove it, or take another name.")
-        # An interrupt may come right after the directory was made.
-        with janitor(group.path):
-            try:
-                _make(group, limit_bytes)
-                yield group
-            finally:
-                with signals_held():
-                    _remove(group.path)
+        try:
+            _make(group, limit_bytes)
+            yield group
+        finally:
+            with signals_held():
+                _remove(group.path)
 
 
 def _own_path(cgroup: str, controller: str) -> str:
@@ -139,6 +140,30 @@ def _hierarchy(version: int, mount: Mount, own: str) -> Hierarchy:
     return Hierarchy(version, point, point)
 
 
+def _possible_parents(hierarchy: Hierarchy) -> Iterator[Path]:
+    """Yield where a memory cgroup might be made, this process's own cgroup first, then its ancestors on version 2."""
+    yield hierarchy.own
+    if hierarchy.version == 2:
+        for directory in hierarchy.own.parents:
+            if directory.is_relative_to(hierarchy.mount):
+                yield directory
+
+
+def _controls(hierarchy: Hierarchy) -> list[Path]:
+    """Return the switches of version 2 by which the memory controller may have to be enabled."""
+    if hierarchy.version == 1:
+        return []
+    controls = [directory / "cgroup.subtree_control" for directory in _possible_parents(hierarchy)]
+    return [control for control in controls if "memory" not in _words(control)]
+
+
+def _words(control: Path) -> list[str]:
+    try:
+        return control.read_text().split()
+    except OSError:
+        return []  # whoever needs it says why it cannot be read
+
+
 @contextmanager
 def _parent(name: str, hierarchy: Hierarchy) -> Iterator[Path]:
     if hierarchy.version == 1:
@@ -155,7 +180,7 @@ def _parent(name: str, hierarchy: Hierarchy) -> Iterator[Path]:
 def _version_2_parent(name: str, hierarchy: Hierarchy) -> tuple[Path, bool]:
     """Return where a memory cgroup can be made, and whether the controller was enabled for that."""
     busy = None
-    for directory in (hierarchy.own, *hierarchy.own.parents):
+    for directory in _possible_parents(hierarchy):
         control = directory / "cgroup.subtree_control"
         try:
             if "memory" in control.read_text().split():
@@ -167,8 +192,6 @@ def _version_2_parent(name: str, hierarchy: Hierarchy) -> tuple[Path, bool]:
             if error.errno != EBUSY:
                 raise _refused(f"enable the memory controller in {directory}", error) from None
             busy = error
-        if directory == hierarchy.mount:
-            break
     if busy is not None:
         raise _refused(f"enable the memory controller in {hierarchy.mount}", busy)
     raise WorkloadError(

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from ebpf_collector.errors import WorkloadError, describe_errno
-from ebpf_collector.stop import STOP_SIGNALS, signals_held
+from ebpf_collector.stop import STOP_SIGNALS
 from ebpf_collector.workloads.memory_cgroup import MemoryCgroup
+from ebpf_runtime import signals_held
 
 __all__ = ["MemoryHog", "memory_hog"]
 

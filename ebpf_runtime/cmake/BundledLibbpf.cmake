@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# libbpf, with libelf and zlib inside, as one shared library for the runtime: _libbpf.so.
+# libbpf, with libelf and zlib inside, as one shared library for the runtime: _libbpf.so. Beside it
+# _walker.so, the runtime's own compiled helper.
 #
 # Reads
 #   EBPF_LIBBPF_SOURCE        folder with libbpf/, elfutils/, zlib/, include/ and sources.toml, as
@@ -54,11 +55,12 @@ set(_libbpf_cc
     "${CMAKE_COMMAND}" -E env "ZIG_GLOBAL_CACHE_DIR=${_libbpf_build}/cache"
     "ZIG_LOCAL_CACHE_DIR=${_libbpf_build}/cache"
     "${Python_EXECUTABLE}" -m ziglang cc -target "${EBPF_LIBBPF_ARCHITECTURE}-linux-gnu.2.17")
-# No path of the building machine gets into the library, by debug information or by __FILE__. libelf
-# has one integer for each thread: small enough for static TLS, which needs no help of ld-linux.so.
+# For size: what libbpf does is done once for each probe, and the kernel's part takes most of it. No path
+# of the building machine gets into the library, by debug information or by __FILE__. libelf has one
+# integer for each thread: small enough for static TLS, which needs no help of ld-linux.so.
 set(_libbpf_flags
-    -O2 -g0 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -fstack-protector-strong
-    -ftls-model=initial-exec -fno-sanitize=all -w -D_GNU_SOURCE -D_LARGEFILE64_SOURCE -D_FILE_OFFSET_BITS=64
+    -Oz -g0 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -fstack-protector-strong
+    -fno-asynchronous-unwind-tables -fno-unwind-tables -ftls-model=initial-exec -fno-sanitize=all -w -D_GNU_SOURCE -D_LARGEFILE64_SOURCE -D_FILE_OFFSET_BITS=64
     "-ffile-prefix-map=${_libbpf_source}/=" "-ffile-prefix-map=${_libbpf_build}/=")
 
 # What elfutils' configure would find out about glibc 2.17.
@@ -118,7 +120,7 @@ file(WRITE "${_libbpf_build}/objects.new" "${_libbpf_list}\n")
 configure_file("${_libbpf_build}/objects.new" "${_libbpf_build}/objects" COPYONLY)
 add_custom_command(
   OUTPUT "${_libbpf_library}"
-  COMMAND ${_libbpf_cc} -shared -s -Wl,--as-needed -Wl,--gc-sections -Wl,--no-undefined -Wl,-z,relro -Wl,-z,now
+  COMMAND ${_libbpf_cc} -shared -s -Wl,--as-needed -Wl,--gc-sections -Wl,--no-undefined -Wl,--hash-style=gnu -Wl,-z,relro -Wl,-z,now
           -Wl,-soname,_libbpf.so "-Wl,--version-script=${_libbpf_source}/libbpf/src/libbpf.map"
           "@${_libbpf_build}/objects" -o "${_libbpf_library}"
   DEPENDS ${_libbpf_objects} "${_libbpf_source}/libbpf/src/libbpf.map" "${_libbpf_build}/objects"
@@ -126,6 +128,21 @@ add_custom_command(
   VERBATIM)
 add_custom_target(ebpf_libbpf ALL DEPENDS "${_libbpf_library}")
 install(PROGRAMS "${_libbpf_library}" DESTINATION ebpf_runtime)
+
+# The compiled helper of the streams: a library of its own, which needs no other, so that it also
+# serves beside a libbpf that EBPF_LIBBPF names.
+get_filename_component(_walker_source "${CMAKE_CURRENT_LIST_DIR}/../_walker.c" ABSOLUTE)
+set(_walker_library "${_libbpf_build}/_walker.so")
+add_custom_command(
+  OUTPUT "${_walker_library}"
+  COMMAND ${_libbpf_cc} -O2 -g0 -fPIC -fvisibility=hidden -fno-sanitize=all -Wall -Werror -shared -s -nostdlib
+          -Wl,--no-undefined -Wl,-z,relro -Wl,-z,now -Wl,-soname,_walker.so
+          "${_walker_source}" -o "${_walker_library}"
+  DEPENDS "${_walker_source}"
+  COMMENT "Compiling _walker.so"
+  VERBATIM)
+add_custom_target(ebpf_walker ALL DEPENDS "${_walker_library}")
+install(PROGRAMS "${_walker_library}" DESTINATION ebpf_runtime)
 
 # Their terms, what they are, and how to build them again.
 set(_libbpf_licences ebpf_runtime/licenses)

@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from ebpf_runtime.errors import EbpfError, MapError, MapFullError, PermissionDeniedError, RecordError, describe
-from ebpf_runtime.handles import Handle
 from ebpf_runtime.kernel_objects import map_flags, object_id
 from ebpf_runtime.libbpf import library
+from ebpf_runtime.pinning import KernelMap
 from ebpf_runtime.privilege import missing_capabilities
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["NOT_SUPPORTED", "Map", "exact"]
 NOT_SUPPORTED = (524, errno.EOPNOTSUPP, errno.EINVAL)
 
 
-class Map(Handle):
+class Map(KernelMap):
     """A loaded map of any type.
 
     Attributes:

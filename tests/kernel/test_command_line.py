@@ -96,13 +96,16 @@ def test_check_all_prints_valid_lines_of_a_stalled_reader() -> None:
 
 def test_demo_shows_a_stalled_reader_and_the_forked_childs_kill_and_leaves_nothing() -> None:
     before = identifiers()
+    enabled = controllers()
     done = run("demo")
     assert done.returncode == 0, done.stderr
     assert "loopback connection to port" in done.stdout
     assert "tcp_queue.write_queue_max_bytes" in done.stdout
     assert "child" in done.stdout
+    assert "module:oom_kill" in done.stdout
     assert_nothing_new(before)
     assert not list(Path("/sys/fs/cgroup").glob("**/ebpf-collector-demo*"))
+    assert controllers() == enabled
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -112,7 +115,7 @@ def test_an_interrupted_demo_leaves_nothing(number: signal.Signals) -> None:
     started = time.monotonic()
     run("--help")
     start_s = time.monotonic() - started
-    for line in ("", "loopback connection", "receive queue", "memory cgroup", "forked child"):
+    for line in ("", "loopback connection", "receive queue", "memory cgroup", "forked child", "maps and programs"):
         process = subprocess.Popen((*COMMAND, "demo"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
         if line:
@@ -128,9 +131,15 @@ def test_an_interrupted_demo_leaves_nothing(number: signal.Signals) -> None:
     assert not list(Path("/sys/fs/cgroup").glob("**/ebpf-collector-demo*"))
 
 
+def controllers() -> dict[Path, str]:
+    """Return what is enabled in each cgroup of version 2."""
+    return {path: path.read_text() for path in Path("/sys/fs/cgroup").glob("**/cgroup.subtree_control")}
+
+
 def test_a_killed_demo_leaves_nothing() -> None:
     before = identifiers()
-    for line in ("loopback connection", "memory cgroup", "forked child"):
+    enabled = controllers()
+    for line in ("loopback connection", "memory cgroup", "forked child", "maps and programs"):
         process = subprocess.Popen((*COMMAND, "demo"), stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         while not process.stdout.readline().startswith(line):
@@ -140,7 +149,7 @@ def test_a_killed_demo_leaves_nothing() -> None:
         assert process.returncode == -signal.SIGKILL
     assert_nothing_new(before)
     deadline = time.monotonic() + 30  # a process of its own removes the cgroup
-    while left := list(Path("/sys/fs/cgroup").glob("**/ebpf-collector-demo*")):
+    while left := list(Path("/sys/fs/cgroup").glob("**/ebpf-collector-demo*")) or controllers() != enabled:
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
 

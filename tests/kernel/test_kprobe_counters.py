@@ -30,6 +30,7 @@ PREFIX = {"x86_64": "__x64_sys_", "aarch64": "__arm64_sys_"}[platform.machine()]
 # A system call that nobody makes by chance, one that lasts, and a helper that only the first program calls.
 CALLED = f"{PREFIX}sched_rr_get_interval"
 LASTING = f"{PREFIX}pause"
+_NR_PAUSE = 34
 CODE = f"""
 __u64 runs = 0;
 
@@ -92,12 +93,12 @@ def pausing(count: int) -> Iterator[None]:
     for _ in range(count):
         pid = os.fork()
         if pid == 0:
-            ctypes.CDLL(None).syscall({"x86_64": 34}.get(platform.machine(), -1))
+            ctypes.CDLL(None).syscall(_NR_PAUSE)
             os._exit(0)
         children.append(pid)
     try:
         deadline = time.monotonic() + 60
-        while any("pause" not in Path(f"/proc/{pid}/wchan").read_text() for pid in children):
+        while not all(Path(f"/proc/{pid}/syscall").read_text().startswith(f"{_NR_PAUSE} ") for pid in children):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         yield

@@ -405,11 +405,15 @@ def test_arrays_own_their_records_and_borrowed_ones_do_not(probe: Any) -> None:
 def test_a_closed_probe_refuses_politely(made: ModuleType) -> None:
     probe = made.Calls.open_and_load()
     maps = probe.maps
+    events, numbers = maps.call_events, maps.numbers
     probe.close()
     with pytest.raises(MapError, match="poll map 'call_events': the probe is closed"):
-        list(maps.call_events.poll(0))
+        list(events.poll(0))
     with pytest.raises(MapError, match="look up in map 'numbers': the probe is closed"):
-        maps.numbers[0]
+        numbers[0]
+    with pytest.raises(MapError) as caught:
+        maps.pairs  # noqa: B018
+    assert str(caught.value) == "use map 'pairs': the probe is closed."
 
 
 @pytest.mark.parametrize("co_re", [True, False])

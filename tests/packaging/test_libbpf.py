@@ -34,6 +34,7 @@ DEPS = ROOT / "build" / "deps"
 PINNED = ROOT / "tools" / "sources.toml"
 PARTS = ("libbpf", "elfutils", "zlib", "include", "sources.toml")
 LIBRARY = "ebpf_runtime/_libbpf.so"
+WALKER = "ebpf_runtime/_walker.so"
 MAXIMUM_BYTES = 650_000
 MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
 
@@ -197,13 +198,29 @@ def test_wheel_is_reproducible_from_another_folder(
     assert again.read_bytes() == bundled.read_bytes()
 
 
+def objects(wheel: Path) -> set[str]:
+    """Return the architectures of the objects in a wheel; each probe has one of each."""
+    found = [name.removesuffix(".bpf.o").rpartition(".")[::2] for name in names(wheel) if name.endswith(".bpf.o")]
+    architectures = {architecture for _, architecture in found}
+    assert len(found) == len(architectures) * len({probe for probe, _ in found})
+    return architectures
+
+
 def test_both_wheels_are_else_the_same(bundled: Path, foreign: Path, wheel: Path) -> None:
-    assert names(bundled) == names(foreign)
-    added = {name for name in names(bundled) - names(wheel) if not name.startswith("ebpf_runtime/licenses/")}
-    assert added == {LIBRARY}
-    assert names(wheel) <= names(bundled)
-    for name in names(wheel):
-        if "/include/bpf/" not in name:  # of the libbpf that was at hand
+    own = {"x86_64": "x86_64", "aarch64": "arm64"}
+    assert objects(wheel) == {"x86_64", "arm64"}
+    assert objects(bundled) == {own[architecture(bundled)]}
+    assert objects(foreign) == {own[architecture(foreign)]}
+    in_all = {name for name in names(wheel) if not name.endswith(".bpf.o")}
+    for one in (bundled, foreign):
+        others = {name for name in names(one) if not name.endswith(".bpf.o")}
+        added = {name for name in others - in_all if not name.startswith("ebpf_runtime/licenses/")}
+        assert added == {LIBRARY}
+        assert in_all <= others
+    # Headers of the libbpf that was at hand, and objects, which name lines in them.
+    dependent = re.compile(r".*/include/bpf/|.*\.bpf\.o$|.*\.sha256$")
+    for name in names(wheel) & names(bundled):
+        if not dependent.match(name):
             assert read(bundled, name) == read(wheel, name), name
 
 
@@ -221,6 +238,28 @@ def test_licences_sources_and_recipe_travel(bundled: Path, deps: Path) -> None:
     assert b"GNU LESSER GENERAL PUBLIC LICENSE" in read(bundled, "ebpf_runtime/licenses/elfutils/COPYING-LGPLV3")
     recipe = ROOT / "ebpf_runtime" / "cmake" / "BundledLibbpf.cmake"
     assert read(bundled, "ebpf_runtime/cmake/BundledLibbpf.cmake") == recipe.read_bytes()
+
+
+def test_the_helper_of_the_streams_comes_along_and_needs_nothing(
+    bundled: Path, foreign: Path, installed: Environment
+) -> None:
+    for wheel in (bundled, foreign):
+        elf = ELFFile(io.BytesIO(read(wheel, WALKER)))
+        assert elf["e_machine"] == MACHINES[architecture(wheel)]
+        dynamic = elf.get_section_by_name(".dynamic")
+        assert isinstance(dynamic, DynamicSection)
+        assert not list(dynamic.iter_tags("DT_NEEDED"))
+        symbols = elf.get_section_by_name(".dynsym")
+        assert isinstance(symbols, SymbolTableSection)
+        assert {symbol.name for symbol in symbols.iter_symbols()} == {
+            "",
+            "ebpf_walker_load",
+            "ebpf_walker_perf",
+            "ebpf_walker_ring",
+            "ebpf_walker_store",
+        }
+    asked = "from ebpf_runtime.libbpf import walker; print(walker()._name)"
+    assert installed.run(installed.python, "-c", asked).stdout.strip() == str(installed.site_packages / WALKER)
 
 
 def test_headers_are_those_of_the_same_libbpf(bundled: Path, deps: Path) -> None:

@@ -25,7 +25,10 @@ pytestmark = pytest.mark.packaging
 README = Path(__file__).resolve().parents[2] / "README.md"
 BLOCK = re.compile(r"^`([\w.]+)`\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 READ_AN_EVENT = re.compile(r"^## Read an event\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-EXPECTED = [f"hello_probes/hello{suffix}" for suffix in (".arm64.bpf.o", ".flat.c", ".py", ".sha256", ".x86_64.bpf.o")]
+SUFFIXES = (
+    ".arm64.bpf.o", ".arm64.light", ".flat.c", ".light.sha256", ".py", ".sha256", ".x86_64.bpf.o", ".x86_64.light",
+)  # fmt: skip
+EXPECTED = [f"hello_probes/hello{suffix}" for suffix in SUFFIXES]
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.packaging
 ROOT = Path(__file__).resolve().parents[2]
 PROBES = sorted(path.name.removesuffix(".bpf.c") for path in (ROOT / "bpf").glob("*.bpf.c"))
 LIBBPF_HEADERS = ("bpf_core_read", "bpf_endian", "bpf_helper_defs", "bpf_helpers", "bpf_tracing")
-# An object that kept its DWARF would add more than is left.
-MAXIMUM_BYTES = 340_000
+# What decision 25 found, and a little more: whoever adds that much has to look where it comes from.
+MAXIMUM_BYTES = 445_000
 
 
 def contents(wheel: Path) -> dict[str, bytes]:
@@ -51,6 +51,19 @@ def test_objects_and_flattened_source_match_their_digests(wheel: Path, probe: st
     assert sorted(digests) == [f"{probe}.arm64.bpf.o", f"{probe}.flat.c", f"{probe}.x86_64.bpf.o"]
     for name, digest in digests.items():
         assert hashlib.sha256(files[f"ebpf_probes/{name}"]).hexdigest() == digest, name
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_loader_programs_match_their_digests_and_their_objects(wheel: Path, probe: str) -> None:
+    files = contents(wheel)
+    lines = files[f"ebpf_probes/{probe}.light.sha256"].decode().splitlines()
+    digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    assert sorted(digests) == [f"{probe}.arm64.light", f"{probe}.x86_64.light"]
+    for name, digest in digests.items():
+        data = files[f"ebpf_probes/{name}"]
+        assert hashlib.sha256(data).hexdigest() == digest, name
+        image = files[f"ebpf_probes/{name.removesuffix('.light')}.bpf.o"]
+        assert data.startswith(f"ebpf-light 1\nobject {hashlib.sha256(image).hexdigest()}\n".encode())
 
 
 @pytest.mark.parametrize("probe", PROBES)
@@ -89,7 +102,15 @@ def test_wheel_holds_every_module_template_and_header(wheel: Path) -> None:
     expected |= {
         f"ebpf_probes/{probe}{suffix}"
         for probe in PROBES
-        for suffix in (".x86_64.bpf.o", ".arm64.bpf.o", ".flat.c", ".sha256")
+        for suffix in (
+            ".x86_64.bpf.o",
+            ".arm64.bpf.o",
+            ".flat.c",
+            ".sha256",
+            ".x86_64.light",
+            ".arm64.light",
+            ".light.sha256",
+        )
     }
     installed = {name for name in contents(wheel) if ".dist-info/" not in name}
     assert installed == expected

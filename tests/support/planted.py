@@ -145,9 +145,7 @@ def pin(fd: int, path: Path) -> None:
 @contextmanager
 def tracefs_kprobe(function: str, program_fd: int) -> Iterator[None]:
     """Attach a program to a kprobe that is made in tracefs, in the way of tools before kernel 4.17."""
-    events = _TRACEFS / "kprobe_events"
-    with events.open("a") as file:
-        file.write(f"p:ebpf_test/planted {function}")
+    _write_kprobe_event(f"p:ebpf_test/planted {function}")
     try:
         number = int((_TRACEFS / "events/ebpf_test/planted/id").read_text())
         fd = _perf_event(pack("=IIQ", _TRACEPOINT, 112, number))
@@ -158,8 +156,15 @@ def tracefs_kprobe(function: str, program_fd: int) -> Iterator[None]:
         finally:
             os.close(fd)
     finally:
-        with events.open("a") as file:
-            file.write("-:ebpf_test/planted")
+        _write_kprobe_event("-:ebpf_test/planted")
+
+
+def _write_kprobe_event(line: str) -> None:
+    fd = os.open(_TRACEFS / "kprobe_events", os.O_WRONLY | os.O_APPEND)  # a file object would seek
+    try:
+        os.write(fd, line.encode())
+    finally:
+        os.close(fd)
 
 
 def _perf_event(attributes: bytes) -> int:

@@ -10,8 +10,9 @@ from types import ModuleType
 
 from ebpf_codegen.compiler import Compiler, find_compiler
 from ebpf_codegen.pipeline import build_probe, write_probe
+from ebpf_runtime import light_maker
 
-__all__ = ["BPF", "INCLUDE", "make_module", "write_source"]
+__all__ = ["BPF", "INCLUDE", "add_loader_programs", "make_module", "write_source"]
 
 ROOT = Path(__file__).resolve().parents[2]
 BPF = ROOT / "bpf"
@@ -47,3 +48,9 @@ def make_module(directory: Path, source: Path, compiler: Compiler | None = None)
         return importlib.import_module(f"{package.name}.{built.name}")
     finally:
         sys.path.remove(str(directory))
+
+
+def add_loader_programs(module: ModuleType) -> None:
+    """Make the loader programs of a module that `make_module` made, as the build of a wheel does."""
+    path = Path(str(module.__file__))
+    assert light_maker.main([str(path.parent), path.stem]) == 0

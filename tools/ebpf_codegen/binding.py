@@ -15,14 +15,11 @@ from typing import Final
 
 from .errors import UnsupportedError
 from .events import HELPERS, Inferred, Written, canonical, infer, pointee
+from .pointers import BINDINGS, INFERRED, target
 from .syntax import Tree
 
-__all__ = ["BINDINGS", "INFERRED", "Binding", "bind", "concerns", "target"]
+__all__ = ["Binding", "bind", "concerns"]
 
-# Section of the pointers -> the macro of probe.bpf.h that makes them. Their names are `__<section>_<map or program>`,
-# then `__` and a number; those that were inferred begin with `INFERRED` instead.
-BINDINGS: Final = {".ringbuf_record": "RINGBUF_RECORD", ".iter_record": "ITER_RECORD"}
-INFERRED: Final = "__inferred_record_"
 _MENTIONED: Final = re.compile(rf"\b(?:{'|'.join(HELPERS)})\b")
 
 
@@ -37,15 +34,6 @@ class Binding:
 def concerns(text: str) -> bool:
     """Return whether a source calls anything that writes records."""
     return bool(_MENTIONED.search(text))
-
-
-def target(section: str, variable: str, known: Mapping[str, object] | Sequence[str]) -> tuple[str, bool]:
-    """Return the map or program that a pointer of this name binds, and whether it was inferred; "" if it is none."""
-    for prefix, inferred in ((f"__{section[1:]}_", False), (INFERRED, True)):
-        if variable.startswith(prefix):
-            name = variable.removeprefix(prefix)
-            return (name if name in known else re.sub(r"__\d+$", "", name)), inferred
-    return "", False
 
 
 def bind(tree: Tree, options: Mapping[str, Sequence[str]], source: str) -> Binding:
@@ -119,12 +107,11 @@ class _Binder:
             if options and not macros:
                 self.add(section, f"__{section[1:]}_", name, options)
             return
-        remedy = f"Add {macro}({name}, struct …);"
         what = "records" if kind == "map" else "rows"
         if written.unknown:
-            reason = f"{written.unknown[0]}; {remedy}"
+            reason = f"{written.unknown[0]}. Add {macro}({name}, struct …) below it."
         elif len(written.types) > 1 and kind == "program":
-            reason = f"{_list(written.types)} are written; write one of them, or add {macro}({name}, struct …);"
+            reason = f"{_list(written.types)} are written. Write one type only."
         else:
             self.add(section, INFERRED, name, written.types)
             return
@@ -135,9 +122,10 @@ class _Binder:
 
     def add(self, section: str, prefix: str, name: str, types: Sequence[str]) -> None:
         for number, item in enumerate(types):
+            spelled = f"__typeof__({item})" if item.endswith("]") else item
             self.lines.append(
-                f"const __typeof__({item}) *const {prefix}{name}__{number} "
-                f'__attribute__((section("{section}"), used)) = (const __typeof__({item}) *)0;'
+                f"const {spelled} *const {prefix}{name}__{number} "
+                f'__attribute__((section("{section}"), used)) = (const {spelled} *)0;'
             )
 
     def option(self, name: str, spelled: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, overload
+from typing import Final, TypeVar, overload
 
 from .errors import BtfError
 
@@ -215,12 +215,21 @@ BtfType = (
     | DeclTag
 )
 
+_T = TypeVar("_T")
 # Kinds with names of their own: struct, union, enum, enum64.
 _TAGGED: Final = (4, 5, 6, 19)
 # Kind -> bytes that follow the type's head, and bytes for each of its `vlen` parts.
 _PAYLOAD: Final = {
     1: (4, 0), 2: (0, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 7: (0, 0), 8: (0, 0), 9: (0, 0), 10: (0, 0),
     11: (0, 0), 12: (0, 0), 13: (0, 8), 14: (4, 0), 15: (0, 12), 16: (0, 0), 17: (4, 0), 18: (0, 0), 19: (0, 12),
+}  # fmt: skip
+# The same in words, with those of the head; -1 for an unknown kind.
+_WORDS: Final = tuple(
+    (3 + _PAYLOAD[kind][0] // 4, _PAYLOAD[kind][1] // 4) if kind in _PAYLOAD else (-1, 0) for kind in range(128)
+)
+_CODES: Final[dict[type, tuple[int, ...]]] = {
+    Int: (1,), Ptr: (2,), Array: (3,), Struct: (4, 5), Enum: (6, 19), Fwd: (7,), Typedef: (8,),
+    Modifier: (9, 10, 11, 18), Func: (12,), FuncProto: (13,), Var: (14,), Datasec: (15,), Float: (16,), DeclTag: (17,),
 }  # fmt: skip
 _MODIFIERS: Final = {9: "volatile", 10: "const", 11: "restrict", 18: "type_tag"}
 
@@ -265,12 +274,13 @@ class Btf:
                     return 0
         raise BtfError(f"{self.source}: type {type_id}: arrays nest deeper than {_MAX_DEPTH} levels.")
 
+    def of_kind(self, kind: type[_T]) -> list[tuple[int, _T]]:
+        """Return all types of one kind with their ids."""
+        return [(type_id, item) for type_id, item in enumerate(self.types) if isinstance(item, kind)]
+
     def find(self, kind: type[BtfType], name: str) -> int | None:
         """Return the id of the first type of this kind and name."""
-        for type_id, item in enumerate(self.types):
-            if isinstance(item, kind) and getattr(item, "name", None) == name:
-                return type_id
-        return None
+        return next((type_id for type_id, item in self.of_kind(kind) if getattr(item, "name", None) == name), None)
 
     def _follow(self, type_id: int, *kinds: type[Modifier] | type[Typedef]) -> int:
         start = type_id
@@ -427,25 +437,28 @@ class _Reader:
                     )
 
     def index(self) -> IndexedBtf:
-        """Note where each type begins and what structs, unions and enums are called; decode nothing yet."""
+        """Note where each type begins, and its kind; decode nothing yet."""
         start, end = self.header()
-        unpack = struct.Struct(self.order + "II").unpack_from
-        offsets = [0]
-        tagged: dict[int, list[int]] = {}
-        self.offset = start
-        while self.offset < end:
-            if self.offset + 12 > end:
-                raise self.fail(self.offset, f"type {len(offsets)} is cut off")
-            name_off, info = unpack(self.data, self.offset)
+        length = (end - start) // 4
+        words = struct.unpack_from(f"{self.order}{length}I", self.data, start)
+        payload, offsets, kinds = _WORDS, [0], bytearray(1)
+        position = 0
+        while position + 3 <= length:
+            info = words[position + 1]
             kind = info >> 24 & 0x7F
-            if kind not in _PAYLOAD:
-                raise self.fail(self.offset, f"type {len(offsets)} has the unknown kind {kind}")
-            if name_off and kind in _TAGGED:
-                tagged.setdefault(name_off, []).append(len(offsets))
-            offsets.append(self.offset)
-            fixed, each = _PAYLOAD[kind]
-            self.offset += 12 + fixed + each * (info & 0xFFFFFF)
-        return IndexedBtf(_LazyTypes(self, offsets, end), tagged, "little" if self.order == "<" else "big", self.source)
+            offsets.append(start + 4 * position)
+            kinds.append(kind)
+            fixed, each = payload[kind]
+            if fixed < 0:
+                raise self.fail(offsets[-1], f"type {len(offsets) - 1} has the unknown kind {kind}")
+            position += fixed + each * (info & 0xFFFFFF) if each else fixed
+        if position > length:
+            past = f"ends at byte {start + 4 * position}, after the types ({end})"
+            raise self.fail(offsets[-1], f"type {len(offsets) - 1} {past}")
+        if start + 4 * position < end:
+            raise self.fail(start + 4 * position, f"type {len(offsets)} is cut off")
+        order = "little" if self.order == "<" else "big"
+        return IndexedBtf(_LazyTypes(self, offsets, end), bytes(kinds), order, self.source)
 
     def at(self, type_id: int, offset: int, end: int) -> BtfType:
         """Decode the one type at *offset*."""
@@ -478,29 +491,60 @@ class _LazyTypes(Sequence[BtfType]):
     def __getitem__(self, index: int | slice) -> BtfType | Sequence[BtfType]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
-        if index not in self._decoded:
+        found = self._decoded.get(index)
+        if found is None:
             if not 0 <= index < len(self):
-                raise BtfError(f"{self._reader.source}: type {index} is asked for, but the last is {len(self) - 1}.")
-            self._decoded[index] = self._reader.at(index, self._offsets[index], self._end)
-        return self._decoded[index]
+                raise BtfError(
+                    f"{self._reader.source}: .BTF: type {index} is referred to, but the last is {len(self) - 1}."
+                )
+            found = self._decoded[index] = self._reader.at(index, self._offsets[index], self._end)
+        return found
+
+    def name_offset(self, index: int) -> int:
+        """Return where the name of a type is, without decoding the type."""
+        offset: int = struct.unpack_from(self._reader.order + "I", self._reader.data, self._offsets[index])[0]
+        return offset
 
 
 class IndexedBtf(Btf):
     """A large blob, such as a kernel's, of which only few types are wanted."""
 
-    def __init__(self, types: _LazyTypes, tagged: dict[int, list[int]], byte_order: str, source: str) -> None:
+    def __init__(self, types: _LazyTypes, kinds: bytes, byte_order: str, source: str) -> None:
         super().__init__(types, byte_order, source)
-        self._tagged = tagged
+        self._kinds = kinds
+        self._tagged: dict[bytes, list[int]] | None = None
         self._strings = types._reader.strings
+
+    def of_kind(self, kind: type[_T]) -> list[tuple[int, _T]]:
+        """Return all types of one kind with their ids; no others are decoded."""
+        found = []
+        for code in _CODES[kind]:
+            type_id = self._kinds.find(code)
+            while type_id >= 0:
+                item = self[type_id]
+                if type_id and isinstance(item, kind):
+                    found.append((type_id, item))
+                type_id = self._kinds.find(code, type_id + 1)
+        return sorted(found, key=lambda pair: pair[0])
+
+    def _by_name(self) -> dict[bytes, list[int]]:
+        """Return the ids of structs, unions and enums by their names."""
+        found: dict[bytes, list[int]] = {}
+        types, strings = self.types, self._strings
+        assert isinstance(types, _LazyTypes)
+        for type_id, kind in enumerate(self._kinds):
+            if kind in _TAGGED:
+                name = types.name_offset(type_id)
+                if name:
+                    end = strings.find(b"\0", name)
+                    found.setdefault(strings[name:end], []).append(type_id)
+        return found
 
     def tagged(self, kinds: type[Struct] | type[Enum], name: str) -> list[int]:
         """Return the ids of all structs and unions, or all enums, of this name."""
-        wanted = b"\0" + name.encode() + b"\0"
-        found: list[int] = []
-        position = self._strings.find(wanted)
-        while position >= 0:
-            found += self._tagged.get(position + 1, ())
-            position = self._strings.find(wanted, position + 1)
+        if self._tagged is None:
+            self._tagged = self._by_name()
+        found = self._tagged.get(name.encode(), ())
         return [type_id for type_id in found if isinstance(self[type_id], kinds)]
 
 

@@ -28,12 +28,15 @@ _RECORD: Final = 16
 @dataclass(frozen=True, slots=True)
 class CoReRelocation:
     """One relocation: *target* is spelled like `struct task_struct.mm.owner` or `enum x.VALUE`; *instruction* is the
-    offset in bytes of the instruction in its section."""
+    offset in bytes of the instruction in its section. *access* are the numbers behind the spelling, from *type_id* on:
+    the first indexes the pointer, or is the enumerator; the others are members and elements."""
 
     section: str
     instruction: int
     kind: str
     target: str
+    type_id: int
+    access: tuple[int, ...]
 
 
 def relocations(data: bytes, types: btf.Btf, strings: bytes) -> tuple[CoReRelocation, ...]:
@@ -95,12 +98,11 @@ class _Reader:
                 instruction, type_id, access, kind = self.words(position, 4)
                 if type_id >= len(self.types.types):
                     raise self.fail(position, f"a relocation refers to type {type_id}, which is not there")
-                yield CoReRelocation(
-                    section,
-                    instruction,
-                    KINDS[kind] if kind < len(KINDS) else f"kind {kind}",
-                    self.target(type_id, self.string(access, position), position),
-                )
+                text = self.string(access, position)
+                target = self.target(type_id, text, position)
+                called = KINDS[kind] if kind < len(KINDS) else f"kind {kind}"
+                numbers = tuple(map(int, text.split(":")))
+                yield CoReRelocation(section, instruction, called, target, type_id, numbers)
                 position += size
 
     def target(self, type_id: int, access: str, at: int) -> str:

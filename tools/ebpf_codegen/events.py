@@ -32,6 +32,7 @@ ROWS: Final = "bpf_seq_write"
 _CASTS: Final = ("ImplicitCastExpr", "CStyleCastExpr", "ParenExpr")
 _UNTYPED: Final = re.compile(r"void|(?:un)?signed char|char|__u8|__s8|u8|s8|uint8_t|int8_t")
 _QUALIFIER: Final = re.compile(r"\b(?:const|volatile|restrict|__restrict)\b ?")
+_TYPEOF: Final = re.compile(r"(?:__)?typeof(?:__)?\((.*)\)")
 _MAX_DEPTH: Final = 32
 
 
@@ -77,6 +78,8 @@ class _Call:
 def canonical(tree: Tree, name: str) -> str:
     """Return a type's name without qualifiers and typedefs; a typedef of a struct without a tag keeps its name."""
     name = _QUALIFIER.sub("", name).strip()
+    if (match := _TYPEOF.fullmatch(name)) is not None:
+        name = match[1]
     for _ in range(_MAX_DEPTH):
         other = tree.typedefs.get(name)
         if other is None or other == name or (other.partition(" ")[2] == name and other not in tree.tags):
@@ -249,6 +252,7 @@ class _Inference:
             elif (
                 node.kind == "BinaryOperator"
                 and node.text.endswith("'='")
+                and node.children
                 and self.bare(node.children[0]).reference[1] == declaration
             ):
                 yield node.children[1]
@@ -273,7 +277,7 @@ class _Inference:
         if node.kind == "ConditionalOperator":
             for child in node.children[1:]:
                 yield from self.maps(function, child, depth + 1)
-        elif node.kind == "UnaryOperator" and "prefix '&'" in node.text:
+        elif node.kind == "UnaryOperator" and "prefix '&'" in node.text and node.children:
             kind, declaration, name = self.bare(node.children[0]).reference
             if kind == "Var" and declaration in self.tree.variables_by_id:
                 yield name
@@ -366,7 +370,7 @@ class _Inference:
             return _QUALIFIER.sub("", node.children[0].type[0]).strip() if node.children else None
         if node.kind == "ConstantExpr" and node.children:
             return self.size(function, node.children[0], depth + 1)
-        if node.kind == "BinaryOperator" and node.text.endswith("'+'"):
+        if node.kind == "BinaryOperator" and node.text.endswith("'+'") and node.children:
             first = self.size(function, node.children[0], depth + 1)
             return f"+{first.removeprefix('+')}" if isinstance(first, str) else None
         if node.kind == "DeclRefExpr":

@@ -50,7 +50,7 @@ def generate(path: Path, *, records: Mapping[str, str] | None = None, all_types:
     """
     read = elf.read(path)
     name = module_name(path)
-    found = model.build(read, name, Documentation(), model.Options(dict(records or {}), all_types))
+    found = model.build(read, name, Documentation(), model.Options(dict(records or {}), all_types, foreign=True))
     digest = hashlib.sha256(read.image).hexdigest()
     origin = Origin(path.name, digest, f"ebpf-codegen generate {path.name}", "ebpf-codegen")
     return Generated(name, render(found, origin), found.warnings)

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from . import btf
+from . import btf, btf_ext
+from .btf_ext import CoReRelocation
 from .btf_writer import write
 from .elf import Elf
 from .errors import CodegenError
-from .relocations import ENUMERATOR_KINDS, FIELD_KINDS, TYPE_ID_LOCAL, TYPE_MATCHES, Relocation, relocations
 
 __all__ = ["minimal_btf"]
 
@@ -41,9 +41,17 @@ def minimal_btf(objects: Sequence[Elf], full: btf.IndexedBtf) -> bytes:
                 f"cut BTF for {item.source}: it is {item.byte_order}-endian, {full.source} is {full.byte_order}-endian."
             )
         finder = _Finder(item.btf, full, cut)
-        for relocation in dict.fromkeys(relocations(item)):
+        for relocation in _relocations(item):
             finder.keep(relocation)
     return cut.blob()
+
+
+def _relocations(elf: Elf) -> tuple[CoReRelocation, ...]:
+    """Return the relocations of an object, none if it has none."""
+    blobs = {section.name: section.data for section in elf.sections}
+    if not blobs.get(".BTF.ext"):
+        return ()
+    return btf_ext.relocations(blobs[".BTF.ext"], elf.btf, btf.strings(blobs[".BTF"], elf.source))
 
 
 @dataclass(slots=True)
@@ -136,24 +144,19 @@ class _Finder:
     full: btf.IndexedBtf
     cut: _Cut
 
-    def keep(self, relocation: Relocation) -> None:
-        if relocation.kind == TYPE_ID_LOCAL:
+    def keep(self, relocation: CoReRelocation) -> None:
+        if relocation.kind == "type_id_local":
             return
-        root = self.skip(self.local, relocation.type_id)
+        root = self.local.strip(relocation.type_id)
         for candidate in self.candidates(self.local[root]):
-            if relocation.kind in FIELD_KINDS:
+            if relocation.kind.startswith("field_"):
                 self.keep_path(root, candidate, relocation.access)
-            elif relocation.kind in ENUMERATOR_KINDS:
+            elif relocation.kind.startswith("enumval_"):
                 self.keep_enumerator(root, candidate, relocation.access)
-            elif relocation.kind == TYPE_MATCHES:
+            elif relocation.kind == "type_matches":
                 self.cut.everything(candidate)
             else:
                 self.cut.type(candidate, follow_pointers=True)
-
-    @staticmethod
-    def skip(types: btf.Btf, type_id: int) -> int:
-        """Return the type that a relocation means: behind modifiers, and behind typedefs unless it is about one."""
-        return types.strip(type_id)
 
     def candidates(self, item: btf.BtfType) -> Iterator[int]:
         """Yield the kernel's types of the same kind and, but for the flavour, the same name."""
@@ -193,8 +196,7 @@ class _Finder:
                     return
                 ours, theirs = item.element, other.element
                 continue
-            if not isinstance(item, btf.Struct) or index >= len(item.members):
-                raise CodegenError(f"read {self.local.source}: a CO-RE relocation leads out of its type.")
+            assert isinstance(item, btf.Struct)  # or reading the relocation would have failed
             member = item.members[index]
             ours = member.type
             if not member.name:

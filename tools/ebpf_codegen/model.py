@@ -7,26 +7,50 @@ Names are still C names; `render` turns them into Python.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from . import btf
-from .binding import BINDINGS, target
+from .constants import Constant
 from .elf import Elf, Symbol
-from .errors import BtfError, ElfError, UnsupportedError
+from .errors import ElfError, UnsupportedError
+from .layouts import (
+    ArrayOf,
+    Bits,
+    EnumRef,
+    EnumType,
+    Layouts,
+    Member,
+    Opaque,
+    Padding,
+    RecordRef,
+    RecordType,
+    Scalar,
+    Text,
+    ValueType,
+    holes,
+    ordered,
+)
 from .names import count
+from .pointers import BINDINGS, target
 from .source import Documentation
 from .streams import STREAMS, Alike, OneOf, WrongKindError, one_of
 
 __all__ = [
     "ArrayOf",
+    "Bits",
     "EnumRef",
     "EnumType",
+    "KernelSymbol",
     "Map",
     "Member",
+    "Metadata",
     "ObjectModel",
+    "OneOf",
+    "Opaque",
     "Options",
     "Padding",
     "Program",
@@ -41,17 +65,15 @@ __all__ = [
 ]
 
 _VARIANT_TAG: Final = "variant:"
-_DATA_SECTIONS: Final = (".rodata", ".data", ".bss")
-# Sections that are no variables of the program, or whose variables the compiler made; the extern ones of `.ksyms` and
-# `.kconfig` are refused, extern functions are not.
+# Sections of variables that programs and user space share; libbpf makes a map of each.
+_VARIABLES: Final = re.compile(r"\.(rodata|data|bss)(\..+)?|\.addr_space\.1")
+_ORDER: Final = (".rodata", ".data", ".bss", ".addr_space.1", ".kconfig")
+_STRUCT_OPS: Final = (".struct_ops", ".struct_ops.link", "?.struct_ops", "?.struct_ops.link")
+# Sections that BTF describes and that are no variables; those of the compiler's own constants have no names in BTF.
 _OTHER_SECTIONS: Final = re.compile(
-    r"\.maps|license|version|\.ringbuf_record|\.iter_record|\.rodata\.(str|cst)\d.*|\.(rodata|data|bss)"
+    r"\.maps|license|version|\.ringbuf_record|\.iter_record|\.rodata\.(str|cst)\d.*|\.ksyms|\.jumptables|\.BTF.*"
 )
-_REMEDIES: Final = {
-    ".kconfig": "Declare it const volatile and set it before load.",
-    ".ksyms": "Pass its address in a const volatile variable, or use a kfunc.",
-}
-_MAX_DEPTH: Final = 64  # of pointers and arrays, and of structs in structs
+_MAX_INNER: Final = 1  # libbpf takes maps in maps, and no maps in those
 
 # enum bpf_map_type of include/uapi/linux/bpf.h.
 _MAP_TYPES: Final = (
@@ -64,97 +86,16 @@ _MAP_TYPES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
-    """A number: *kind* is u8 … u128, s8 … s128, f32, f64, boolean or pointer."""
-
-    kind: str
-    size: int
-    c_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class EnumRef:
-    """A value of the enum with this C name."""
-
-    name: str
-    size: int
-    c_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecordRef:
-    """A struct with this C name."""
-
-    name: str
-    size: int
-    c_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A `char` array: NUL-terminated text unless it fills the array."""
-
-    size: int
-    c_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Padding:
-    """A member named pad0, _pad1 …: zeroed, and no part of the record's value."""
-
-    size: int
-    c_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class ArrayOf:
-    """*count* elements in a row."""
-
-    element: ValueType
-    count: int
-    size: int
-    c_type: str
-
-
-ValueType = Scalar | EnumRef | RecordRef | Text | Padding | ArrayOf | OneOf
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One member of a record or one variable of a section; *tags* are its declaration tags, in order of their text."""
-
-    name: str
-    offset: int
-    type: ValueType
-    doc: str
-    tags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class EnumType:
-    """An enum with (enumerator, value, documentation) in order of declaration."""
-
-    name: str
-    size: int
-    signed: bool
-    values: tuple[tuple[str, int, str], ...]
-    doc: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecordType:
-    """A struct, its members in layout order."""
-
-    name: str
-    c_name: str
-    size: int
-    members: tuple[Member, ...]
-    doc: str
-
-
-@dataclass(frozen=True, slots=True)
 class Map:
-    """A map; key and value are None where it has none, *value* is the record for a ring buffer."""
+    """A map; key and value are None where it has none, *value* is the record for ring and perf buffers.
+
+    Attributes:
+        flags: BPF_F_… of bpf(2).
+        pinning: 1 for LIBBPF_PIN_BY_NAME.
+        inner: What the maps in it are like, without a name.
+        values: (index, map or program) that it holds from the start.
+        initial: The kernel's structure that a struct_ops map is made from.
+    """
 
     name: str
     type: str
@@ -162,6 +103,13 @@ class Map:
     value: ValueType | None
     max_entries: int
     doc: str
+    flags: int = 0
+    map_extra: int = 0
+    numa_node: int = 0
+    pinning: int = 0
+    inner: Map | None = None
+    values: tuple[tuple[int, str], ...] = ()
+    initial: ValueType | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +134,23 @@ class SectionModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Metadata:
+    """A data section that no program reads: what it holds is for whoever loads the object."""
+
+    section: SectionModel
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSymbol:
+    """A variable of the kernel that programs use."""
+
+    name: str
+    c_type: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectModel:
     """Everything that a bindings module shows of one object."""
 
@@ -198,7 +163,10 @@ class ObjectModel:
     programs: tuple[Program, ...]
     sections: tuple[SectionModel, ...]
     variants: tuple[str, ...]
+    metadata: tuple[Metadata, ...] = ()
+    kernel_symbols: tuple[KernelSymbol, ...] = ()
     warnings: tuple[str, ...] = ()
+    constants: tuple[Constant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +176,13 @@ class Options:
     Attributes:
         records: Ring or perf buffer -> name of the struct that its events are.
         all_types: Whether every named struct and union is emitted, reachable or not.
+        foreign: Whether the object may be anybody's: implicit padding gets names instead of being refused later, and
+            what could be better bound is warned of.
     """
 
     records: Mapping[str, str] = field(default_factory=dict)
     all_types: bool = False
+    foreign: bool = False
 
 
 def build(elf: Elf, name: str, documentation: Documentation, options: Options | None = None) -> ObjectModel:
@@ -232,24 +203,39 @@ def build(elf: Elf, name: str, documentation: Documentation, options: Options | 
 def refuse_holes(model: ObjectModel) -> None:
     """Refuse implicit padding in records, whose bytes would leak or make equal keys unequal.
 
+    The kernel's own structures, which struct_ops maps are made from, may have it.
+
     Raises:
         UnsupportedError: Names the record, where its hole is, and the remedy.
     """
+    kernels = _reached([item.initial for item in model.maps], {record.name: record for record in model.records})
     for record in model.records:
-        end = 0
-        for member in record.members:
-            if member.offset > end:
-                raise _hole(record, end, member.offset - end, f"before member {member.name!r}")
-            end = max(end, member.offset + member.type.size)
-        if end < record.size:
-            raise _hole(record, end, record.size - end, "at its end")
+        for first, last, name in holes(record) if record.name not in kernels else ():
+            where = f"before member {name!r}" if name else "at its end"
+            if first % 8 or last % 8:
+                raise UnsupportedError(
+                    f"{record.c_name}: {count(last - first, 'bit')} of implicit padding at bit {first}, {where}. "
+                    f"Add `__u32 pad0:{min(last - first, 32)};` and zero it."
+                )
+            size = (last - first) // 8
+            raise UnsupportedError(
+                f"{record.c_name}: {count(size, 'byte')} of implicit padding at offset {first // 8}, {where}. "
+                f"Order members by size or add `__u8 pad0[{size}];` and zero it."
+            )
 
 
-def _hole(record: RecordType, offset: int, size: int, where: str) -> UnsupportedError:
-    return UnsupportedError(
-        f"{record.c_name}: {count(size, 'byte')} of implicit padding at offset {offset}, {where}. "
-        f"Order members by size or add `__u8 pad0[{size}];` and zero it."
-    )
+def _reached(kinds: Iterable[ValueType | None], records: Mapping[str, RecordType]) -> set[str]:
+    """Return the names of the records that values of these types are made of."""
+    found: set[str] = set()
+    pending = list(kinds)
+    while pending:
+        kind = pending.pop()
+        while isinstance(kind, ArrayOf):
+            kind = kind.element
+        if isinstance(kind, RecordRef) and kind.name not in found:
+            found.add(kind.name)
+            pending += [member.type for member in records[kind.name].members]
+    return found
 
 
 class _Builder:
@@ -259,16 +245,11 @@ class _Builder:
         self.name = name
         self.docs = documentation
         self.options = options
-        self.enums: dict[str, EnumType] = {}
-        self.records: dict[str, RecordType] = {}
-        self.in_progress: list[str] = []
-        self.structs: dict[str, btf.Struct] = {}
-        self.symbols = {symbol.name: symbol for symbol in elf.symbols}
+        self.layouts = Layouts(elf.btf, elf.source, documentation, pad=options.foreign)
+        self.datasecs = {item.name: item for _, item in elf.btf.of_kind(btf.Datasec)}
+        # Static variables of several files may have the name of a global.
+        self.symbols = {symbol.name: symbol for symbol in sorted(elf.symbols, key=lambda s: not s.is_local)}
         self.warnings: list[str] = []
-        self.tags: dict[tuple[int, int], list[str]] = {}
-        for item in self.btf.types:
-            if isinstance(item, btf.DeclTag):
-                self.tags.setdefault((id(self.btf[item.target]), item.component), []).append(item.text)
 
     def fail(self, where: str, reason: str, remedy: str) -> UnsupportedError:
         return UnsupportedError(f"{self.elf.source}: {where}: {reason}. {remedy}")
@@ -278,203 +259,77 @@ class _Builder:
             if section.name == "maps" or section.name.startswith("maps/"):
                 where = f"section {section.name!r}"
                 raise self.fail(where, "legacy map definitions", 'Define maps in SEC(".maps") with BTF.')
-        self.refuse_sections()
         maps = tuple(self.maps())
         sections = tuple(self.sections())
+        metadata = tuple(self.metadata())
         programs = tuple(self.programs())
         variants = {variant for program in programs for variant in program.variants}
+        if self.options.all_types:
+            self.layouts.all_named()
         return ObjectModel(
             name=self.name,
             byte_order=self.elf.byte_order,
             doc=self.docs.file,
-            enums=tuple(sorted(self.enums.values(), key=lambda item: item.name)),
-            records=tuple(self.ordered_records()),
+            enums=tuple(sorted(self.layouts.enums.values(), key=lambda item: item.name)),
+            records=tuple(ordered(self.layouts.records)),
             maps=maps,
             programs=programs,
             sections=sections,
             variants=self.ranked(variants),
+            metadata=metadata,
+            kernel_symbols=tuple(self.kernel_symbols()),
             warnings=tuple(self.warnings),
         )
 
-    def refuse_sections(self) -> None:
-        """Refuse public variables of sections that the bindings would leave out; static and hidden ones are private."""
-        for section in self.btf.types:
-            if not isinstance(section, btf.Datasec) or _OTHER_SECTIONS.fullmatch(section.name):
-                continue
-            for variable in section.variables:
-                var = self.btf[variable.var]
-                if not isinstance(var, btf.Var) or (var.linkage != 2 and not self.is_public(var)):
-                    continue
-                where = f"{section.name}, variable {var.name!r}"
-                remedy = _REMEDIES.get(section.name, f'Leave out its SEC("{section.name}").')
-                raise self.fail(where, "variables of this section have no Python form yet", remedy)
-
     def is_public(self, var: btf.Var) -> bool:
-        return var.linkage == 1 and self.symbol(var.name).is_global
-
-    def ordered_records(self) -> Iterator[RecordType]:
-        """Yield records by name, but each after those it holds."""
-        done: set[str] = set()
-
-        def visit(name: str) -> Iterator[RecordType]:
-            if name in done:
-                return
-            done.add(name)
-            for member in self.records[name].members:
-                inner: ValueType = member.type
-                while isinstance(inner, ArrayOf):
-                    inner = inner.element
-                if isinstance(inner, RecordRef):
-                    yield from visit(inner.name)
-            yield self.records[name]
-
-        for name in sorted(self.records):
-            yield from visit(name)
-
-    # Types
-
-    def value(self, type_id: int, where: str) -> ValueType:
-        """Return the value type of a BTF type, noting the records and enums it needs."""
-        resolved = self.btf.resolve(type_id)
-        item = self.btf[resolved]
-        c_type = self.spell(type_id)
-        match item:
-            case btf.Int() if item.is_bool:
-                return Scalar("boolean", item.size, c_type)
-            case btf.Int() if item.size in (1, 2, 4, 8, 16) and item.bits == 8 * item.size:
-                return Scalar(f"{'s' if item.signed else 'u'}{8 * item.size}", item.size, c_type)
-            case btf.Float() if item.size in (4, 8):
-                return Scalar(f"f{8 * item.size}", item.size, c_type)
-            case btf.Ptr():
-                return Scalar("pointer", 8, c_type)
-            case btf.Enum() if item.name:
-                self.note_enum(item)
-                return EnumRef(item.name, item.size, c_type)
-            case btf.Enum():
-                return Scalar(f"{'s' if item.signed else 'u'}{8 * item.size}", item.size, c_type)
-            case btf.Array():
-                return self.array(item, c_type, where)
-            case btf.Struct() if not item.is_union:
-                name = item.name or self.typedef_name(type_id)
-                if not name:
-                    raise self.fail(where, "an anonymous struct has no Python form yet", "Give it a tag.")
-                self.note_record(name, f"struct {item.name}" if item.name else name, item)
-                return RecordRef(name, item.size, c_type)
-            case btf.Struct():
-                raise self.fail(where, f"{c_type} has no Python form yet", "Use a struct with one member each.")
-            case _:
-                raise self.fail(where, f"{c_type or 'this type'} has no Python form", "Use a sized type.")
-
-    def array(self, item: btf.Array, c_type: str, where: str) -> ValueType:
-        if item.count == 0:
-            raise self.fail(where, "a flexible array has no Python form yet", "Give it a length.")
-        size = self.btf.size(item.element) * item.count
-        element = self.btf[self.btf.resolve(item.element)]
-        if isinstance(element, btf.Int) and element.name == "char" and element.size == 1:
-            return Text(size, c_type)
-        return ArrayOf(self.value(item.element, where), item.count, size, c_type)
-
-    def note_enum(self, item: btf.Enum) -> None:
-        self.enums.setdefault(
-            item.name,
-            EnumType(
-                item.name,
-                item.size,
-                item.signed,
-                tuple((n, v, self.docs.members.get((item.name, n), "")) for n, v in item.values),
-                self.docs.types.get(item.name, ""),
-            ),
-        )
-
-    def note_record(self, name: str, c_name: str, item: btf.Struct) -> None:
-        if self.structs.setdefault(name, item) != item:
-            raise self.fail(c_name, "two types have this name", "Rename one of them.")
-        if name in self.records:
-            return
-        if name in self.in_progress:
-            raise self.fail(c_name, "it contains itself", "The BTF is damaged.")
-        if len(self.in_progress) == _MAX_DEPTH:
-            raise self.fail(c_name, f"structs nest deeper than {_MAX_DEPTH} levels", "Nest fewer.")
-        self.in_progress.append(name)
-        members = tuple(self.members(name, c_name, item))
-        self.in_progress.pop()
-        self.records[name] = RecordType(name, c_name, item.size, members, self.docs.types.get(name, ""))
-
-    def members(self, name: str, c_name: str, item: btf.Struct) -> Iterator[Member]:
-        for index, member in enumerate(item.members):
-            where = f"{c_name}, member {member.name!r}"
-            if member.bits or member.bit_offset % 8:
-                raise self.fail(where, "bitfields have no Python form yet", "Use a whole integer and mask it.")
-            if not member.name:
-                raise self.fail(where, "anonymous members have no Python form yet", "Give it a name.")
-            kind = self.value(member.type, where)
-            offset = member.bit_offset // 8
-            if offset + kind.size > item.size:
-                raise self.fail(where, f"it ends at byte {offset + kind.size} of {item.size}", "The BTF is damaged.")
-            stem = member.name.strip("_").rstrip("0123456789")
-            if stem == "pad" and isinstance(kind, ArrayOf | Scalar | Text):
-                kind = Padding(kind.size, kind.c_type)
-            tags = self.member_tags(item, index)
-            yield Member(member.name, offset, kind, self.docs.members.get((name, member.name), ""), tags)
-
-    def member_tags(self, item: btf.Struct, index: int) -> tuple[str, ...]:
-        """Return the declaration tags of a member and of the typedefs it is declared with."""
-        found = list(self.tags.get((id(item), index), ()))
-        type_id = item.members[index].type
-        for _ in range(_MAX_DEPTH):
-            described = self.btf[type_id]
-            if not isinstance(described, btf.Modifier | btf.Typedef):
-                break
-            found += self.tags.get((id(described), -1), ())
-            type_id = described.target
-        return tuple(sorted(set(found)))
-
-    def typedef_name(self, type_id: int) -> str:
-        item = self.btf[self.btf.strip(type_id)]
-        return item.name if isinstance(item, btf.Typedef) else ""
-
-    def spell(self, type_id: int, bounds: str = "", depth: int = 0) -> str:
-        """Return the type as C spells it, for documentation; *bounds* are those of the arrays around it."""
-        if depth > _MAX_DEPTH:
-            raise BtfError(f"{self.elf.source}: type {type_id}: its pointers and arrays form a cycle.")
-        item = self.btf[self.btf.strip(type_id)]
-        match item:
-            case btf.Array():
-                return self.spell(item.element, f"{bounds}[{item.count}]", depth + 1)
-            case btf.Ptr():
-                text = f"{self.spell(item.target, depth=depth + 1) or 'void'} *"
-            case btf.Struct():
-                text = f"{'union' if item.is_union else 'struct'} {item.name}".strip()
-            case btf.Fwd():
-                text = f"{'union' if item.is_union else 'struct'} {item.name}"
-            case btf.Enum():
-                text = f"enum {item.name}".strip()
-            case btf.Int() | btf.Float() | btf.Typedef():
-                text = item.name
-            case btf.FuncProto():
-                text = "function"
-            case _:
-                text = ""
-        return text + bounds
+        symbol = self.symbols.get(var.name)
+        return var.linkage == 1 and (symbol is None or symbol.is_global)
 
     # Maps
 
     def maps(self) -> Iterator[Map]:
-        section = self.datasec(".maps")
+        section = self.datasecs.get(".maps")
         found = {}
         for variable in section.variables if section else ():
             var = self.btf[variable.var]
             if isinstance(var, btf.Var):
-                found[var.name] = (self.symbol(var.name).offset, var)
+                found[var.name] = (self.place(var, variable, section).offset, var)
         records = self.bindings(".ringbuf_record", list(found))
+        chosen = {name: self.named_type(name, text) for name, text in self.options.records.items()}
+        slots = self.slots(found)
+        untyped = []
         for _, var in sorted(found.values(), key=lambda pair: pair[0]):
-            yield self.map(var, records.pop(var.name, []))
-        for name in records:
-            raise self.fail(f"RINGBUF_RECORD({name}, …)", "there is no map of this name", "Name a map of this object.")
+            item = self.map(var, records.pop(var.name, []), chosen.pop(var.name, None), slots.get(var.name, []))
+            if item.type in STREAMS and item.value is None:
+                untyped.append(item.name)
+            yield item
+        for macro, names in (("RINGBUF_RECORD({}, …)", list(records)), ("--record {}=…", list(chosen))):
+            for name in names:
+                near = difflib.get_close_matches(name, found, 1)
+                remedy = f"Did you mean {near[0]}?" if near else "Name a map of this object."
+                raise self.fail(macro.format(name), "there is no map of this name", remedy)
+        if untyped and self.options.foreign:
+            named = " and ".join(untyped)
+            self.warnings.append(
+                f"{self.elf.source}: the events of {named} have no type and come as bytes. "
+                f"Say --record {untyped[0]}=STRUCT, or RINGBUF_RECORD({untyped[0]}, struct …) in the source."
+            )
+        yield from self.struct_ops()
+
+    def named_type(self, map_name: str, text: str) -> int:
+        """Return the id of the struct that the user has named for a map's events."""
+        wanted = text.removeprefix("struct ").removeprefix("union ").strip()
+        found = self.btf.find(btf.Struct, wanted) or self.btf.find(btf.Typedef, wanted)
+        if found is not None:
+            return found
+        names = [item.name for _, item in self.btf.of_kind(btf.Struct) if item.name]
+        near = difflib.get_close_matches(wanted, names, 1)
+        remedy = f"Did you mean {near[0]}?" if near else "Name a struct of its BTF; bpftool btf dump file lists them."
+        raise self.fail(f"--record {map_name}={text}", "the object has no struct of this name", remedy)
 
     def bindings(self, section_name: str, known: Sequence[str]) -> dict[str, list[tuple[int, bool]]]:
         """Return the type ids that are bound to maps or programs, and whether they were inferred."""
-        section = self.datasec(section_name)
+        section = self.datasecs.get(section_name)
         found: dict[str, list[tuple[int, bool]]] = {}
         variables = [self.btf[variable.var] for variable in (section.variables if section else ())]
         named = [item for item in variables if isinstance(item, btf.Var)]
@@ -489,17 +344,136 @@ class _Builder:
             found.setdefault(name, []).append((pointer.target, inferred))
         return found
 
-    def stream(self, name: str, map_type: str, records: Sequence[tuple[int, bool]]) -> ValueType | None:
-        """Return what one record of a stream is; None if that cannot be told."""
-        where = f"map {name!r}"
-        kinds = [self.value(type_id, f"{where}, value") for type_id, _ in records]
+    def slots(self, found: Mapping[str, tuple[int, btf.Var]]) -> dict[str, list[tuple[int, str]]]:
+        """Return, for each map, the offset in its definition and the name of what it holds from the start."""
+        index = self.elf.section(".maps")
+        slots: dict[str, list[tuple[int, str]]] = {}
+        if index is None:
+            return slots
+        places = sorted((offset, name) for name, (offset, _) in found.items())
+        for relocation in self.elf.relocations(index):
+            before = [(offset, name) for offset, name in places if offset <= relocation.offset]
+            if before and relocation.name:
+                offset, name = before[-1]
+                slots.setdefault(name, []).append((relocation.offset - offset, relocation.name))
+        return slots
+
+    def map(
+        self, var: btf.Var, records: Sequence[tuple[int, bool]], option: int | None, slots: list[tuple[int, str]]
+    ) -> Map:
+        where = f"map {var.name!r}"
+        definition = self.btf[self.btf.resolve(var.type)]
+        if not isinstance(definition, btf.Struct):
+            raise self.fail(where, "its definition is no struct", 'Define it as in SEC(".maps").')
+        if option is not None:
+            if records and {self.btf.resolve(item) for item, _ in records} != {self.btf.resolve(option)}:
+                raise self.fail(where, "RINGBUF_RECORD and --record name different types", "Leave the option out.")
+            records = [(option, False)]
+        return self.definition(var.name, where, definition, records, slots, 0)
+
+    def definition(
+        self,
+        name: str,
+        where: str,
+        definition: btf.Struct,
+        records: Sequence[tuple[int, bool]],
+        slots: list[tuple[int, str]],
+        depth: int,
+    ) -> Map:
+        """Return the map that a struct of `__uint`, `__type` and `__array` members defines, as libbpf reads it."""
+        numbers: dict[str, int] = {}
+        types: dict[str, int] = {}
+        inner: Map | None = None
+        values: list[tuple[int, str]] = []
+        for member in definition.members:
+            kind = self.btf[self.btf.resolve(member.type)]
+            if member.name == "values" and isinstance(kind, btf.Array):
+                start = member.bit_offset // 8
+                values = sorted(((offset - start) // 8, target) for offset, target in slots if offset >= start)
+                inner = self.inner(name, where, kind, depth)
+            elif member.name in ("key", "value") and isinstance(kind, btf.Ptr):
+                types[member.name] = kind.target
+            else:
+                number = self.number(kind)
+                if number is not None:
+                    numbers[member.name] = number
+        kind_number = numbers.get("type", 0)
+        if not 0 < kind_number < len(_MAP_TYPES):
+            raise self.fail(where, f"map type {kind_number} is unknown", "Set __uint(type, BPF_MAP_TYPE_…).")
+        kind_name = _MAP_TYPES[kind_number]
+        key = self.part(f"{where}, key", name, "key", types.get("key"), numbers.get("key_size", 0))
+        value_type = types.get("value")
+        if kind_name in STREAMS:
+            value = self.events(name, where, kind_name, value_type, records)
+            key = key if kind_name == "PERF_EVENT_ARRAY" else None
+        elif records:
+            raise self.fail(where, f"a map of type {kind_name} carries no records", "Use __type(value, …).")
+        else:
+            value = self.part(f"{where}, value", name, "value", value_type, numbers.get("value_size", 0))
+        return Map(
+            name,
+            kind_name,
+            key,
+            value,
+            numbers.get("max_entries", 0),
+            self.docs.variables.get(name, ""),
+            numbers.get("map_flags", 0),
+            numbers.get("map_extra", 0),
+            numbers.get("numa_node", 0),
+            numbers.get("pinning", 0),
+            inner,
+            tuple(values),
+        )
+
+    def number(self, kind: btf.BtfType) -> int | None:
+        """Return what `__uint(name, value)` or `__ulong(name, value)` says."""
+        if isinstance(kind, btf.Ptr):
+            target = self.btf[self.btf.resolve(kind.target)]
+            return target.count if isinstance(target, btf.Array) else None
+        if isinstance(kind, btf.Enum) and len(kind.values) == 1:
+            return kind.values[0][1]
+        return None
+
+    def inner(self, name: str, where: str, kind: btf.Array, depth: int) -> Map | None:
+        """Return what the maps in a map are like; None for an array of programs."""
+        pointer = self.btf[self.btf.resolve(kind.element)]
+        inner = self.btf[self.btf.resolve(pointer.target)] if isinstance(pointer, btf.Ptr) else None
+        if not isinstance(inner, btf.Struct):
+            return None
+        if depth == _MAX_INNER:
+            raise self.fail(where, "the maps in it hold maps, too", "The kernel nests maps only once.")
+        return self.definition(f"{name}.inner", f"{where}, inner map", inner, [], [], depth + 1)
+
+    def part(self, where: str, name: str, what: str, type_id: int | None, size: int) -> ValueType | None:
+        """Return a key or value by its type, or bytes of its size where only that is known."""
+        if type_id:
+            place = name.replace(".", "_")
+            return self.layouts.value(type_id, where, f"{place}_{what}", f"{name}.{what}")
+        return ArrayOf(Scalar("u8", 1, "__u8"), size, size, f"__u8[{size}]") if size else None
+
+    def events(
+        self, name: str, where: str, map_type: str, value_type: int | None, records: Sequence[tuple[int, bool]]
+    ) -> ValueType | None:
+        """Return what one record of a stream is; an integer as the map's value is the perf buffer's own."""
+        if value_type is not None and not isinstance(self.btf[self.btf.resolve(value_type)], btf.Struct):
+            value_type = None
+        if value_type is not None:
+            if records and {self.btf.resolve(item) for item, _ in records} != {self.btf.resolve(value_type)}:
+                reason = "its records and its __type(value, …) are of different types"
+                raise self.fail(where, reason, "Keep one of them.")
+            records = records or [(value_type, False)]
+        place = name.replace(".", "_")
+        kinds = [
+            self.layouts.value(type_id, f"{where}, value", f"{place}_event", f"{name}.event") for type_id, _ in records
+        ]
         if len(kinds) < 2:
             return kinds[0] if kinds else None
         references = [kind for kind in kinds if isinstance(kind, RecordRef)]
         if len(references) < len(kinds):
             raise self.fail(where, "of several records each must be a struct", "Make structs of the others.")
         try:
-            return one_of([(kind, self.records[kind.name]) for kind in references], self.enums, map_type)
+            pairs = [(kind, self.layouts.records[kind.name]) for kind in references]
+            return one_of(pairs, self.layouts.enums, map_type)
         except WrongKindError as error:
             raise self.fail(where, str(error), "Correct KIND(…).") from error
         except Alike as error:
@@ -509,83 +483,114 @@ class _Builder:
             self.warnings.append(f"{self.elf.source}: {where}: its records stay bytes: {error}. {remedy}.")
             return None
 
-    def map(self, var: btf.Var, records: Sequence[tuple[int, bool]]) -> Map:
-        where = f"map {var.name!r}"
-        definition = self.btf[self.btf.resolve(var.type)]
-        if not isinstance(definition, btf.Struct):
-            raise self.fail(where, "its definition is no struct", 'Define it as in SEC(".maps").')
-        numbers: dict[str, int] = {}
-        types: dict[str, int] = {}
-        for member in definition.members:
-            pointer = self.btf[self.btf.resolve(member.type)]
-            if not isinstance(pointer, btf.Ptr):
-                continue
-            target = self.btf[self.btf.resolve(pointer.target)]
-            if member.name in ("key", "value"):
-                types[member.name] = pointer.target
-            elif isinstance(target, btf.Array):
-                numbers[member.name] = target.count
-        kind = numbers.get("type", 0)
-        if not 0 < kind < len(_MAP_TYPES):
-            raise self.fail(where, f"map type {kind} is unknown", "Set __uint(type, BPF_MAP_TYPE_…).")
-        map_type = _MAP_TYPES[kind]
-        if records and map_type not in STREAMS:
-            raise self.fail(where, f"a map of type {map_type} carries no records", "Use __type(value, …).")
-        if (
-            records
-            and "value" in types
-            and {self.btf.resolve(item) for item, _ in records} != {self.btf.resolve(types["value"])}
-        ):
-            raise self.fail(where, "its records and its __type(value, …) are of different types", "Keep one of them.")
-        if records or map_type in STREAMS:
-            bound = records or ([(types["value"], False)] if "value" in types and map_type == "RINGBUF" else [])
-            value = self.stream(var.name, map_type, bound)
-        elif "value" in types:
-            value = self.value(types["value"], f"{where}, value")
-        else:
-            value = self.sized(numbers.get("value_size", 0))
-        return Map(
-            var.name,
-            map_type,
-            self.value(types["key"], f"{where}, key") if "key" in types else self.sized(numbers.get("key_size", 0)),
-            value,
-            numbers.get("max_entries", 0),
-            self.docs.variables.get(var.name, ""),
-        )
-
-    @staticmethod
-    def sized(size: int) -> ValueType | None:
-        """Return bytes for a key or value of which only the size is known."""
-        return ArrayOf(Scalar("u8", 1, "__u8"), size, size, f"__u8[{size}]") if size else None
+    def struct_ops(self) -> Iterator[Map]:
+        """Yield the maps that libbpf makes of the kernel's operations that an object implements."""
+        for section_name in _STRUCT_OPS:
+            section = self.datasecs.get(section_name)
+            for variable in section.variables if section else ():
+                var = self.btf[variable.var]
+                if isinstance(var, btf.Var):
+                    where = f"{section_name}, {var.name!r}"
+                    kind = self.layouts.value(var.type, where, var.name, f"{section_name}.{var.name}")
+                    doc = self.docs.variables.get(var.name, "")
+                    yield Map(var.name, "STRUCT_OPS", Scalar("u32", 4, "__u32"), None, 1, doc, initial=kind)
 
     # Variables
 
     def sections(self) -> Iterator[SectionModel]:
-        for name in _DATA_SECTIONS:
-            section = self.datasec(name)
-            index = self.elf.section(name)
-            if section is None or index is None:
-                continue
-            variables = sorted(self.variables(section, name), key=lambda variable: variable.offset)
-            if variables:
-                yield SectionModel(name, self.elf.sections[index].size, tuple(variables))
+        names = [name for name in self.datasecs if _VARIABLES.fullmatch(name) or name == ".kconfig"]
+        names = [name for name in names if not _OTHER_SECTIONS.fullmatch(name)]
+        for name in sorted(names, key=lambda n: (_ORDER.index(n) if n in _ORDER else len(_ORDER), n)):
+            found = self.kconfig() if name == ".kconfig" else self.section(name)
+            if found is not None and found.variables:
+                yield found
 
-    def variables(self, section: btf.Datasec, name: str) -> Iterator[Member]:
+    def section(self, name: str) -> SectionModel | None:
+        """Return a section with its public variables by offset; static variables are private."""
+        section, index = self.datasecs[name], self.elf.section(name)
+        if index is None:
+            return None
+        size = self.elf.sections[index].size
+        variables = sorted(self.variables(section, name, size), key=lambda variable: variable.offset)
+        end, before = 0, ""
+        for variable in variables:
+            if variable.offset < end:
+                where = f"{name}, variable {variable.name!r}"
+                raise self.fail(where, f"it overlaps {before!r} at byte {variable.offset}", "The object is damaged.")
+            end, before = variable.offset + variable.type.size, variable.name
+        return SectionModel(name, size, tuple(variables))
+
+    def variables(self, section: btf.Datasec, name: str, size: int) -> Iterator[Member]:
         for variable in section.variables:
             var = self.btf[variable.var]
-            if isinstance(var, btf.Var) and self.is_public(var):
-                kind = self.value(var.type, f"{name}, variable {var.name!r}")
-                yield Member(var.name, self.symbol(var.name).offset, kind, self.docs.variables.get(var.name, ""))
+            if not isinstance(var, btf.Var) or not self.is_public(var):
+                continue
+            where = f"{name}, variable {var.name!r}"
+            symbol = self.place(var, variable, section)
+            if isinstance(self.btf[self.btf.resolve(var.type)], btf.Void):
+                kind = self.layouts.atomic(symbol.size or variable.size, where)
+            else:
+                kind = self.layouts.value(var.type, where, var.name, f"{name.lstrip('.')}.{var.name}")
+            if symbol.offset + kind.size > size:
+                end = symbol.offset + kind.size
+                raise self.fail(where, f"it ends at byte {end} of {size}", "The object is damaged.")
+            yield Member(var.name, symbol.offset, kind, self.docs.variables.get(var.name, ""))
+
+    def kconfig(self) -> SectionModel:
+        """Return the section that libbpf makes of the kernel's configuration, laid out as libbpf does.
+
+        Source: libbpf bpf_object__collect_externs(): by falling alignment, rising size, then name.
+        """
+        externs = []
+        for variable in self.datasecs[".kconfig"].variables:
+            var = self.btf[variable.var]
+            # libbpf knows those that the programs use, which are those with a symbol.
+            if isinstance(var, btf.Var) and var.name in self.symbols:
+                kind = self.layouts.value(var.type, f".kconfig, variable {var.name!r}", var.name)
+                first = kind
+                while isinstance(first, ArrayOf):
+                    first = first.element
+                align = 1 if isinstance(first, Text) else max(first.size, 1)
+                externs.append((-align, kind.size, var.name, kind))
+        offset = 0
+        members = []
+        for negative, size, name, kind in sorted(externs, key=lambda extern: extern[:3]):
+            offset = -(-offset // -negative) * -negative
+            members.append(Member(name, offset, kind, self.docs.variables.get(name, "")))
+            offset += size
+        return SectionModel(".kconfig", offset, tuple(members))
+
+    def metadata(self) -> Iterator[Metadata]:
+        """Yield the sections that libbpf passes over."""
+        for name in sorted(self.datasecs):
+            if _VARIABLES.fullmatch(name) or _OTHER_SECTIONS.fullmatch(name):
+                continue
+            index = self.elf.section(name)
+            if name in _STRUCT_OPS or name == ".kconfig" or index is None:
+                continue
+            found = self.section(name)
+            if found is not None and found.variables:
+                data = self.elf.sections[index].data
+                yield Metadata(found, data.ljust(found.size, b"\0") if found.size <= 1 << 20 else data)
+
+    def kernel_symbols(self) -> Iterator[KernelSymbol]:
+        section = self.datasecs.get(".ksyms")
+        for variable in section.variables if section else ():
+            var = self.btf[variable.var]
+            if isinstance(var, btf.Var):
+                c_type = self.layouts.spell(var.type) or "void"
+                yield KernelSymbol(var.name, c_type, self.docs.variables.get(var.name, ""))
+
+    def place(self, var: btf.Var, variable: btf.SectionVariable, section: btf.Datasec | None) -> Symbol:
+        """Return the symbol of a variable, which has its offset; BTF has it only in objects that were linked."""
+        if var.name not in self.symbols and section is not None and section.size:
+            return Symbol(var.name, "object", 0, variable.offset, variable.size, var.linkage == 1, var.linkage == 0)
+        return self.symbol(var.name)
 
     def symbol(self, name: str) -> Symbol:
         if name not in self.symbols:
             raise ElfError(f"read {self.elf.source}: BTF has a variable {name!r} that no symbol defines.")
         return self.symbols[name]
-
-    def datasec(self, name: str) -> btf.Datasec | None:
-        found = self.btf.find(btf.Datasec, name)
-        item = self.btf[found] if found is not None else None
-        return item if isinstance(item, btf.Datasec) else None
 
     # Programs
 
@@ -595,7 +600,7 @@ class _Builder:
         rows = self.bindings(".iter_record", [symbol.name for symbol in functions])
         for symbol in sorted(functions, key=lambda s: (s.section, s.offset)):
             section = self.elf.sections[symbol.section]
-            if not section.executable or section.name == ".text" or not symbol.is_global:
+            if not section.executable or section.name == ".text" or symbol.is_local:
                 continue
             name = section.name.removeprefix("?")
             doc = self.docs.functions.get(symbol.name, "")
@@ -609,13 +614,13 @@ class _Builder:
             raise self.fail(f"ITER_RECORD({program}, …)", f"{section} is no iterator", 'Use SEC("iter/…").')
         if len(records) > 1:
             raise self.fail(f"program {program!r}", "its rows are of several types", "Bind one of them.")
-        return self.value(records[0][0], f"program {program!r}, row")
+        return self.layouts.value(records[0][0], f"program {program!r}, row", f"{program}_row", f"{program}.row")
 
     def variant_tags(self) -> dict[str, tuple[str, ...]]:
         """Return the variants of each program."""
         found: dict[str, list[str]] = {}
-        for item in self.btf.types:
-            if isinstance(item, btf.DeclTag) and item.component == -1 and item.text.startswith(_VARIANT_TAG):
+        for _, item in self.btf.of_kind(btf.DeclTag):
+            if item.component == -1 and item.text.startswith(_VARIANT_TAG):
                 function = self.btf[item.target]
                 if isinstance(function, btf.Func):
                     found.setdefault(function.name, []).append(item.text.removeprefix(_VARIANT_TAG))

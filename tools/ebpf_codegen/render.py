@@ -12,18 +12,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from .errors import CodegenError
+from .errors import CodegenError, UnsupportedError
 from .model import (
     ArrayOf,
+    Bits,
     EnumRef,
     EnumType,
     Map,
     Member,
+    Metadata,
     ObjectModel,
+    OneOf,
+    Opaque,
     Padding,
     Program,
     RecordRef,
@@ -33,21 +37,32 @@ from .model import (
     Text,
     ValueType,
 )
-from .names import LINE_LENGTH, class_name, count, docstring, identifier, literal, printable, wrap
+from .names import (
+    LINE_LENGTH,
+    MAX_CLASS_NAME,
+    byte_literal,
+    class_name,
+    count,
+    docstring,
+    identifier,
+    literal,
+    printable,
+    wrap,
+)
 from .runtime_names import MAP_CLASSES, OTHER_MAP, PROGRAM_CLASSES, program_class
-from .streams import OneOf
+from .tags import FUNCTIONS, STANDARD, Accessor, Misplaced, accessors, unit
 
-__all__ = ["Origin", "render", "render_package"]
+__all__ = ["Origin", "render", "render_package", "template"]
 
 # Names of ebpf_runtime that generated modules may import, and so may not define.
 _SPECIFIERS: Final = (
-    "array", "boolean", "enumeration", "f32", "f64", "nested", "padding", "pointer", "raw", "s128", "s16",
-    "s32", "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
+    "array", "bitfield", "boolean", "either", "enumeration", "f32", "f64", "nested", "padding", "pointer", "raw",
+    "s128", "s16", "s32", "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
 )  # fmt: skip
 _STREAM_SPECIFIERS: Final = ("one_of", "tagged")
 _BASES: Final = (
-    "CEnum", "IteratorProgram", "Link", "Links", "Map", "MapSpec", "Maps", "ObjectSpec", "OpenProbe", "Probe",
-    "ProbeConfig", "Program", "ProgramSpec", "Programs", "Record", "Variables",
+    "CEnum", "IteratorProgram", "Link", "Links", "Map", "MapSpec", "Maps", "Metadata", "ObjectSpec", "OpenProbe",
+    "Probe", "ProbeConfig", "Program", "ProgramSpec", "Programs", "Record", "Variables",
 )  # fmt: skip
 # What annotations are made of: an attribute of this name would hide it from the attributes below.
 _ANNOTATIONS: Final = ("bool", "bytes", "float", "int", "str", "tuple")
@@ -55,15 +70,21 @@ _ANNOTATIONS: Final = ("bool", "bytes", "float", "int", "str", "tuple")
 # to the constructor by keyword.
 _RECORD_NAMES: Final = (
     *_SPECIFIERS,
-    "_assign", "_at", "_base", "_block", "_fields_", "_fill", "_names", "_size_", "asdict", "c_name", "cls",
+    "_assign", "_at", "_base", "_block", "_fields_", "_fill", "_names", "_order_", "_size_", "asdict", "c_name", "cls",
     "from_bytes", "replace", "self", "zeroed",
 )  # fmt: skip
 _SECTION_NAMES: Final = (
     *_SPECIFIERS,
-    "_assign", "_base", "_block", "_close", "_fields_", "_locked", "_memory", "_size_", "section",
+    "_assign", "_base", "_block", "_close", "_fields_", "_locked", "_memory", "_order_", "_size_", "attribute", "data",
+    "section",
 )  # fmt: skip
 _RUNTIME_CLASSES: Final = (*(cls for cls, _ in MAP_CLASSES.values()), OTHER_MAP[0], *PROGRAM_CLASSES)
 _NAMESPACE_NAMES: Final = (*_RUNTIME_CLASSES, "Link", "_items")
+# Attributes of opened and loaded probes.
+_PROBE_NAMES: Final = (
+    "_load", "_loaded", "_opened", "attach", "close", "detach", "links", "load", "maps", "name", "open",
+    "open_and_load", "origin", "programs", "refused", "resize", "select_variant", "variant", "variants",
+)  # fmt: skip
 _ENUM_NAMES: Final = (
     "as_integer_ratio", "bit_count", "bit_length", "conjugate", "denominator", "from_bytes", "imag", "is_integer",
     "mro", "name", "numerator", "real", "to_bytes", "value",
@@ -104,6 +125,7 @@ class _View:
     imports: list[str]
     typing_imports: list[str]
     exports: list[str]
+    constants: list[str]
     classes: list[_Class]
     spec: list[str]
     probe: str
@@ -114,12 +136,12 @@ class _View:
 
 def render(model: ObjectModel, origin: Origin) -> str:
     """Return the text of the bindings module of one object."""
-    return _template("module.py.j2").render(view=_Module(model, origin).view())
+    return template("module.py.j2").render(view=_Module(model, origin).view())
 
 
 def render_package(modules: Iterable[str]) -> str:
     """Return the text of a package's `__init__.py` that lists its probe modules."""
-    return _template("package.py.j2").render(view={"names": docstring(", ".join(sorted(modules)))})
+    return template("package.py.j2").render(view={"names": docstring(", ".join(sorted(modules)))})
 
 
 @cache
@@ -139,7 +161,8 @@ def _environment() -> Environment:
     raise CodegenError(f"read the templates: {here / 'templates'} holds none. Reinstall ebpf-runtime.")
 
 
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
+    """Return a template by its path below the folder of templates."""
     return _environment().get_template(name)
 
 
@@ -151,20 +174,32 @@ class _Module:
         self.origin = origin
         self.used: set[str] = {"Links", "Maps", "ObjectSpec", "OpenProbe", "Probe", "Programs"}
         self.typing_used: set[str] = {"ProbeConfig"}
+        self.standard_used: set[str] = set()
         self.names: dict[tuple[str, str], str] = {}
-        taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
+        taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *FUNCTIONS, *STANDARD, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
+        self.taken = taken
+        self.named: dict[tuple[object, ...], list[tuple[str, Any]]] = {}
+        self.places: dict[str, str] = {}
+        places = set(_PROBE_NAMES)
+        for section in (*model.sections, *(item.section for item in model.metadata)):
+            place = "arena" if section.name == ".addr_space.1" else section.name.lstrip(".")
+            self.places[section.name] = identifier(place, places)
+            places.add(self.places[section.name])
+        taken |= places
         self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
-        self.open_probe = self.claim("open", model.name, identifier(f"Open{self.probe}", taken), taken)
-        self.maps = self.claim("maps", model.name, identifier(f"{self.probe}Maps", taken), taken)
-        self.programs = self.claim("programs", model.name, identifier(f"{self.probe}Programs", taken), taken)
-        self.links = self.claim("links", model.name, identifier(f"{self.probe}Links", taken), taken)
-        for section in model.sections:
-            name = f"{self.probe}{section.name.lstrip('.').capitalize()}"
-            self.claim("section", section.name, identifier(name, taken), taken)
+        self.open_probe = self.claim_class("open", model.name, f"Open{self.probe}", taken)
+        self.maps = self.claim_class("maps", model.name, f"{self.probe}Maps", taken)
+        self.programs = self.claim_class("programs", model.name, f"{self.probe}Programs", taken)
+        self.links = self.claim_class("links", model.name, f"{self.probe}Links", taken)
+        for name, place in self.places.items():
+            self.claim_class("section", name, f"{self.probe}{class_name(place)}", taken)
         for enum in model.enums:
             self.claim("enum", enum.name, class_name(enum.name, taken), taken)
         for record in model.records:
             self.claim("record", record.name, class_name(record.name, taken), taken)
+
+    def claim_class(self, kind: str, c_name: str, name: str, taken: set[str]) -> str:
+        return self.claim(kind, c_name, identifier(name, taken, MAX_CLASS_NAME), taken)
 
     def claim(self, kind: str, c_name: str, name: str, taken: set[str]) -> str:
         taken.add(name)
@@ -179,10 +214,13 @@ class _Module:
         classes.append(self.program_namespace())
         classes.append(self.link_namespace())
         classes += [self.section(section) for section in model.sections]
+        classes += [self.metadata(item) for item in model.metadata]
         spec = self.spec()
         opened = self.opened()
         loaded = self.loaded()
+        constants = self.constants()
         return _View(
+            constants=constants,
             tool=self.origin.tool,
             source=printable(self.origin.source),
             digest=self.origin.digest,
@@ -190,7 +228,7 @@ class _Module:
             command=printable(self.origin.command),
             doc=_docstring(model.doc or f"The eBPF object {model.name}.", 0, self.census()),
             imports=_imports(self.used),
-            typing_imports=_imports(self.typing_used, indent=4),
+            typing_imports=_typing_imports(self.standard_used, self.typing_used),
             exports=sorted(self.names.values(), key=_import_order),
             classes=classes,
             spec=spec,
@@ -199,6 +237,20 @@ class _Module:
             opened=opened,
             loaded=loaded,
         )
+
+    def constants(self) -> list[str]:
+        """Return the constants of C as lines, each with its documentation below it."""
+        lines = []
+        for constant in self.model.constants:
+            value = literal(constant.value) if isinstance(constant.value, str) else str(constant.value)
+            name = identifier(constant.name, self.taken)
+            line = f"{name}: Final = {value}"
+            if len(line) > LINE_LENGTH:
+                continue
+            self.claim("constant", constant.name, name, self.taken)
+            self.standard_used.add("Final")
+            lines += [line, *(_docstring(constant.doc, 0) if constant.doc else [])]
+        return ["", *lines] if lines else []
 
     def census(self) -> list[str]:
         model = self.model
@@ -220,6 +272,7 @@ class _Module:
 
     def enum(self, enum: EnumType) -> _Class:
         self.used.add("CEnum")
+        spelled = enum.c_name or f"enum {enum.name}"
         body = [""]
         items = []
         for name, c_name, value, doc in _enumerators(enum):
@@ -228,9 +281,9 @@ class _Module:
         return _Class(
             f"{self.names['enum', enum.name]}(CEnum)",
             _docstring(
-                enum.doc or f"Values of enum {enum.name}.",
+                enum.doc or f"Values of {spelled}.",
                 4,
-                [f"C: enum {enum.name}, {count(enum.size, 'byte')}."],
+                [f"C: {spelled}, {count(enum.size, 'byte')}."],
                 _items("Attributes:", items, 4),
             ),
             body,
@@ -238,46 +291,85 @@ class _Module:
 
     def record(self, record: RecordType) -> _Class:
         self.used.add("Record")
-        body = ["", "    __slots__ = ()", ""]
-        items = []
-        for name, member in self.attributes(record.members, _RECORD_NAMES):
-            body += self.field(name, member)
-            if not isinstance(member.type, Padding):
-                items.append((name, member.doc, f"{member.type.c_type}, offset {member.offset}"))
+        meant = any(tag.startswith("as:") for member in record.members for tag in member.tags)
+        reserved = (*_RECORD_NAMES, *STANDARD, "property") if meant else _RECORD_NAMES
+        body, items = self.fields(record.members, reserved)
+        for accessor in self.meanings(record, reserved):
+            body += [""] if body else []
+            body += ["    @property", f"    def {accessor.name}(self) -> {accessor.annotation}:"]
+            body += [f'        """{accessor.doc}"""', f"        return {accessor.function}({accessor.argument})"]
+            items.append((accessor.name, accessor.doc, accessor.annotation))
+        arguments = ["Record", f"c_name={literal(record.c_name)}", f"size={record.size}", *self.byte_order()]
+        about = "Of its members, which share their bytes, one is given." if record.is_union else ""
         return _Class(
-            _head(
-                self.names["record", record.name],
-                ["Record", f"c_name={literal(record.c_name)}", f"size={record.size}"],
-            ),
+            _head(self.names["record", record.name], arguments),
             _docstring(
                 record.doc or f"A record of type {record.c_name}.",
                 4,
-                [f"C: {record.c_name}, {count(record.size, 'byte')}."],
+                [f"C: {record.c_name}, {count(record.size, 'byte')}. {about}".rstrip()],
                 _items("Attributes:", items, 4),
             ),
-            body,
+            ["", "    __slots__ = ()", *([""] if body else []), *body],
         )
+
+    def meanings(self, record: RecordType, reserved: tuple[str, ...]) -> list[Accessor]:
+        """Return what the tags of a record's members make of them."""
+        try:
+            found = accessors(
+                self.attributes(record.members, reserved), {*reserved, *_ANNOTATIONS, *self.names.values()}
+            )
+        except Misplaced as error:
+            raise UnsupportedError(f"{record.c_name}, {error}. Correct the tag or the type.") from error
+        self.used.update(accessor.function for accessor in found)
+        self.standard_used.update(accessor.annotation for accessor in found if accessor.annotation in STANDARD)
+        return found
+
+    def byte_order(self) -> list[str]:
+        return [f"byte_order={literal(self.model.byte_order)}"] if self.model.byte_order != "little" else []
+
+    def fields(
+        self, members: tuple[Member, ...], reserved: tuple[str, ...]
+    ) -> tuple[list[str], list[tuple[str, str, str]]]:
+        """Return the lines of fields, and what their documentation says of each."""
+        body: list[str] = []
+        items = []
+        for name, member in self.attributes(members, reserved):
+            body += self.field(name, member)
+            if not isinstance(member.type, Padding):
+                place = f"bit {member.type.first}" if isinstance(member.type, Bits) else f"offset {member.offset}"
+                measure = f", in {unit(member)}" if unit(member) else ""
+                items.append((name, member.doc, f"{member.type.c_type}, {place}{measure}"))
+        return body, items
 
     def section(self, section: SectionModel) -> _Class:
         self.used.add("Variables")
-        body = [""]
-        items = []
-        for name, member in self.attributes(section.variables, _SECTION_NAMES):
-            body += self.field(name, member)
-            items.append((name, member.doc, f"{member.type.c_type}, offset {member.offset}"))
-        when = "to be set before load" if section.name == ".rodata" else "readable and writable also after load"
+        if section.name == ".kconfig":
+            when = "the running kernel's configuration, known once loaded"
+        elif section.name.startswith(".rodata"):
+            when = "to be set before load"
+        else:
+            when = "readable and writable also after load"
+        return self.variables("Variables", section, f"The {section.name} variables of {self.model.name}, {when}.", [])
+
+    def metadata(self, item: Metadata) -> _Class:
+        self.used.add("Metadata")
+        about = f"What {self.model.name} says of itself in its section {item.section.name}; no program reads it."
+        return self.variables("Metadata", item.section, about, [_pieces("data=", item.data.rstrip(b"\0"))])
+
+    def variables(self, base: str, section: SectionModel, about: str, more: list[_Argument]) -> _Class:
+        body, items = self.fields(section.variables, _SECTION_NAMES)
+        arguments: list[_Argument] = [
+            base,
+            f"section={literal(section.name)}",
+            f"size={section.size}",
+            *self.byte_order(),
+        ]
+        if self.places[section.name] != section.name.lstrip("."):
+            arguments.append(f"attribute={literal(self.places[section.name])}")
         return _Class(
-            _head(
-                self.names["section", section.name],
-                ["Variables", f"section={literal(section.name)}", f"size={section.size}"],
-            ),
-            _docstring(
-                f"The {section.name} variables of {self.model.name}, {when}.",
-                4,
-                [],
-                _items("Attributes:", items, 4),
-            ),
-            body,
+            _head(self.names["section", section.name], arguments + more),
+            _docstring(about, 4, [], _items("Attributes:", items, 4)),
+            ["", *body],
         )
 
     def map_namespace(self) -> _Class:
@@ -285,7 +377,7 @@ class _Module:
         body = [""]
         for name, item in self.attributes(self.model.maps, _NAMESPACE_NAMES):
             annotation = self.map_annotation(item)
-            body.append(f"    {name}: {annotation}")
+            body += _annotated(name, annotation)
             items.append((name, item.doc, f"{item.type}, {item.max_entries} {_unit(item)}"))
         return _Class(
             f"{self.maps}(Maps)",
@@ -297,7 +389,7 @@ class _Module:
         items = []
         body = [""]
         for name, item in self.attributes(self.model.programs, _NAMESPACE_NAMES):
-            body.append(f"    {name}: {self.program_annotation(item)}")
+            body += _annotated(name, self.program_annotation(item))
             items.append((name, item.doc, _hook(item)))
         return _Class(
             f"{self.programs}(Programs)",
@@ -319,8 +411,12 @@ class _Module:
     def namespaces(self) -> list[tuple[str, str, str]]:
         """Return (attribute, class, documentation) of what hangs below the probe class."""
         sections = [
-            (identifier(section.name.lstrip(".")), self.names["section", section.name], f"{section.name} variables")
+            (self.places[section.name], self.names["section", section.name], f"{section.name} variables")
             for section in self.model.sections
+        ]
+        sections += [
+            (self.places[item.section.name], self.names["section", item.section.name], f"section {item.section.name}")
+            for item in self.model.metadata
         ]
         return [
             ("maps", self.maps, "The maps, see below." if self.model.maps else "Empty: there are no maps."),
@@ -334,11 +430,16 @@ class _Module:
         ]
 
     def opened(self) -> _Class:
-        sections = [
-            (identifier(section.name.lstrip(".")), self.names["section", section.name])
-            for section in self.model.sections
-        ]
-        items = [(name, f"The .{name} variables, all to be set now; see {cls}.", "") for name, cls in sections]
+        items, body = [], [""]
+        for section in self.model.sections:
+            place, cls = self.places[section.name], self.names["section", section.name]
+            if section.name != ".kconfig":
+                items.append((place, f"The {section.name} variables, all to be set now; see {cls}.", ""))
+                body.append(f"    {place}: {cls}")
+        for item in self.model.metadata:
+            place, cls = self.places[item.section.name], self.names["section", item.section.name]
+            items.append((place, f"What the object says of itself; see {cls}.", ""))
+            body.append(f"    {place}: {cls}")
         return _Class(
             f"{self.open_probe}(OpenProbe)",
             _docstring(
@@ -347,7 +448,7 @@ class _Module:
                 [],
                 _items("Attributes:", items, 4),
             ),
-            ["", *(f"    {name}: {cls}" for name, cls in sections)] if sections else [],
+            body if items else [],
         )
 
     def loaded(self) -> _Class:
@@ -364,10 +465,11 @@ class _Module:
             for name, item in self.attributes(self.model.programs, _NAMESPACE_NAMES)
         ]
         variables = [
-            (f"{identifier(section.name.lstrip('.'))}.{name}", item.doc, self.annotation(item.type))
-            for section in self.model.sections
+            (f"{self.places[section.name]}.{name}", item.doc, self.annotation(item.type))
+            for section in (*self.model.sections, *(item.section for item in self.model.metadata))
             for name, item in self.attributes(section.variables, _SECTION_NAMES)
         ]
+        symbols = [(docstring(s.name).strip() or "?", s.doc, s.c_type) for s in self.model.kernel_symbols]
         about = self.model.doc.split("\n\n")[0] if self.model.doc else f"The eBPF object {self.model.name}."
         lines = _docstring(
             about,
@@ -378,6 +480,7 @@ class _Module:
             _items("Maps:", maps, 4),
             _items("Programs:", programs, 4),
             _items("Variables:", variables, 4),
+            _items("Kernel symbols:", symbols, 4),
         )
         return _Class(
             f"{self.probe}(Probe)",
@@ -388,44 +491,65 @@ class _Module:
     # The object's description
 
     def spec(self) -> list[str]:
-        lines = [f"name={literal(self.model.name)},", "module=__name__,"]
-        maps = self.attributes(self.model.maps, _NAMESPACE_NAMES)
-        lines += _calls("maps", "MapSpec", [self.map_spec(name, item) for name, item in maps])
-        programs = self.attributes(self.model.programs, _NAMESPACE_NAMES)
-        lines += _calls("programs", "ProgramSpec", [self.program_spec(name, item) for name, item in programs])
-        if self.model.variants:
-            lines += _tuple("variants", [literal(variant) for variant in self.model.variants])
-        lines.append(f"maps_type={self.maps},")
-        lines.append(f"programs_type={self.programs},")
-        lines.append(f"links_type={self.links},")
-        sections = [self.names["section", section.name] for section in self.model.sections]
-        if sections:
-            lines += _tuple("section_types", sections)
-        return lines
+        model = self.model
+        maps = self.attributes(model.maps, _NAMESPACE_NAMES)
+        programs = self.attributes(model.programs, _NAMESPACE_NAMES)
+        arguments: list[_Argument] = [
+            f"name={literal(model.name)}",
+            "module=__name__",
+            _Call("maps=", "", tuple(self.map_spec(name, item) for name, item in maps), rows=True),
+            _Call("programs=", "", tuple(self.program_spec(name, item) for name, item in programs), rows=True),
+        ]
+        if model.variants:
+            arguments.append(_strings("variants=", model.variants))
+        arguments += [f"maps_type={self.maps}", f"programs_type={self.programs}", f"links_type={self.links}"]
+        for keyword, names in (
+            ("section_types=", [section.name for section in model.sections]),
+            ("metadata_types=", [item.section.name for item in model.metadata]),
+        ):
+            if names:
+                arguments.append(_Call(keyword, "", tuple(self.names["section", name] for name in names)))
+        arguments += self.byte_order()
+        if model.kernel_symbols:
+            arguments.append(_strings("kernel_symbols=", [symbol.name for symbol in model.kernel_symbols]))
+        return [line for argument in arguments for line in _lines(argument, "", ",", 4)]
 
-    def map_spec(self, name: str, item: Map) -> list[str]:
+    def map_spec(self, name: str, item: Map, prefix: str = "") -> _Call:
         self.used.add("MapSpec")
-        arguments = [literal(name), literal(item.type)]
+        arguments: list[_Argument] = [literal(name), literal(item.type)]
         if name != item.name:
             arguments.append(f"c_name={literal(item.name)}")
-        if item.key is not None:
-            arguments.append(f"key={self.specifier(item.key, 0)}")
-        if item.value is not None:
-            arguments.append(f"value={self.specifier(item.value, 0)}")
-        return arguments
+        for keyword, kind in (("key=", item.key), ("value=", item.value), ("initial=", item.initial)):
+            if kind is not None:
+                arguments.append(self.specifier(kind, 0, keyword))
+        for keyword, number in (
+            ("max_entries=", item.max_entries),
+            ("flags=", item.flags),
+            ("map_extra=", item.map_extra),
+            ("numa_node=", item.numa_node),
+            ("pinning=", item.pinning),
+        ):
+            if number:
+                arguments.append(f"{keyword}{number}")
+        if item.inner is not None:
+            arguments.append(self.map_spec(identifier(item.inner.name), item.inner, "inner="))
+        if item.values:
+            pairs = tuple(_Call("", "", (str(slot), literal(target))) for slot, target in item.values)
+            arguments.append(_Call("values=", "", pairs))
+        return _Call(prefix, "MapSpec", tuple(arguments))
 
-    def program_spec(self, name: str, program: Program) -> list[str]:
+    def program_spec(self, name: str, program: Program) -> _Call:
         self.used.add("ProgramSpec")
-        arguments = [literal(name), literal(program.section)]
+        arguments: list[_Argument] = [literal(name), literal(program.section)]
         if name != program.name:
             arguments.append(f"c_name={literal(program.name)}")
         if program.variants:
-            arguments.append(f"variants={_tuple_literal(program.variants)}")
+            arguments.append(_strings("variants=", program.variants))
         elif not program.autoload:
             arguments.append("autoload=False")
         if program.row is not None:
-            arguments.append(f"row={self.specifier(program.row, 0)}")
-        return arguments
+            arguments.append(self.specifier(program.row, 0, "row="))
+        return _Call("", "ProgramSpec", tuple(arguments))
 
     # Values
 
@@ -442,12 +566,11 @@ class _Module:
         return f"{cls}[{', '.join(arguments)}]" if arguments else cls
 
     def field(self, name: str, member: Member) -> list[str]:
-        head = f"    {name}: {self.annotation(member.type)} = "
         value = self.specifier(member.type, member.offset)
-        if len(head) + len(value) <= LINE_LENGTH:
-            return [head + value]
-        function, _, rest = value.partition("(")
-        return [f"{head}{function}(", f"        {rest[:-1]}", "    )"]
+        if member.shared:
+            self.used.add("either")
+            value = _Call("", "either", (value, "default=None"))
+        return _lines(value, f"    {name}: {self.annotation(member.type)} = ", "", 0, 4)
 
     def annotation(self, kind: ValueType) -> str:
         match kind:
@@ -463,67 +586,91 @@ class _Module:
                 return self.names["record", kind.name]
             case Text():
                 return "str"
-            case Padding() | ArrayOf(element=Scalar(kind="u8")):
+            case Padding() | Opaque() | ArrayOf(element=Scalar(kind="u8")):
                 return "bytes"
+            case Bits():
+                return self.annotation(kind.base)
             case ArrayOf():
                 return f"tuple[{self.annotation(kind.element)}, ...]"
             case OneOf():
                 return " | ".join(self.annotation(arm.type) for arm in kind.arms)
 
-    def specifier(self, kind: ValueType, offset: int) -> str:
+    def specifier(self, kind: ValueType, offset: int, prefix: str = "") -> _Call:
+        arguments: list[_Argument] = [str(offset)]
         match kind:
             case OneOf():
-                return self.alternatives(kind)
+                return self.alternatives(kind, prefix)
             case Scalar():
-                name, arguments = kind.kind, ""
+                name = kind.kind
             case EnumRef():
-                name, arguments = "enumeration", f", {kind.size}, {self.names['enum', kind.name]}"
+                name = "enumeration"
+                arguments += [str(kind.size), self.names["enum", kind.name], *(["signed=True"] if kind.signed else [])]
             case RecordRef():
-                name, arguments = "nested", f", {self.names['record', kind.name]}"
+                name = "nested"
+                arguments.append(self.names["record", kind.name])
             case Text():
-                name, arguments = "text", f", {kind.size}"
+                name = "text"
+                arguments.append(str(kind.size))
             case Padding():
-                name, arguments = "padding", f", {kind.size}"
-            case ArrayOf(element=Scalar(kind="u8")):
-                name, arguments = "raw", f", {kind.size}"
+                name = "padding"
+                arguments.append(str(kind.size))
+            case Opaque() | ArrayOf(element=Scalar(kind="u8")):
+                name = "raw"
+                arguments.append(str(kind.size))
             case ArrayOf():
-                name, arguments = "array", f", {self.specifier(kind.element, 0)}, {kind.count}"
+                name = "array"
+                arguments += [self.specifier(kind.element, 0), str(kind.count)]
+            case Bits():
+                name = "bitfield"
+                arguments = [str(kind.first), str(kind.width), *self.bit_arguments(kind.base)]
         self.used.add(name)
-        return f"{name}({offset}{arguments})"
+        return _Call(prefix, name, tuple(arguments))
 
-    def alternatives(self, kind: OneOf) -> str:
-        """Return the field of records of several types; it takes several lines."""
+    def alternatives(self, kind: OneOf, prefix: str) -> _Call:
+        """Return the field of records of several types."""
         arms = [self.specifier(arm.type, 0) for arm in kind.arms]
         if kind.tag is None or not isinstance(kind.tag.type, EnumRef):
             self.used.add("one_of")
-            return "\n".join(("one_of(", *(f"    {arm}," for arm in arms), ")"))
+            return _Call(prefix, "one_of", tuple(arms), rows=True)
         self.used.add("tagged")
         name = kind.tag.type.name
         enum = next(enum for enum in self.model.enums if enum.name == name)
         members = {c_name: member for member, c_name, _, _ in _enumerators(enum)}
         pairs = [
-            f"    ({self.names['enum', name]}.{members[arm.enumerator]}, {field}),"
+            _Call("", "", (f"{self.names['enum', name]}.{members[arm.enumerator]}", field))
             for arm, field in zip(kind.arms, arms, strict=True)
         ]
-        return "\n".join(("tagged(", f"    {self.specifier(kind.tag.type, kind.tag.offset)},", *pairs, ")"))
+        return _Call(prefix, "tagged", (self.specifier(kind.tag.type, kind.tag.offset), *pairs), rows=True)
 
-    def attributes(self, items: Iterable[_Named], reserved: Iterable[str]) -> list[tuple[str, _Named]]:
+    def bit_arguments(self, base: Scalar | EnumRef) -> list[str]:
+        if isinstance(base, EnumRef):
+            enum = next(enum for enum in self.model.enums if enum.name == base.name)
+            return [*(["signed=True"] if enum.signed else []), f"kind={self.names['enum', base.name]}"]
+        if base.kind == "boolean":
+            return ["kind=bool"]
+        return ["signed=True"] if base.kind[0] == "s" else []
+
+    def attributes(self, items: Sequence[_Named], reserved: tuple[str, ...]) -> list[tuple[str, _Named]]:
         """Return each item with its Python name, unique among them, not in *reserved* and in no annotation."""
-        taken = {*reserved, *_ANNOTATIONS, *self.names.values()}
-        named = []
-        for item in items:
-            name = identifier(item.name, taken)
-            taken.add(name)
-            named.append((name, item))
-        return named
+        key = (id(items), reserved)
+        if key not in self.named:
+            taken = {*reserved, *_ANNOTATIONS, *self.names.values()}
+            named = []
+            for item in items:
+                name = identifier(item.name, taken)
+                taken.add(name)
+                named.append((name, item))
+            self.named[key] = named
+        return self.named[key]
 
 
 def _enumerators(enum: EnumType) -> list[tuple[str, str, int, str]]:
     """Return each enumerator's Python name, C name, value and documentation; a common prefix is left out."""
     taken = set(_ENUM_NAMES)
+    is_prefixed = _is_prefixed(enum)
     found = []
     for c_name, value, doc in enum.values:
-        name = identifier(c_name[len(enum.name) + 1 :] if _is_prefixed(enum) else c_name, taken)
+        name = identifier(c_name[len(enum.name) + 1 :] if is_prefixed else c_name, taken)
         if name[0] == name[-1] == "_":  # of such names Python's enums make no members
             name = identifier(f"e{name}", taken)
         taken.add(name)
@@ -537,8 +684,81 @@ def _is_prefixed(enum: EnumType) -> bool:
     return all(name.startswith(prefix) and name[len(prefix) :].isidentifier() for name, _, _ in enum.values)
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call, or where *function* is empty a tuple, behind `keyword=`; with *rows* several items stand in rows.
+
+    With *glued* it is one literal in pieces.
+    """
+
+    prefix: str
+    function: str
+    arguments: tuple[_Argument, ...]
+    rows: bool = False
+    glued: bool = False
+
+    def __str__(self) -> str:
+        if self.glued and len(self.arguments) == 1:
+            return f"{self.prefix}{self.arguments[0]}"
+        comma = "," if not self.function and len(self.arguments) == 1 else ""
+        return f"{self.prefix}{self.function}({', '.join(map(str, self.arguments))}{comma})"
+
+    def is_broken(self) -> bool:
+        """Return whether it takes several lines even where it would fit on one."""
+        if (self.rows or self.glued) and len(self.arguments) > 1:
+            return True
+        return any(isinstance(argument, _Call) and argument.is_broken() for argument in self.arguments)
+
+
+_Argument = str | _Call
+
+
+def _lines(argument: _Argument, before: str, after: str, around: int, indent: int = 0) -> list[str]:
+    """Return an expression as ruff lays it out: on one line where it fits, else with an argument a line.
+
+    Args:
+        argument: The expression.
+        before: What stands before it on its first line.
+        after: What stands behind it on its last.
+        around: Columns that the template adds.
+        indent: Columns at which the statement begins; *before* has them.
+    """
+    text = f"{before}{argument}{after}"
+    if isinstance(argument, str):
+        return [text]
+    if argument.glued and len(argument.arguments) == 1:
+        return [text]
+    if len(text) + around <= LINE_LENGTH and not argument.is_broken():
+        return [text]
+    pad = " " * (indent + 4)
+    lines = [f"{before}{argument.prefix}{argument.function}("]
+    for part in argument.arguments:
+        lines += _lines(part, pad, "" if argument.glued else ",", around, indent + 4)
+    return [*lines, f"{' ' * indent}){after}"]
+
+
+def _annotated(name: str, annotation: str) -> list[str]:
+    """Return the declaration of an attribute; parameters that do not fit stand on a line of their own."""
+    line = f"    {name}: {annotation}"
+    cls, _, parameters = annotation.partition("[")
+    if len(line) <= LINE_LENGTH or not parameters:
+        return [line]
+    return [f"    {name}: {cls}[", f"        {parameters[:-1]}", "    ]"]
+
+
+def _pieces(prefix: str, data: bytes) -> _Call:
+    """Return a bytes literal, in pieces where it is long."""
+    step = len(data) if len(data) <= 16 else 24
+    parts = [byte_literal(data[start : start + step]) for start in range(0, len(data), step or 1)]
+    return _Call(prefix, "", tuple(parts or ['b""']), glued=True)
+
+
+def _strings(prefix: str, texts: Sequence[str]) -> _Call:
+    return _Call(prefix, "", tuple(literal(text) for text in texts))
+
+
 def _unit(item: Map) -> str:
-    return "bytes" if item.type == "RINGBUF" else "entry" if item.max_entries == 1 else "entries"
+    return "bytes" if item.type in ("RINGBUF", "USER_RINGBUF") else "entry" if item.max_entries == 1 else "entries"
 
 
 def _hook(program: Program) -> str:
@@ -547,43 +767,9 @@ def _hook(program: Program) -> str:
     return f"{program.section}; variant {' and '.join(program.variants)}"
 
 
-def _tuple_literal(strings: Sequence[str]) -> str:
-    return f"({', '.join(literal(string) for string in strings)}{',' if len(strings) == 1 else ''})"
-
-
-def _head(name: str, arguments: Sequence[str]) -> str:
+def _head(name: str, arguments: Sequence[_Argument]) -> str:
     """Return what stands between `class` and its colon, with one argument a line where it is too long."""
-    return "\n".join(_call(name, arguments, len("class :")))
-
-
-def _tuple(name: str, items: Sequence[str]) -> list[str]:
-    """Return a keyword argument of the object's description that is a tuple."""
-    line = f"{name}=({', '.join(items)}{',' if len(items) == 1 else ''}),"
-    if len(line) + 4 <= LINE_LENGTH and "\n" not in line:
-        return [line]
-    return [f"{name}=(", *(f"    {item}," for item in items), "),"]
-
-
-def _calls(name: str, function: str, calls: Sequence[Sequence[str]]) -> list[str]:
-    """Return a keyword argument of the object's description that is a tuple of calls, each on a line of its own."""
-    if len(calls) == 1:  # of which ruff makes one line where it can
-        line = _tuple(name, [f"{function}({', '.join(calls[0])})"])
-        if len(line) == 1:
-            return line
-    lines = [f"{name}=("]
-    for arguments in calls:
-        lines += ["    " + line for line in _call(function, arguments, 9)]
-        lines[-1] += ","
-    return [*lines, "),"] if calls else [f"{name}=(),"]
-
-
-def _call(function: str, arguments: Sequence[str], around: int) -> list[str]:
-    """Return a call, with one argument a line where it and *around* columns are too long for one."""
-    line = f"{function}({', '.join(arguments)})"
-    if len(line) + around <= LINE_LENGTH and "\n" not in line:
-        return [line]
-    lines = [f"    {line}" for argument in arguments for line in f"{argument},".split("\n")]
-    return [f"{function}(", *lines, ")"]
+    return "\n".join(_lines(_Call("", name, tuple(arguments)), "", "", len("class :")))
 
 
 def _imports(names: Iterable[str], indent: int = 0) -> list[str]:
@@ -593,6 +779,15 @@ def _imports(names: Iterable[str], indent: int = 0) -> list[str]:
     if len(line) + indent <= LINE_LENGTH:
         return [line]
     return ["from ebpf_runtime import (", *(f"    {name}," for name in ordered), ")"]
+
+
+def _typing_imports(standard: Iterable[str], runtime: Iterable[str]) -> list[str]:
+    """Return the imports that only type checkers make, indented."""
+    modules: dict[str, list[str]] = {}
+    for name in sorted(standard):
+        modules.setdefault(STANDARD[name], []).append(name)
+    lines = [f"from {module} import {', '.join(names)}" for module, names in sorted(modules.items())]
+    return [f"    {line}" if line else "" for line in [*lines, *([""] if lines else []), *_imports(runtime, indent=4)]]
 
 
 def _import_order(name: str, fold: Callable[[str], str] = str) -> tuple[bool, bool, list[str | int], str]:
@@ -623,6 +818,8 @@ def _docstring(summary: str, indent: int, *sections: list[str]) -> list[str]:
     Section lines that are already laid out (indented or from `_items`) are kept; others are wrapped.
     """
     lines = wrap(docstring(summary), indent + 3)
+    if len(lines) == 1 and indent + len(lines[0]) + 6 > LINE_LENGTH:  # ruff would put the quotes behind it all the same
+        lines = wrap(docstring(summary), indent + 6)
     for section in sections:
         if not section:
             continue

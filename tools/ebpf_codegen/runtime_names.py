@@ -45,10 +45,51 @@ MAP_CLASSES: Final = {
 }
 OTHER_MAP: Final = ("Map", "")
 
+# How a section begins, up to a slash or the end -> class of its programs, where attaching takes an argument or is no
+# matter of this package. The longest that fits counts.
+_PROGRAM_CLASSES: Final = {
+    "action": "DetachedProgram",
+    "cgroup": "CgroupProgram",
+    "cgroup_skb": "CgroupProgram",
+    "classifier": "TcxProgram",
+    "flow_dissector": "NamespaceProgram",
+    "lirc_mode2": "LircProgram",
+    "lsm_cgroup": "CgroupProgram",
+    "lwt_in": "DetachedProgram",
+    "lwt_out": "DetachedProgram",
+    "lwt_seg6local": "DetachedProgram",
+    "lwt_xmit": "DetachedProgram",
+    "netfilter": "NetfilterProgram",
+    "netkit": "NetkitProgram",
+    "perf_event": "PerfEventProgram",
+    "sk_lookup": "NamespaceProgram",
+    "sk_msg": "SockmapProgram",
+    "sk_reuseport": "ReuseportProgram",
+    "sk_skb": "SockmapProgram",
+    "socket": "SocketProgram",
+    "sockops": "CgroupProgram",
+    "struct_ops": "DetachedProgram",
+    "syscall": "DetachedProgram",
+    "tc": "TcxProgram",
+    "tcx": "TcxProgram",
+    "uprobe": "UprobeProgram",
+    "uretprobe": "UprobeProgram",
+    "usdt": "UsdtProgram",
+    "xdp": "XdpProgram",
+    "xdp.frags": "XdpProgram",
+    "xdp.frags/cpumap": "DetachedProgram",
+    "xdp.frags/devmap": "DetachedProgram",
+    "xdp/cpumap": "DetachedProgram",
+    "xdp/devmap": "DetachedProgram",
+}
+
 # All that `program_class` returns.
-PROGRAM_CLASSES: Final = ("IteratorProgram", "Program")
+PROGRAM_CLASSES: Final = tuple(sorted({*_PROGRAM_CLASSES.values(), "IteratorProgram", "Program"}))
 
 
 def program_class(section: str, has_rows: bool) -> str:
     """Return the class of a program by its section (without the `?`) and whether its rows have a type."""
-    return "IteratorProgram" if has_rows and section.partition("/")[0].startswith("iter") else "Program"
+    name = section.partition("/")[0].removesuffix(".s")
+    if has_rows and name == "iter":
+        return "IteratorProgram"
+    return _PROGRAM_CLASSES.get(section) or _PROGRAM_CLASSES.get(name, "Program")

@@ -18,6 +18,7 @@ __all__ = ["strip"]
 _SHT_SYMTAB: Final = 2
 _SHT_RELA: Final = 4
 _SHT_NOBITS: Final = 8
+_NO_BYTES: Final = (0, _SHT_NOBITS)  # a section that is none, and one like .bss
 _SHT_REL: Final = 9
 _RESERVED_INDEX: Final = 0xFF00
 _MAX_ALIGN: Final = 1 << 16  # more is damage, and would be filled with as many zeros
@@ -63,11 +64,11 @@ def _strip(image: bytes) -> bytes:
     for index in range(count):
         fields = header.unpack_from(image, table + index * header.size)
         end = fields[4] + fields[5]
-        if fields[1] != _SHT_NOBITS and end > len(image):
+        if fields[1] not in _NO_BYTES and end > len(image):
             raise ElfError(f"strip object: section {index} ends at byte {end}, after the file ({len(image)}).")
         if fields[8] > _MAX_ALIGN:
             raise ElfError(f"strip object: section {index} is aligned to {fields[8]} bytes, which nothing needs.")
-        data = b"" if fields[1] == _SHT_NOBITS else image[fields[4] : end]
+        data = b"" if fields[1] in _NO_BYTES else image[fields[4] : end]
         sections.append(_Section._make((*fields, data)))
 
     def name_of(section: _Section) -> bytes:
@@ -96,7 +97,7 @@ def _strip(image: bytes) -> bytes:
         section = rewritten.get(index, sections[index])
         if section.type:
             body += b"\0" * (-len(body) % max(section.align, 1))
-        size = section.size if section.type == _SHT_NOBITS else len(section.data)
+        size = section.size if section.type in _NO_BYTES else len(section.data)
         headers.append(
             header.pack(
                 section.name,

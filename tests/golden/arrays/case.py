@@ -104,7 +104,7 @@ class CaseLinks(Links):
 _OBJECT = ObjectSpec(
     name="case",
     module=__name__,
-    maps=(MapSpec("values", "ARRAY", key=u32(0), value=nested(0, Arrays)),),
+    maps=(MapSpec("values", "ARRAY", key=u32(0), value=nested(0, Arrays), max_entries=1),),
     programs=(),
     maps_type=CaseMaps,
     programs_type=CasePrograms,

@@ -233,8 +233,8 @@ _OBJECT = ObjectSpec(
     name="case",
     module=__name__,
     maps=(
-        MapSpec("_items_", "ARRAY", c_name="_items", key=u32(0), value=nested(0, Clash_)),
-        MapSpec("RingBuffer_", "ARRAY", c_name="RingBuffer", key=u32(0), value=nested(0, Clash)),
+        MapSpec("_items_", "ARRAY", c_name="_items", key=u32(0), value=nested(0, Clash_), max_entries=1),
+        MapSpec("RingBuffer_", "ARRAY", c_name="RingBuffer", key=u32(0), value=nested(0, Clash), max_entries=1),
     ),
     programs=(ProgramSpec("Program_", "raw_tp/sys_enter", c_name="Program"),),
     maps_type=CaseMaps,

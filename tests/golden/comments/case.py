@@ -145,7 +145,7 @@ class CaseBss(Variables, section=".bss", size=8):
 _OBJECT = ObjectSpec(
     name="case",
     module=__name__,
-    maps=(MapSpec("events", "RINGBUF", value=nested(0, Event)),),
+    maps=(MapSpec("events", "RINGBUF", value=nested(0, Event), max_entries=4096),),
     programs=(ProgramSpec("count", "kprobe/do_exit", variants=("kprobe",)),),
     variants=("kprobe",),
     maps_type=CaseMaps,

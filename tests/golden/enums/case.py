@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ebpf_runtime import ArrayMap, ProbeConfig
 
 __all__ = [
+    "AliasT",
     "Case",
     "CaseLinks",
     "CaseMaps",
@@ -46,6 +47,18 @@ __all__ = [
     "Small",
     "Wide",
 ]
+
+
+class AliasT(CEnum):
+    """Values of alias_t.
+
+    C: alias_t, 4 bytes.
+
+    Attributes:
+        ALIAS_A
+    """
+
+    ALIAS_A = 0
 
 
 class Deep(CEnum):
@@ -190,7 +203,7 @@ class Enums(Record, c_name="struct enums", size=48):
     mixed: Mixed = enumeration(24, 4, Mixed)
     digits: Digits = enumeration(28, 4, Digits)
     same: Same = enumeration(32, 4, Same)
-    alias: int = u32(36)
+    alias: AliasT = enumeration(36, 4, AliasT)
     small: Small = enumeration(40, 1, Small)
     pad0: bytes = padding(41, 7)
 
@@ -216,7 +229,7 @@ class CaseLinks(Links):
 _OBJECT = ObjectSpec(
     name="case",
     module=__name__,
-    maps=(MapSpec("values", "ARRAY", key=u32(0), value=nested(0, Enums)),),
+    maps=(MapSpec("values", "ARRAY", key=u32(0), value=nested(0, Enums), max_entries=1),),
     programs=(),
     maps_type=CaseMaps,
     programs_type=CasePrograms,

@@ -65,7 +65,7 @@ class CaseBss(Variables, section=".bss", size=8):
 _OBJECT = ObjectSpec(
     name="case",
     module=__name__,
-    maps=(MapSpec("total", "ARRAY", key=u32(0), value=u64(0)),),
+    maps=(MapSpec("total", "ARRAY", key=u32(0), value=u64(0), max_entries=1),),
     programs=(ProgramSpec("on_enter", "raw_tp/sys_enter"),),
     maps_type=CaseMaps,
     programs_type=CasePrograms,

@@ -164,7 +164,7 @@ class CaseBss(Variables, section=".bss", size=4):
 _OBJECT = ObjectSpec(
     name="case",
     module=__name__,
-    maps=(MapSpec("yield_", "ARRAY", c_name="yield", key=u32(0), value=nested(0, Class)),),
+    maps=(MapSpec("yield_", "ARRAY", c_name="yield", key=u32(0), value=nested(0, Class), max_entries=1),),
     programs=(
         ProgramSpec("async_", "raw_tp/sys_enter", c_name="async"),
         ProgramSpec("def_", "raw_tp/sys_exit", c_name="def"),

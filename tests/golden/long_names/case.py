@@ -72,7 +72,9 @@ class LatencyHistogramOfBlockDeviceRequests(
     __slots__ = ()
 
     largest_bucket_that_was_used: LatencyHistogramBucketOfBlockDeviceRequests = enumeration(
-        0, 4, LatencyHistogramBucketOfBlockDeviceRequests
+        0,
+        4,
+        LatencyHistogramBucketOfBlockDeviceRequests,
     )
     number_of_requests_in_buckets_of_the_histogram: tuple[int, ...] = array(4, u32(0), 16)
 
@@ -119,6 +121,7 @@ _OBJECT = ObjectSpec(
             "PERCPU_HASH",
             key=nested(0, LatencyHistogramOfBlockDeviceRequests),
             value=nested(0, LatencyHistogramOfBlockDeviceRequests),
+            max_entries=64,
         ),
     ),
     programs=(

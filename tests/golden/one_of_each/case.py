@@ -65,7 +65,7 @@ class CaseBss(Variables, section=".bss", size=8):
 _OBJECT = ObjectSpec(
     name="case",
     module=__name__,
-    maps=(MapSpec("m", "HASH", key=u32(0), value=u64(0)),),
+    maps=(MapSpec("m", "HASH", key=u32(0), value=u64(0), max_entries=1),),
     programs=(ProgramSpec("p", "raw_tp/sys_enter", variants=("raw_tp",)),),
     variants=("raw_tp",),
     maps_type=CaseMaps,

@@ -60,6 +60,7 @@ _OBJECT = ObjectSpec(
             "PERCPU_HASH",
             key=u64(0),
             value=raw(0, 16),
+            max_entries=1,
         ),
     ),
     programs=(

@@ -36,7 +36,7 @@ class Pointers(Record, c_name="struct pointers", size=48):
         text_: char *, offset 8
         far: struct elsewhere *, offset 16
         own: struct pointers *, offset 24
-        call: function *, offset 32
+        call: int (*)(int), offset 32
         twice: void * *, offset 40
     """
 
@@ -71,7 +71,7 @@ class CaseLinks(Links):
 _OBJECT = ObjectSpec(
     name="case",
     module=__name__,
-    maps=(MapSpec("values", "ARRAY", key=u32(0), value=nested(0, Pointers)),),
+    maps=(MapSpec("values", "ARRAY", key=u32(0), value=nested(0, Pointers), max_entries=1),),
     programs=(),
     maps_type=CaseMaps,
     programs_type=CasePrograms,

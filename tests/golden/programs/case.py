@@ -14,7 +14,7 @@ from ebpf_runtime import Links, Maps, ObjectSpec, OpenProbe, Probe, Programs, Pr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ebpf_runtime import Link, ProbeConfig, Program
+    from ebpf_runtime import DetachedProgram, Link, ProbeConfig, Program
 
 __all__ = [
     "Case",
@@ -48,7 +48,7 @@ class CasePrograms(Programs):
     by_breakpoint: Program
     by_breakpoint_too: Program
     beside: Program
-    on_demand: Program
+    on_demand: DetachedProgram
 
 
 class CaseLinks(Links):

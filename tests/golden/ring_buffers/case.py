@@ -100,9 +100,9 @@ _OBJECT = ObjectSpec(
     name="case",
     module=__name__,
     maps=(
-        MapSpec("opens", "RINGBUF", value=nested(0, Opened)),
-        MapSpec("closes", "RINGBUF", value=nested(0, Closed)),
-        MapSpec("plain", "RINGBUF"),
+        MapSpec("opens", "RINGBUF", value=nested(0, Opened), max_entries=65536),
+        MapSpec("closes", "RINGBUF", value=nested(0, Closed), max_entries=4096),
+        MapSpec("plain", "RINGBUF", max_entries=4096),
     ),
     programs=(),
     maps_type=CaseMaps,

@@ -79,7 +79,7 @@ class CaseLinks(Links):
 _OBJECT = ObjectSpec(
     name="case",
     module=__name__,
-    maps=(MapSpec("values", "ARRAY", key=u32(0), value=nested(0, WideIntegers)),),
+    maps=(MapSpec("values", "ARRAY", key=u32(0), value=nested(0, WideIntegers), max_entries=1),),
     programs=(),
     maps_type=CaseMaps,
     programs_type=CasePrograms,

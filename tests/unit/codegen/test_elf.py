@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import struct
 from pathlib import Path
 
@@ -70,12 +71,12 @@ def test_sections_and_symbols(order: str, name: str) -> None:
     assert read.sections[bss] == elf.Section(".bss", 40, b"", False)
     assert [section.name for section in read.sections][-2:] == [".symtab", ".strtab"]
     assert read.symbols == (
-        elf.Symbol("a", "object", data, 0, 0, False),
-        elf.Symbol("program", "func", code, 8, 16, True),
-        elf.Symbol("b", "object", bss, 4, 8, True),
-        elf.Symbol("c", "object", data, 2, 1, False),
-        elf.Symbol("extern", "object", 0, 0, 0, True),
-        elf.Symbol("absolute", "object", 0, 0, 0, True),
+        elf.Symbol("a", "object", data, 0, 0, False, True),
+        elf.Symbol("program", "func", code, 8, 16, True, False),
+        elf.Symbol("b", "object", bss, 4, 8, True, False),
+        elf.Symbol("c", "object", data, 2, 1, False, False),
+        elf.Symbol("extern", "object", 0, 0, 0, True, False),
+        elf.Symbol("absolute", "object", 0, 0, 0, True, False),
     )
     assert read.section(".bss") == bss
     assert read.section(".rodata") is None
@@ -87,7 +88,8 @@ def test_read_takes_a_path(tmp_path: Path) -> None:
     path.write_bytes(sample())
     read, parsed = elf.read(path), elf.parse(sample(), str(path))
     assert read.source == parsed.source
-    assert (read.sections, read.symbols, read.btf.types) == (parsed.sections, parsed.symbols, parsed.btf.types)
+    assert (read.sections, read.symbols) == (parsed.sections, parsed.symbols)
+    assert list(read.btf.types) == list(parsed.btf.types)
     with pytest.raises(ElfError, match=f"^read {tmp_path / 'none.o'}: No such file or directory.$"):
         elf.read(tmp_path / "none.o")
     with pytest.raises(ElfError, match=f"^read {tmp_path}: Is a directory.$"):
@@ -114,6 +116,35 @@ def test_object_without_btf_is_refused() -> None:
     assert refused(w.build()) == "read x.o: it has no .BTF section. Compile with clang -g."
 
 
+def test_programs_alone_need_no_btf() -> None:
+    w = ElfWriter()
+    w.symbol("pass", w.section("xdp", bytes(16), executable=True), 0, 16, kind="func")
+    found = model.build(elf.parse(w.build(), "x.o"), "x", Documentation())
+    assert [(program.name, program.section) for program in found.programs] == [("pass", "xdp")]
+
+
+def test_relocations() -> None:
+    w = tiny()
+    maps = w.section(".maps", bytes(64))
+    first = w.symbol("first", maps, 8)
+    w.relocate(maps, [(16, first), (24, 0)])
+    read = elf.parse(w.build(), "x.o")
+    assert read.relocations(maps) == (elf.Relocation(16, "first", maps, 8), elf.Relocation(24, "", 0, 0))
+    assert read.relocations(1) == ()
+    w.relocate(maps, [(32, 77)])
+    with pytest.raises(ElfError, match=r"^read x.o: section '.rel.maps': a relocation names symbol 77 of 2.$"):
+        elf.parse(w.build(), "x.o").relocations(maps)
+
+
+def test_too_many_symbols_are_refused() -> None:
+    w = tiny()
+    w.symbol("one", 1)
+    data = bytearray(w.build())
+    table, count = struct.unpack_from("<Q", data, 0x28)[0], struct.unpack_from("<H", data, 0x3C)[0]
+    struct.pack_into("<Q", data, table + 64 * (count - 2) + 56, 23)  # the size of an entry
+    assert re.fullmatch(r"read x\.o: section 2, byte \d+: its 48 bytes are no table of symbols\.", refused(bytes(data)))
+
+
 def test_symbol_in_a_section_that_is_not_there_is_refused() -> None:
     w = tiny()
     w.symbol("lost", 77)
@@ -121,9 +152,14 @@ def test_symbol_in_a_section_that_is_not_there_is_refused() -> None:
 
 
 def test_file_of_another_format_is_refused() -> None:
-    expected = "read x.o: it is not an intact ELF file (Magic number does not match)."
-    assert refused(b"") == expected
-    assert refused(b"BC\xc0\xde" + bytes(100)) == expected
+    assert refused(b"") == "read x.o: it is not an ELF file; it begins with nothing."
+    assert refused(b"BC\xc0\xde" + bytes(100)) == "read x.o: it is not an ELF file; it begins with 4243c0de."
+    data = bytearray(sample())
+    data[4] = 1
+    assert refused(bytes(data)) == "read x.o: byte 4: it is not a 64-bit ELF file of either byte order."
+    data[4], data[16] = 2, 3
+    assert refused(bytes(data)) == "read x.o: byte 16: its type is 3, not 1, a relocatable object."
+    assert refused(sample()[:40]) == "read x.o: 40 bytes are too few for an ELF header. The file is truncated."
 
 
 def test_section_beyond_the_end_is_refused() -> None:

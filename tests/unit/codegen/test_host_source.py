@@ -189,7 +189,7 @@ def test_damage_shows_when_the_type_is_asked_for() -> None:
     made = BtfWriter()
     made.ptr(7)
     found = btf.index(made.build(), "vmlinux")
-    with pytest.raises(BtfError, match="vmlinux: type 7 is asked for, but the last is 1"):
+    with pytest.raises(BtfError, match=r"vmlinux: \.BTF: type 7 is referred to, but the last is 1"):
         found.size(found[1].target)  # type: ignore[union-attr]
     for position, value, message in ((12, 8, "is cut off"), (31, 99, "has the unknown kind 99")):
         data = bytearray(made.build())

@@ -73,14 +73,17 @@ def test_c_types_are_spelled_as_in_c() -> None:
         "struct t *": b.ptr(b.fwd("t")),
         "union t *": b.ptr(b.fwd("t", union=True)),
         "union u *": b.ptr(union),
-        "function *": b.ptr(w.proto),
+        "int (*)(void)": b.ptr(w.proto),
+        "void (*)(struct t *, int, ...)": b.ptr(b.func_proto(0, [("t", b.ptr(b.fwd("t"))), ("n", w.int), ("", 0)])),
+        "int (*)(function *)": b.ptr(b.func_proto(w.int, [("f", b.ptr(w.proto))])),
         "enum e *": b.ptr(b.enum("e", 4, [])),
         "int[2][3]": b.array(b.array(w.int, 3), 2),
         "int *[2][3]": b.array(b.refer("const", b.array(b.ptr(w.int), 3)), 2),
         "int[3] *[2]": b.array(b.ptr(b.array(w.int, 3)), 2),
         "void *": b.ptr(b.refer("const", 0)),
+        "function *": b.ptr(b.func_proto(0, [("x", b.fwd("x" * 100))] * 3)),
     }
-    w.value(b.struct("s", 800, [(f"m{i}", kind, 320 * i) for i, kind in enumerate(kinds.values())]))
+    w.value(b.struct("s", 1600, [(f"m{i}", kind, 512 * i) for i, kind in enumerate(kinds.values())]))
     assert [member.type.c_type for member in record(w).members] == list(kinds)
 
 
@@ -112,12 +115,13 @@ def test_enums_keep_size_sign_and_order() -> None:
     docs = Documentation(types={"mood": "How it is."}, members={("mood", "BAD"): "Not well."})
     found = built(w, docs)
     assert found.enums == (
-        model.EnumType("mood", 4, True, (("GOOD", 1, ""), ("BAD", -1, "Not well.")), "How it is."),
-        model.EnumType("wide", 8, False, (("TOP", 1 << 63, ""),), ""),
+        model.EnumType("mood", 4, True, (("GOOD", 1, ""), ("BAD", -1, "Not well.")), "How it is.", "enum mood"),
+        model.EnumType("s_n", 4, False, (("A", 0, ""),), "", "enum s.n"),
+        model.EnumType("wide", 8, False, (("TOP", 1 << 63, ""),), "", "enum wide"),
     )
     assert [member.type for member in found.records[0].members] == [
         model.EnumRef("mood", 4, "enum mood"),
-        model.Scalar("u32", 4, "enum"),
+        model.EnumRef("s_n", 4, "enum s.n"),
         model.EnumRef("wide", 8, "enum wide"),
         model.EnumRef("wide", 8, "enum wide"),
     ]
@@ -173,48 +177,25 @@ def with_member(
     return w
 
 
-ANONYMOUS = "anonymous members have no Python form yet. Give it a name."
-BITFIELD = "bitfields have no Python form yet. Use a whole integer and mask it."
-
-
 @pytest.mark.parametrize(
     ("w", "message"),
     [
-        (
-            with_member(lambda w: w.btf.struct("u", 4, [], union=True)),
-            "member 'm': union u has no Python form yet. Use a struct with one member each.",
-        ),
-        (
-            with_member(lambda w: w.btf.struct("", 4, [], union=True)),
-            "member 'm': union has no Python form yet. Use a struct with one member each.",
-        ),
-        (with_member(lambda w: w.int, at=3 << 24, flag=True), f"member 'm': {BITFIELD}"),
-        (with_member(lambda w: w.int, at=5), f"member 'm': {BITFIELD}"),
-        (with_member(lambda w: w.int, name="", at=3 << 24, flag=True), f"member '': {BITFIELD}"),
-        (with_member(lambda w: w.btf.struct("", 4, []), name=""), f"member '': {ANONYMOUS}"),
-        (
-            with_member(lambda w: w.btf.struct("", 4, [])),
-            "member 'm': an anonymous struct has no Python form yet. Give it a tag.",
-        ),
-        (
-            with_member(lambda w: w.btf.array(w.int, 0)),
-            "member 'm': a flexible array has no Python form yet. Give it a length.",
-        ),
         (with_member(lambda w: w.btf.fwd("f")), "member 'm': struct f has no Python form. Use a sized type."),
-        (with_member(lambda w: 0), "member 'm': this type has no Python form. Use a sized type."),
-        (
-            with_member(lambda w: w.btf.integer("odd", 3)),
-            "member 'm': odd has no Python form. Use a sized type.",
-        ),
-        (
-            with_member(lambda w: w.btf.integer("old_bits", 4, bits=3)),
-            "member 'm': old_bits has no Python form. Use a sized type.",
-        ),
-        (
-            with_member(lambda w: w.btf.floating("long double", 16)),
-            "member 'm': long double has no Python form. Use a sized type.",
-        ),
+        (with_member(lambda w: w.proto), "member 'm': function has no Python form. Use a sized type."),
+        (with_member(lambda w: 0, at=512), "member 'm': this type has no Python form. Use a sized type."),
         (with_member(lambda w: w.int, at=8 * 62), "member 'm': it ends at byte 66 of 64. The BTF is damaged."),
+        (
+            with_member(lambda w: w.int, at=33 << 24, flag=True),
+            "member 'm': 33 bits at bit 0 are no bitfield of int. The BTF is damaged.",
+        ),
+        (
+            with_member(lambda w: w.btf.struct("t", 8, []), at=3 << 24, flag=True),
+            "member 'm': 3 bits at bit 0 are no bitfield of struct t. The BTF is damaged.",
+        ),
+        (
+            with_member(lambda w: w.int, at=3 << 24 | 510, flag=True),
+            "member 'm': it ends at byte 65 of 64. The BTF is damaged.",
+        ),
     ],
 )
 def test_members_without_a_python_form(w: ObjectWriter, message: str) -> None:
@@ -223,29 +204,145 @@ def test_members_without_a_python_form(w: ObjectWriter, message: str) -> None:
 
 def test_the_innermost_place_is_named() -> None:
     w = ObjectWriter()
-    inner = w.btf.struct("inner", 4, [("u", w.btf.struct("u", 4, [], union=True), 0)])
+    inner = w.btf.struct("inner", 4, [("f", w.btf.fwd("f"), 0)])
     w.value(w.btf.struct("outer", 8, [("inner", w.btf.array(inner, 2), 0)]))
-    assert refused(w) == (
-        "probe.bpf.c: struct inner, member 'u': union u has no Python form yet. Use a struct with one member each."
-    )
-
-
-def test_values_and_variables_without_a_python_form() -> None:
+    assert refused(w) == "probe.bpf.c: struct inner, member 'f': struct f has no Python form. Use a sized type."
     w = ObjectWriter()
-    w.value(w.btf.struct("u", 4, [], union=True), "counts")
+    w.value(w.btf.fwd("f", union=True), "counts")
+    assert refused(w) == "probe.bpf.c: map 'counts', value: union f has no Python form. Use a sized type."
+
+
+# Layouts
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "flag", "expected"),
+    [
+        ("u", 3 << 24 | 5, True, model.Bits(model.Scalar("u32", 4, "u"), 5, 3, 1, "u:3")),
+        ("u", 32 << 24 | 5, True, model.Bits(model.Scalar("u32", 4, "u"), 5, 32, 5, "u:32")),
+        ("old", 8, False, model.Bits(model.Scalar("s32", 4, "old"), 10, 3, 1, "old:3")),
+        ("e", 2 << 24 | 31, True, model.Bits(model.EnumRef("e", 4, "enum e"), 31, 2, 2, "enum e:2")),
+    ],
+)
+def test_bitfields(kind: str, at: int, flag: bool, expected: model.Bits) -> None:
+    w = ObjectWriter()
+    kinds = {
+        "u": w.btf.integer("u", 4),
+        "old": w.btf.integer("old", 4, signed=True, bits=3, offset=2),
+        "e": w.btf.enum("e", 4, [("A", 0)]),
+    }
+    w.value(w.btf.struct("s", 8, [("m", kinds[kind], at)], flag=flag))
+    (member,) = record(w).members
+    assert member == model.Member("m", expected.first // 8, expected, "")
+
+
+def test_anonymous_members_belong_to_the_record_around_them() -> None:
+    w = ObjectWriter()
+    b = w.btf
+    deep = b.struct("", 4, [("low", b.integer("u16", 2), 0), ("", w.int, 0), ("high", b.integer("u16", 2), 16)])
+    union = b.struct("", 4, [("whole", w.int, 0), ("", deep, 0)], union=True)
+    inner = b.struct("", 8, [("first", w.int, 0), ("", union, 32)])
+    w.value(b.struct("s", 16, [("before", w.int, 0), ("", inner, 32), ("after", w.int, 96)]))
+    assert [(m.name, m.offset, m.shared) for m in record(w).members] == [
+        ("before", 0, False), ("first", 4, False), ("whole", 8, True), ("low", 8, True), ("high", 10, True),
+        ("after", 12, False),
+    ]  # fmt: skip
+
+
+def test_unions_share_their_bytes() -> None:
+    w = ObjectWriter()
+    w.value(w.btf.struct("u", 8, [("n", w.int, 0), ("p", w.btf.ptr(0), 0)], union=True))
+    found = record(w)
+    assert (found.c_name, found.is_union) == ("union u", True)
+    assert [(m.name, m.offset, m.shared) for m in found.members] == [("n", 0, True), ("p", 0, True)]
+
+
+def test_members_in_any_order_are_sorted_unless_they_overlap() -> None:
+    w = ObjectWriter()
+    w.value(w.btf.struct("s", 8, [("second", w.int, 32), ("first", w.int, 0)]))
+    assert [m.name for m in record(w).members] == ["first", "second"]
+    w = ObjectWriter()
+    w.value(w.btf.struct("s", 8, [("one", w.int, 0), ("other", w.int, 16)]))
     assert refused(w) == (
-        "probe.bpf.c: map 'counts', value: union u has no Python form yet. Use a struct with one member each."
+        "probe.bpf.c: struct s, member 'other': it overlaps the one before byte 4. The BTF is damaged."
     )
+
+
+def test_numbers_of_other_sizes_are_bytes() -> None:
+    w = ObjectWriter()
+    kinds = [w.btf.integer("odd", 3), w.btf.floating("long double", 16), w.btf.integer("_Bool", 4, boolean=True)]
+    w.value(w.btf.struct("s", 48, [(f"m{i}", kind, 128 * i) for i, kind in enumerate(kinds)]))
+    assert [m.type for m in record(w).members] == [
+        model.Opaque(3, "odd"), model.Opaque(16, "long double"), model.Scalar("u32", 4, "_Bool"),
+    ]  # fmt: skip
+
+
+def test_flexible_arrays_add_nothing() -> None:
+    w = ObjectWriter()
+    char = w.btf.integer("char", 1, signed=True)
+    w.value(w.btf.struct("s", 4, [("n", w.int, 0), ("a", w.btf.array(w.int, 0), 32), ("t", w.btf.array(char, 0), 32)]))
+    assert [m.type for m in record(w).members[1:]] == [
+        model.ArrayOf(model.Scalar("s32", 4, "int"), 0, 0, "int[]"),
+        model.Text(0, "char[]"),
+    ]
+
+
+def test_what_btf_gives_no_type_is_atomic() -> None:
     w = ObjectWriter()
     w.variable(".bss", "atomic", 0, 4)
-    assert refused(w) == "probe.bpf.c: .bss, variable 'atomic': this type has no Python form. Use a sized type."
+    w.variable(".bss", "structure", 0, 12)
+    (section,) = built(w).sections
+    assert [m.type for m in section.variables] == [
+        model.Scalar("u32", 4, "_Atomic, 4 bytes"),
+        model.Opaque(12, "_Atomic, 12 bytes"),
+    ]
+    w = with_member(lambda w: 0, at=480)
+    assert record(w).members[0].type == model.Scalar("u32", 4, "_Atomic, 4 bytes")
 
 
-def test_two_structs_of_one_name_are_refused() -> None:
+def test_types_without_a_name_are_called_like_their_place() -> None:
+    w = ObjectWriter()
+    b = w.btf
+    deep = b.struct("", 4, [("n", w.int, 0)])
+    inner = b.struct("", 4, [("deep", b.array(deep, 1), 0)], union=True)
+    w.value(b.struct("s", 4, [("inner", inner, 0)]))
+    w.variable(".bss", "counter", b.struct("", 8, [("n", w.int, 0), ("m", w.int, 32)]), 8)
+    w.value(b.struct("", 12, []), "nameless")
+    assert [(r.name, r.c_name) for r in built(w).records] == [
+        ("counter", "struct bss.counter"),
+        ("nameless_value", "struct nameless.value"),
+        ("s_inner_deep", "struct s.inner.deep"),
+        ("s_inner", "union s.inner"),
+        ("s", "struct s"),
+    ]
+
+
+def test_two_types_of_one_name_are_both_there() -> None:
     w = ObjectWriter()
     w.value(w.btf.struct("s", 4, [("a", w.int, 0)]), "one")
     w.value(w.btf.refer("typedef", w.btf.struct("", 8, [("a", w.int, 32)]), "s"), "two")
-    assert refused(w) == "probe.bpf.c: s: two types have this name. Rename one of them."
+    w.value(w.btf.struct("s", 4, [("a", w.int, 0)]), "same")
+    found = built(w)
+    assert [(r.name, r.c_name, r.size) for r in found.records] == [("s", "struct s", 4), ("s 2", "s", 8)]
+    assert [m.value.name for m in found.maps if isinstance(m.value, model.RecordRef)] == ["s", "s 2", "s"]
+
+
+def test_all_types_on_demand() -> None:
+    w = ObjectWriter()
+    w.btf.struct("unused", 4, [("a", w.int, 0)])
+    w.btf.refer("typedef", w.btf.struct("", 8, [("a", w.int, 32)]), "alias")
+    assert built(w).records == ()
+    every = model.build(w.parse(), "probe", Documentation(), model.Options(all_types=True))
+    assert [r.c_name for r in every.records] == ["alias", "struct unused"]
+
+
+def test_a_struct_that_grows_without_end_is_refused() -> None:
+    w = ObjectWriter()
+    kind = w.int
+    for _ in range(40):
+        kind = w.btf.struct("", 4, [("", kind, 0), ("", kind, 0), ("n", w.int, 0)], union=True)
+    w.value(w.btf.struct("s", 4, [("", kind, 0)]))
+    assert refused(w) == "probe.bpf.c: struct s: it has too many members. The kernel takes 65535."
 
 
 def test_struct_that_contains_itself_is_refused() -> None:
@@ -318,6 +415,16 @@ def test_padding_of_inner_records_is_refused() -> None:
         model.refuse_holes(built(w))
 
 
+def test_bits_without_a_name_are_refused() -> None:
+    w = ObjectWriter()
+    w.value(w.btf.struct("s", 4, [("a", w.int, 3 << 24), ("b", w.int, 20 << 24 | 8)], flag=True))
+    with pytest.raises(UnsupportedError) as caught:
+        model.refuse_holes(built(w))
+    assert str(caught.value) == (
+        "struct s: 5 bits of implicit padding at bit 3, before member 'b'. Add `__u32 pad0:5;` and zero it."
+    )
+
+
 def test_records_without_holes_are_taken() -> None:
     w = ObjectWriter()
     byte = w.btf.integer("u8", 1)
@@ -369,6 +476,61 @@ def test_unknown_map_types_are_refused(numbers: dict[str, int]) -> None:
     assert refused(w) == f"probe.bpf.c: map 'm': map type {shown} is unknown. Set __uint(type, BPF_MAP_TYPE_…)."
 
 
+def test_options_of_maps() -> None:
+    w = ObjectWriter()
+    extra = w.btf.enum64("", [("__unique_value_map_extra", 1 << 32)])
+    definition = w.btf.struct("", 32, [
+        ("type", w.number(33), 0), ("map_flags", w.number(1024), 64), ("map_extra", extra, 128),
+        ("pinning", w.number(1), 192),
+    ])  # fmt: skip
+    w.variable(".maps", "arena", definition, 32)
+    assert built(w).maps == (model.Map("arena", "ARENA", None, None, 0, "", 1024, 1 << 32, 0, 1),)
+
+
+def test_maps_in_maps_and_what_they_hold() -> None:
+    w = ObjectWriter()
+    b = w.btf
+    inner = b.struct("", 24, [("type", w.number(1), 0), ("key", b.ptr(w.int), 64), ("value", b.ptr(w.int), 128)])
+    w.variable(".maps", "first", inner, 24)
+    members = [("type", w.number(12), 0), ("max_entries", w.number(4), 64), ("values", b.array(b.ptr(inner), 0), 128)]
+    w.variable(".maps", "outer", b.struct("", 16, members), 48)
+    programs = [("type", w.number(3), 0), ("values", b.array(b.ptr(w.proto), 0), 64)]
+    w.variable(".maps", "calls", b.struct("", 8, programs), 32)
+    w.program("run", "xdp")
+    index = {name: number for number, (name, *_) in enumerate(w.elf.symbols)}
+    w.elf.relocate(w.used[".maps"], [(24 + 16 + 8 * 3, index["first"]), (72 + 8 + 8, index["run"])])
+    number = model.Scalar("s32", 4, "int")
+    like = model.Map("outer.inner", "HASH", number, number, 0, "")
+    first, outer, calls = built(w).maps
+    assert (first.inner, first.values) == (None, ())
+    assert (outer.inner, outer.values) == (like, ((3, "first"),))
+    assert (calls.inner, calls.values) == (None, ((1, "run"),))
+
+
+def test_maps_nest_once() -> None:
+    w = ObjectWriter()
+    b = w.btf
+    own = len(b.types) + 3 + 2
+    b.ptr(own)
+    array = b.array(len(b.types), 0)
+    number = w.number(12)
+    assert b.struct("", 8, [("type", number, 0), ("values", array, 64)]) == own
+    w.variable(".maps", "outer", own, 8)
+    assert refused(w) == (
+        "probe.bpf.c: map 'outer', inner map: the maps in it hold maps, too. The kernel nests maps only once."
+    )
+
+
+def test_struct_ops_are_maps() -> None:
+    w = ObjectWriter()
+    operations = w.btf.struct("ops", 8, [("run", w.btf.ptr(w.proto), 0)])
+    w.variable(".struct_ops.link", "mine", operations, 8)
+    initial = model.RecordRef("ops", 8, "struct ops")
+    assert built(w).maps == (
+        model.Map("mine", "STRUCT_OPS", model.Scalar("u32", 4, "__u32"), None, 1, "", initial=initial),
+    )
+
+
 def test_map_that_is_no_struct_is_refused() -> None:
     w = ObjectWriter()
     w.variable(".maps", "m", w.int, 4)
@@ -416,6 +578,74 @@ def test_record_that_agrees_with_the_value_type_is_taken() -> None:
     assert built(w).maps[0].value == model.RecordRef("first", 4, "struct first")
 
 
+def foreign(w: ObjectWriter, **records: str) -> model.ObjectModel:
+    return model.build(w.parse(), "probe", Documentation(), model.Options(records, foreign=True))
+
+
+def test_events_of_foreign_objects() -> None:
+    """The type of the value, if it is a struct; else what the user says; else one warning for all."""
+    w = ObjectWriter()
+    event = w.btf.struct("event", 8, [("n", w.int, 0)])
+    w.map("ring", {"type": 27, "max_entries": 4096}, {"value": event})
+    w.map("perf", {"type": 4}, {"key": w.int, "value": w.int})
+    w.map("other", {"type": 4, "key_size": 4, "value_size": 4})
+    found = foreign(w)
+    reference = model.RecordRef("event", 8, "struct event")
+    assert [item.value for item in found.maps] == [reference, None, None]
+    assert found.warnings == (
+        "probe.bpf.c: the events of perf and other have no type and come as bytes. "
+        "Say --record perf=STRUCT, or RINGBUF_RECORD(perf, struct …) in the source.",
+    )
+    assert built(w).warnings == ()
+    found = foreign(w, perf="struct event", other="event")
+    assert [item.value for item in found.maps] == [reference, reference, reference]
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ({"rign": "event"}, "--record rign=…: there is no map of this name. Did you mean ring?"),
+        ({"xyz": "event"}, "--record xyz=…: there is no map of this name. Name a map of this object."),
+        ({"ring": "evnt"}, "--record ring=evnt: the object has no struct of this name. Did you mean event?"),
+        (
+            {"ring": "xyz"},
+            "--record ring=xyz: the object has no struct of this name. "
+            "Name a struct of its BTF; bpftool btf dump file lists them.",
+        ),
+        (
+            {"ring": "other"},
+            "map 'ring': its records and its __type(value, …) are of different types. Keep one of them.",
+        ),
+        ({"bound": "other"}, "map 'bound': RINGBUF_RECORD and --record name different types. Leave the option out."),
+        ({"counts": "event"}, "map 'counts': a map of type ARRAY carries no records. Use __type(value, …)."),
+    ],
+)
+def test_records_that_the_user_names_wrongly(records: dict[str, str], message: str) -> None:
+    w = ObjectWriter()
+    event = w.btf.struct("event", 4, [("n", w.int, 0)])
+    w.btf.struct("other", 8, [("n", w.int, 0)])
+    w.map("ring", {"type": 27, "max_entries": 4096}, {"value": event})
+    w.map("bound", {"type": 27, "max_entries": 4096})
+    w.record("bound", event)
+    w.value(w.int, "counts")
+    with pytest.raises(UnsupportedError) as caught:
+        foreign(w, **records)
+    assert str(caught.value) == f"probe.bpf.c: {message}"
+
+
+def test_padding_of_foreign_records_has_names() -> None:
+    w = ObjectWriter()
+    b = w.btf
+    byte = b.integer("u8", 1)
+    union = b.struct("", 4, [("a", byte, 0), ("b", b.integer("u16", 2), 0)], union=True)
+    w.value(b.struct("s", 24, [("first", byte, 0), ("", union, 32), ("n", w.int, 96)]))
+    (found,) = foreign(w).records
+    assert [(m.name, m.offset, m.type.size) for m in found.members] == [
+        ("first", 0, 1), ("_pad0", 1, 3), ("a", 4, 1), ("b", 4, 2), ("_pad1", 6, 6), ("n", 12, 4), ("_pad2", 16, 8),
+    ]  # fmt: skip
+
+
 def test_record_that_is_no_pointer_is_refused() -> None:
     w = ObjectWriter()
     w.variable(".ringbuf_record", "__ringbuf_record_events", w.int, 8)
@@ -459,28 +689,56 @@ def test_variable_without_a_symbol_is_refused() -> None:
     assert refused(w, ElfError) == "read probe.bpf.c: BTF has a variable 'counter' that no symbol defines."
 
 
-@pytest.mark.parametrize("section", [".data.x", ".rodata.x", ".bss.x", ".rodata.string", ".struct_ops", "other"])
-def test_public_variables_of_other_sections_are_refused(section: str) -> None:
+def test_sections_of_other_names_have_variables_too() -> None:
     w = ObjectWriter()
-    w.variable(section, "lost", w.int, 4)
-    assert refused(w) == (
-        f"probe.bpf.c: {section}, variable 'lost': variables of this section have no Python form yet. "
-        f'Leave out its SEC("{section}").'
-    )
+    for section in (".bss.x", ".rodata.string", ".data.x.y", ".data", ".addr_space.1"):
+        w.variable(section, f"of_{section.strip('.').replace('.', '_')}", w.int, 4)
+    assert [section.name for section in built(w).sections] == [
+        ".data", ".addr_space.1", ".bss.x", ".data.x.y", ".rodata.string",
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("section", "remedy"),
-    [
-        (".kconfig", "Declare it const volatile and set it before load."),
-        (".ksyms", "Pass its address in a const volatile variable, or use a kfunc."),
-    ],
-)
-def test_extern_variables_are_refused(section: str, remedy: str) -> None:
+def test_sections_that_no_program_reads_are_metadata() -> None:
     w = ObjectWriter()
-    w.btf.datasec(section, [(w.btf.var("HZ", w.int, 2), 0, 4)])
-    assert refused(w) == (
-        f"probe.bpf.c: {section}, variable 'HZ': variables of this section have no Python form yet. {remedy}"
+    w.variable("features", "level", w.int, 4)
+    w.variable("features", "private", w.int, 4, linkage=0)
+    w.elf.sections[w.used["features"]].data = b"\x07\0\0\0abcd"
+    variables = (model.Member("level", 0, model.Scalar("s32", 4, "int"), ""),)
+    assert built(w).metadata == (model.Metadata(model.SectionModel("features", 8, variables), b"\x07\0\0\0abcd"),)
+
+
+def test_variables_beyond_their_section_or_in_each_other_are_refused() -> None:
+    w = ObjectWriter()
+    w.variable(".bss", "long", w.btf.array(w.int, 3), 4)
+    assert refused(w) == "probe.bpf.c: .bss, variable 'long': it ends at byte 12 of 4. The object is damaged."
+    w = ObjectWriter()
+    w.variable(".bss", "one", w.btf.array(w.int, 2), 4)
+    w.variable(".bss", "other", w.int, 4)
+    assert refused(w) == "probe.bpf.c: .bss, variable 'other': it overlaps 'one' at byte 4. The object is damaged."
+
+
+def test_the_kernels_configuration_is_laid_out_as_libbpf_does() -> None:
+    w = ObjectWriter()
+    b = w.btf
+    char, boolean = b.integer("char", 1, signed=True), b.integer("_Bool", 1, boolean=True)
+    externs = {"HZ": w.int, "NAME": b.array(char, 5), "WIDE": b.integer("u64", 8), "BPF": boolean, "AGE": w.int}
+    b.datasec(".kconfig", [(b.var(name, kind, 2), 0, 0) for name, kind in externs.items()])
+    for name in externs:
+        w.elf.symbol(name, 0, kind="notype")
+    b.datasec("other", [])
+    (section,) = built(w).sections
+    assert (section.name, section.size) == (".kconfig", 22)
+    assert [(m.name, m.offset) for m in section.variables] == [
+        ("WIDE", 0), ("AGE", 8), ("HZ", 12), ("BPF", 16), ("NAME", 17),
+    ]  # fmt: skip
+
+
+def test_kernel_symbols() -> None:
+    w = ObjectWriter()
+    w.btf.datasec(".ksyms", [(w.btf.var("init_net", w.btf.fwd("net"), 2), 0, 0), (w.btf.var("any", 0, 2), 0, 0)])
+    assert built(w).kernel_symbols == (
+        model.KernelSymbol("init_net", "struct net", ""),
+        model.KernelSymbol("any", "void", ""),
     )
 
 

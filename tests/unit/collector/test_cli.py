@@ -354,7 +354,7 @@ def test_both_streams_closed() -> None:
 
 def test_unusable_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "c.yaml"
-    for text in (f"system_probe_config: {{btf_path: {tmp_path}/absent}}", "[" * 3000):
+    for text in ("system_probe_config: {btf_path: 7}", "[" * 3000):
         path.write_text(text)
         assert main(["check", "all", "--config", str(path)]) == 2
         output, errors = capsys.readouterr()

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The collector's file and environment."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,8 @@ system_probe_config:
   kernel_header_dirs:
     - /usr/src/linux-headers
     - /lib/modules/build
+  enable_kernel_header_download: true
+  kernel_header_download_dir: /var/tmp/headers
   runtime_compiler_output_dir: /var/tmp/ebpf
   bpf_debug: true
 checks:
@@ -55,6 +56,8 @@ def test_all_keys(tmp_path: Path) -> None:
         allow_runtime_compiled_fallback=False,
         btf_path="/proc/self/maps",
         kernel_header_dirs=("/usr/src/linux-headers", "/lib/modules/build"),
+        enable_kernel_header_download=True,
+        kernel_header_download_dir="/var/tmp/headers",
         runtime_compiler_output_dir="/var/tmp/ebpf",
         bpf_debug=True,
     )
@@ -72,6 +75,8 @@ def test_environment_is_above_the_file(tmp_path: Path) -> None:
         DD_ALLOW_RUNTIME_COMPILED_FALLBACK="1",
         DD_SYSTEM_PROBE_BTF_PATH=__file__,
         DD_SYSTEM_PROBE_CONFIG_KERNEL_HEADER_DIRS="/a /b",
+        DD_ENABLE_KERNEL_HEADER_DOWNLOAD="false",
+        DD_SYSTEM_PROBE_CONFIG_KERNEL_HEADER_DOWNLOAD_DIR="/d",
         DD_SYSTEM_PROBE_CONFIG_RUNTIME_COMPILER_OUTPUT_DIR="/c",
         DD_SYSTEM_PROBE_CONFIG_BPF_DEBUG="F",
         DD_METRIC_SCHEME="native",
@@ -81,6 +86,7 @@ def test_environment_is_above_the_file(tmp_path: Path) -> None:
         allow_runtime_compiled_fallback=True,
         btf_path=__file__,
         kernel_header_dirs=("/a", "/b"),
+        kernel_header_download_dir="/d",
         runtime_compiler_output_dir="/c",
         bpf_debug=False,
     )
@@ -105,7 +111,8 @@ def test_empty_variable_counts_as_absent(tmp_path: Path) -> None:
             "system_probe_config:\n  enable_core: true\n",
             "line 2, unknown key 'system_probe_config.enable_core'. Did you mean 'enable_co_re'? "
             "Known keys: allow_runtime_compiled_fallback, bpf_debug, btf_path, enable_co_re, "
-            "kernel_header_dirs, runtime_compiler_output_dir.",
+            "enable_kernel_header_download, kernel_header_dirs, kernel_header_download_dir, "
+            "runtime_compiler_output_dir.",
         ),
         (
             "enable_co_re: true\n",
@@ -172,34 +179,11 @@ def test_deep_nesting_is_refused_and_shallow_is_not(tmp_path: Path) -> None:
     assert caught.value.problem == "the document is a list, not a mapping"
 
 
-@pytest.mark.parametrize(
-    ("name", "problem"),
-    [
-        ("absent", "ENOENT, no such file or directory"),
-        ("file/below", "ENOTDIR, not a directory"),
-        ("folder", "not a regular file"),
-        ("pipe", "not a regular file"),
-    ],
-)
-def test_unusable_btf_path(tmp_path: Path, name: str, problem: str) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "folder").mkdir()
-    os.mkfifo(tmp_path / "pipe")
-    path = str(tmp_path / name)
-    remedy = "Name a readable file of BTF, or none for the kernel's own."
-    with pytest.raises(ConfigError) as caught:
-        load(tmp_path, f"system_probe_config:\n  btf_path: {path}\n")
-    assert str(caught.value) == f"open system_probe_config.btf_path {path!r}: {problem}. {remedy}"
-    with pytest.raises(ConfigError) as caught:
-        load(tmp_path, FULL, DD_SYSTEM_PROBE_BTF_PATH=path)
-    assert str(caught.value) == f"open DD_SYSTEM_PROBE_BTF_PATH {path!r}: {problem}. {remedy}"
-
-
-def test_btf_path_that_names_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load(tmp_path, 'system_probe_config: {btf_path: "a\\0b"}')
-    assert caught.value.subject == r"open system_probe_config.btf_path 'a\x00b'"
-    assert caught.value.problem == "not the name of a file"
+def test_a_btf_path_that_does_not_serve_is_for_the_runtime_to_warn_of(tmp_path: Path) -> None:
+    configuration = load(tmp_path, "system_probe_config: {btf_path: /absent}")
+    assert configuration.probe.btf_path == "/absent"
+    configuration = load(tmp_path, FULL, DD_SYSTEM_PROBE_BTF_PATH="/other")
+    assert configuration.probe.btf_path == "/other"
 
 
 def test_unreadable_file(tmp_path: Path) -> None:

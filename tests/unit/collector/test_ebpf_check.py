@@ -378,10 +378,10 @@ def test_disabled_check_opens_nothing_and_sends_nothing() -> None:
 
 
 def test_settings() -> None:
-    assert EbpfCheckConfig.parse(b"") == EbpfCheckConfig(True, 0.1, MetricScheme.NATIVE)
+    assert EbpfCheckConfig.parse(b"") == EbpfCheckConfig(True, 0.1, metric_scheme=MetricScheme.NATIVE)
     assert EbpfCheckConfig.parse(
         b"collect_ebpf: false\nstatistics_window_seconds: 2\nmetric_scheme: datadog"
-    ) == EbpfCheckConfig(False, 2.0, MetricScheme.DATADOG)
+    ) == EbpfCheckConfig(False, 2.0, metric_scheme=MetricScheme.DATADOG)
     assert EbpfCheckConfig.parse(b"statistics_window_seconds: 0").statistics_window_seconds == 0
 
 

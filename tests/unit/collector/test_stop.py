@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ebpf_collector.stop import StopSignals, signals_held
+from ebpf_collector.stop import StopSignals
 
 
 def ignore(left_s: float) -> None:
@@ -73,16 +73,6 @@ def test_ticks_tell_what_is_left() -> None:
         stop.wait(1.1, ticks.append)
     assert ticks[0] == pytest.approx(1.1, abs=0.05)
     assert ticks[1] == pytest.approx(0.1, abs=0.09)
-
-
-def test_held_signals_come_after_the_block() -> None:
-    done = []
-    with StopSignals() as stop:
-        with signals_held():
-            os.kill(os.getpid(), signal.SIGINT)
-            done.append(stop.received)
-        done.append(stop.received)
-    assert done == [None, signal.SIGINT]
 
 
 def test_everything_is_put_back() -> None:

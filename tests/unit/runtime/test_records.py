@@ -13,12 +13,16 @@ from hypothesis import strategies as st
 
 from ebpf_runtime import (
     CEnum,
+    MapSpec,
+    Metadata,
     Record,
     RecordError,
     VariableError,
     Variables,
     array,
+    bitfield,
     boolean,
+    either,
     enumeration,
     f64,
     fields,
@@ -219,6 +223,213 @@ def test_a_layout_that_overlaps_is_refused_at_import() -> None:
 
         class Long(Record, c_name="struct long", size=6):
             a: int = u32(4)
+
+
+class Flags(Record, c_name="struct flags", size=9):
+    __slots__ = ()
+
+    low: int = bitfield(0, 3)
+    straddles: int = bitfield(3, 30)
+    negative: int = bitfield(33, 5, signed=True)
+    yes: bool = bitfield(38, 1, kind=bool)
+    colour: Colour = bitfield(39, 4, kind=Colour)
+    sign: Signed = bitfield(43, 2, signed=True, kind=Signed)
+    plain: int = u8(6)
+    wide: int = bitfield(56, 16)
+
+
+class BigFlags(Record, c_name="struct flags", size=9, byte_order="big"):
+    __slots__ = ()
+
+    low: int = bitfield(0, 3)
+    straddles: int = bitfield(3, 30)
+    negative: int = bitfield(33, 5, signed=True)
+    yes: bool = bitfield(38, 1, kind=bool)
+    colour: Colour = bitfield(39, 4, kind=Colour)
+    sign: Signed = bitfield(43, 2, signed=True, kind=Signed)
+    plain: int = u8(6)
+    wide: int = bitfield(56, 16)
+
+
+VALUES: dict[str, Any] = {
+    "low": 5, "straddles": 0x2ABCDEF1, "negative": -3, "yes": True, "colour": Colour.BLUE, "sign": Signed.MINUS,
+    "plain": 200, "wide": 0xBEEF,
+}  # fmt: skip
+
+
+def test_bitfields_are_where_their_bits_are() -> None:
+    """Of a little-endian record bits count from the least significant one on, of a big-endian one from the most."""
+    widths = [(f.bit_offset, f.bits or 8 * f.size, VALUES[f.name] & (1 << (f.bits or 8)) - 1) for f in fields(Flags)]
+    little = sum(value << bit for bit, _, value in widths).to_bytes(9, "little")
+    big = sum(value << 72 - bit - width for bit, width, value in widths).to_bytes(9, "big")
+    for cls, data in ((Flags, little), (BigFlags, big)):
+        record = cls(**VALUES)
+        assert bytes(record) == data
+        assert record.asdict() == VALUES
+        assert cls.from_bytes(data) == record
+        assert [type(value) for value in record.asdict().values()] == [type(value) for value in VALUES.values()]
+    assert fields(Flags)[1].size == 5
+    assert repr(fields(Flags)[1]) == "Field('straddles', u30, offset=0, size=5)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"low": 8}, "set field 'low': 8 does not fit u3 of 3 bits."),
+        ({"low": -1}, "set field 'low': -1 does not fit u3 of 3 bits."),
+        ({"low": 1.0}, "set field 'low': 1.0 does not fit u3 of 3 bits."),
+        ({"negative": 16}, "set field 'negative': 16 does not fit s5 of 5 bits."),
+        ({"negative": -17}, "set field 'negative': -17 does not fit s5 of 5 bits."),
+        ({"yes": 2}, "set field 'yes': 2 does not fit boolean of 1 bits."),
+        ({"colour": 16}, "set field 'colour': 16 does not fit Colour of 4 bits."),
+    ],
+)
+def test_values_too_large_for_their_bits_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        Flags(**(VALUES | changes))
+    assert str(caught.value) == message
+
+
+@given(st.binary(min_size=9, max_size=9))
+def test_any_bits_can_be_read_and_written_back(data: bytes) -> None:
+    for cls in (Flags, BigFlags):
+        record = cls.from_bytes(data)
+        again = cls(**record.asdict())
+        assert again.asdict() == record.asdict()
+        assert record.replace(**record.asdict()) == record
+
+
+class Halves(Record, c_name="struct halves", size=4):
+    __slots__ = ()
+
+    low: int = u16(0)
+    high: int = u16(2)
+
+
+class Either(Record, c_name="union either", size=8):
+    __slots__ = ()
+
+    number: int = either(u64(0), default=None)
+    halves: Halves = either(nested(0, Halves), default=None)
+    nibble: int = either(bitfield(0, 4), default=None)
+    text_: str = either(text(0, 8), default=None)
+
+
+class Mixed(Record, c_name="struct mixed", size=16):
+    __slots__ = ()
+
+    kind: int = u32(0)
+    whole: int = either(u32(4), default=None)
+    low: int = either(u16(4), default=None)
+    high: int = either(u16(6), default=None)
+    end: int = u64(8)
+
+
+def test_a_union_is_all_of_its_members() -> None:
+    union = Either(number=0x0002_0041)
+    assert (union.number, union.halves, union.nibble, union.text_) == (0x20041, Halves(low=0x41, high=2), 1, "A")
+    assert Either(halves=Halves(low=1, high=2)) == Either(number=0x20001)
+    assert Either() == Either(number=0)
+    assert union.replace(nibble=2).number == 0x20042
+    assert union.asdict()["halves"] == {"low": 0x41, "high": 2}
+    match union:
+        case Either(halves=Halves(low=low)):
+            assert low == 0x41
+        case _:
+            pytest.fail("no match")
+
+
+def test_of_fields_that_share_bytes_one_is_given() -> None:
+    assert bytes(Mixed(kind=1, whole=2, end=3)) == struct.pack("<IIQ", 1, 2, 3)
+    assert bytes(Mixed(kind=1, low=2, high=4, end=3)) == struct.pack("<IHHQ", 1, 2, 4, 3)
+    assert Mixed(kind=1, end=3).whole == 0
+    with pytest.raises(TypeError) as caught:
+        Mixed(kind=1, whole=2, high=4, end=3)
+    assert str(caught.value) == "Mixed: 'whole' and 'high' have the same bytes; give one of them"
+    with pytest.raises(TypeError, match=r"^Mixed\(\) lacks end; see zeroed\(\)$"):
+        Mixed(kind=1, whole=2)  # type: ignore[call-arg]
+
+
+def test_records_match_by_position() -> None:
+    names: dict[str, Any] = {cls.__name__: vars(cls)["__match_args__"] for cls in (Halves, Sample)}
+    assert names["Halves"] == ("low", "high")
+    assert names["Sample"][-2:] == ("small", "short")  # padding is left out
+
+
+class BigSample(Record, c_name="struct sample", size=72, byte_order="big"):
+    __slots__ = ()
+
+    total: int = u64(0)
+    negative: int = s128(8)
+    ratio: float = f64(24)
+    corners: tuple[tuple[int, ...], ...] = array(32, array(0, u16(0), 3), 2)
+    colour: Colour = enumeration(44, 2, Colour)
+    sign: Signed = enumeration(48, 4, Signed, signed=True)
+    flags: BigFlags = nested(52, BigFlags)
+    name: str = text(61, 4)
+
+
+def test_big_endian_records() -> None:
+    flags = BigFlags(**VALUES)
+    corners = ((1, 2, 3), (4, 5, 6))
+    record = BigSample(
+        total=1, negative=-2, ratio=0.5, corners=corners, colour=Colour.BLUE, sign=Signed.MINUS, flags=flags, name="abc"
+    )
+    data = bytes(record)
+    assert data[:8] == bytes(7) + b"\x01"
+    assert int.from_bytes(data[8:24], "big", signed=True) == -2
+    assert struct.unpack_from(">d6HH2xi", data, 24) == (0.5, 1, 2, 3, 4, 5, 6, 7, -1)
+    assert data[52:61] == bytes(flags)
+    assert data[61:65] == b"abc\0"
+    again = BigSample.from_bytes(data)
+    assert (again.total, again.corners, again.colour, again.sign, again.flags) == (1, corners, 7, -1, flags)
+
+
+def test_keys_and_values_of_a_big_endian_object() -> None:
+    item = MapSpec("m", "HASH", key=u32(0), value=array(0, u16(0), 2), inner=MapSpec("i", "HASH", key=u16(0)))
+    item.to_big_endian()
+    block = bytearray(4)
+    assert item.key is not None
+    item.key.pack(block, 0, 1)
+    assert block == b"\0\0\0\x01"
+    assert item.value is not None
+    assert item.value.unpack(b"\0\x01\0\x02", 0) == (1, 2)
+
+
+def test_metadata_is_read_only() -> None:
+    class About(Metadata, section="about", size=8, data=b"\x03"):
+        version: int = u32(0)
+        rest: int = u32(4)
+
+    about = About()
+    assert (about.version, about.rest, About.attribute) == (3, 0, "about")
+    with pytest.raises(VariableError) as caught:
+        about.version = 4
+    assert str(caught.value) == (
+        "set variable 'version': about is what the object says of itself, and cannot be changed."
+    )
+
+
+def test_numpy_sees_unions_and_bitfields() -> None:
+    numpy = pytest.importorskip("numpy")
+    from ebpf_runtime import dtype
+
+    row = numpy.frombuffer(bytes(Either(number=0x20041)), dtype(Either))[0]
+    assert (row["number"], row["halves"]["low"], row["text_"]) == (0x20041, 0x41, b"A\0\x02")
+    for cls in (Flags, BigFlags):
+        kind = dtype(cls)
+        row = numpy.frombuffer(bytes(cls(**VALUES)), kind)[0]
+        for field in fields(cls):
+            if not field.bits:
+                continue
+            assert kind.fields is not None
+            form, start = kind.fields[field.name][:2]
+            assert form.kind == "u"
+            end = 8 * form.itemsize - (field.bit_offset - 8 * start) - field.bits
+            shift = field.bit_offset - 8 * start if cls is Flags else end
+            assert int(row[field.name]) >> shift & (1 << field.bits) - 1 == VALUES[field.name] & (1 << field.bits) - 1
+    assert numpy.frombuffer(bytes(9), dtype(BigSample).fields["total"][0], 1)[0] == 0  # type: ignore[index]
+    assert dtype(BigSample)["total"].str == ">u8"
 
 
 class Section(Variables, section=".data", size=16):

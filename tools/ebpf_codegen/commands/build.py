@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ebpf_codegen.compiler import find_compiler
-from ebpf_codegen.pipeline import build_probe, compare, write_file, write_probe
+from ebpf_codegen.files import write_file
+from ebpf_codegen.pipeline import build_probe, compare, write_probe
 
 from .arguments import Commands, add_command
 
@@ -16,6 +18,7 @@ __all__ = ["add"]
 _EPILOG = """\
 example:
   ebpf-codegen build bpf/oom_kill.bpf.c --output build/ebpf_probes
+  ebpf-codegen build trace.bpf.c --output build --record events=exec_event --record events=exit_event
 
 exit codes: 0 done, 1 refused or different from --generated, 2 usage
 """
@@ -37,11 +40,32 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--include", type=Path, action="append", default=[], metavar="DIR", help="directory of headers, repeatable"
     )
+    parser.add_argument(
+        "--record",
+        type=_record,
+        action="append",
+        default=[],
+        metavar="NAME=TYPE",
+        help="struct or typedef that the records of a ring buffer, perf buffer or iterator program are, where the "
+        "source does not tell; repeatable, also for one NAME",
+    )
     parser.add_argument("--depfile", type=Path, metavar="FILE", help="write make-style dependencies")
 
 
+def _record(text: str) -> tuple[str, str]:
+    name, _, record = text.partition("=")
+    if not name or not record:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=TYPE")
+    return name, record
+
+
 def _build(options: argparse.Namespace) -> int:
-    built = build_probe(options.source, find_compiler(), options.include)
+    records: dict[str, list[str]] = {}
+    for name, record in options.record:
+        records.setdefault(name, []).append(record)
+    built = build_probe(options.source, find_compiler(), options.include, records=records)
+    for warning in built.warnings:
+        print(f"ebpf-codegen: warning: {warning}", file=sys.stderr)
     if options.generated is not None:
         compare(built, options.generated)
     write_probe(built, options.output, embedded=True)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paths of a BPF file system that keep maps, programs and links."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from . import system_calls
+from .errors import EbpfError, MapError, describe
+from .handles import Handle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = ["KernelMap", "open_pinned_map", "pin", "unpin"]
+
+
+class KernelMap(Handle):
+    """What all maps can, whatever their type: be pinned, and be frozen."""
+
+    name: str
+    fd: int
+
+    def pin(self, path: str | PathLike[str]) -> None:
+        """Keep the map under a path of a BPF file system, also when this process is gone.
+
+        Raises:
+            EbpfError: The kernel refused, as for a path outside a BPF file system.
+        Source: bpf(2) BPF_OBJ_PIN, libbpf bpf_map__pin().
+        """
+        pin("map", self.name, self.fd, path)
+
+    def unpin(self, path: str | PathLike[str]) -> None:
+        """Remove a path that `pin` made.
+
+        Raises:
+            EbpfError: It cannot be removed.
+        """
+        unpin("map", self.name, path)
+
+    def freeze(self) -> None:
+        """Let no process write the map any more by system call; programs go on writing.
+
+        Raises:
+            MapError: The kernel refused, as while the map's memory is mapped for writing.
+        Kernel: 5.2.
+        Source: bpf(2) BPF_MAP_FREEZE, libbpf bpf_map_freeze().
+        """
+        result = system_calls.map_freeze(self.fd)
+        if result < 0:
+            hint = " Its memory is mapped for writing." if result == -errno.EBUSY else ""
+            raise MapError(f"freeze map {self.name!r}: {describe(-result)}.{hint}", name=self.name, errno=-result)
+
+
+def pin(kind: str, name: str, fd: int, path: str | PathLike[str]) -> None:
+    """Pin a "map", "program" or "link" at a path, whose folders are made where they are missing.
+
+    Raises:
+        EbpfError: The kernel refused; the text says what the path lacks.
+    """
+    where = os.fspath(path)
+    if fd < 0:
+        raise EbpfError(f"pin {kind} {name!r} at {where}: the probe is closed.", name=name)
+    try:
+        os.makedirs(os.path.dirname(where) or ".", mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
+    except OSError as error:
+        number = error.errno or 0
+        raise EbpfError(f"pin {kind} {name!r} at {where}: {describe(number)}.", name=name, errno=number) from error
+    result = system_calls.object_pin(os.fsencode(where), fd)
+    if result < 0:
+        hint = {
+            errno.EPERM: " Choose a path in a BPF file system, such as /sys/fs/bpf (mount -t bpf bpf /sys/fs/bpf).",
+            errno.EINVAL: " Choose a path in a BPF file system, whose names have no dots.",
+            errno.EEXIST: " Something is pinned there: unpin it, or choose another path.",
+        }.get(-result, "")
+        raise EbpfError(f"pin {kind} {name!r} at {where}: {describe(-result)}.{hint}", name=name, errno=-result)
+
+
+def unpin(kind: str, name: str, path: str | PathLike[str]) -> None:
+    """Remove a path that keeps something.
+
+    Raises:
+        EbpfError: There is no path, or it cannot be removed.
+    """
+    where = os.fspath(path)
+    if not where:
+        raise EbpfError(f"unpin {kind} {name!r}: it is not pinned.", name=name)
+    try:
+        os.unlink(where)  # noqa: PTH108
+    except OSError as error:
+        number = error.errno or 0
+        raise EbpfError(f"unpin {kind} {name!r} from {where}: {describe(number)}.", name=name, errno=number) from error
+
+
+def open_pinned_map(name: str, path: str, wanted: tuple[int, int, int, int]) -> int:
+    """Open a pinned map in the place of one that would be made; -1 if nothing is pinned there.
+
+    Args:
+        wanted: bpf_map_type, bytes of key and value, number of entries.
+    Raises:
+        MapError: What is pinned there is another map; the text says in what it differs.
+    Source: bpf(2) BPF_OBJ_GET, BPF_OBJ_GET_INFO_BY_FD.
+    """
+    fd = system_calls.object_get(os.fsencode(path))
+    if fd == -errno.ENOENT:
+        return -1
+    if fd < 0:
+        raise MapError(f"reuse map {name!r} pinned at {path}: {describe(-fd)}.", name=name, errno=-fd)
+    result, info = system_calls.object_info(fd)
+    found = tuple(int.from_bytes(info[at : at + 4], "little") for at in (0, 8, 12, 16))
+    what = ("type", "key size", "value size", "max_entries")
+    differs = [f"{w} {a}, not {b}" for w, a, b in zip(what, found, wanted, strict=True) if a != b]
+    if result < 0 or differs:
+        os.close(fd)
+        reason = describe(-result) if result < 0 else f"it has {', '.join(differs)}"
+        raise MapError(
+            f"reuse map {name!r} pinned at {path}: {reason}. Unpin it, or pin the new one elsewhere.", name=name
+        )
+    return fd

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a hook refuses a program, and what to do: capabilities, features, names that are near."""
+
+from __future__ import annotations
+
+import errno
+
+from .errors import AttachError, PermissionDeniedError, describe
+from .features import floor_of, is_missing
+from .nearby import near_names
+from .privilege import missing_capabilities
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .hooks import Hook
+
+__all__ = ["attach_error"]
+
+_NETWORK = ("xdp", "tcx", "netkit", "netns", "netfilter", "sockmap", "cgroup")
+_WORDS = {
+    errno.EBUSY: "Another program is attached there already.",
+    errno.EEXIST: "Another program is attached there already.",
+}
+
+
+def attach_error(name: str, hook: Hook, where: str, number: int, log: str) -> AttachError | PermissionDeniedError:
+    """Return the error for a program that its hook refused.
+
+    Args:
+        name: The program's name.
+        where: The hook, as the text says it.
+        number: The error number.
+        log: What libbpf said.
+    """
+    action = f"attach program {name!r} to {where}"
+    if number in (errno.EPERM, errno.EACCES):
+        missing = missing_capabilities("CAP_NET_ADMIN") if hook.way in _NETWORK else missing_capabilities()
+        if missing:
+            return PermissionDeniedError(
+                f"{action}: {describe(number)}, this process lacks {' and '.join(missing)}. "
+                "Run as root, or grant the capabilities (setcap, AmbientCapabilities=).",
+                name=name,
+                errno=number,
+            )
+    if is_missing(hook, number):
+        feature, floor = floor_of(hook)
+        return AttachError(
+            f"{action}: {describe(number)}; this kernel has no {feature}, Linux {floor} has.",
+            name=name,
+            errno=number,
+            log=log,
+            feature=feature,
+            minimum_kernel=floor,
+        )
+    hint = _WORDS.get(number, "")
+    if number == errno.ENOENT:
+        near = near_names(hook)
+        hint = f"Near names: {', '.join(near)}." if near else _absent(hook)
+    return AttachError(f"{action}: {describe(number)}.{' ' if hint else ''}{hint}", name=name, errno=number, log=log)
+
+
+def _absent(hook: Hook) -> str:
+    """What to look at where nothing is near."""
+    return {
+        "kprobe": "The hook is not in this kernel; see /sys/kernel/tracing/available_filter_functions.",
+        "raw_tp": "The hook is not in this kernel; see /sys/kernel/tracing/events/.",
+        "tracepoint": "The hook is not in this kernel; see /sys/kernel/tracing/events/.",
+        "uprobe": "There is no such file or function; see nm -D.",
+        "usdt": "There is no such file or probe; see readelf -n.",
+    }.get(hook.way, "")

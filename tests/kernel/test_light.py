@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The light path: loader programs give the same probe as libbpf, and give way to it where they do not serve."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ebpf_runtime import DigestError, OpenError, ProbeConfig, VerifierError
+from tests.support.kernel import assert_nothing_new, identifiers, open_files
+from tests.support.sources import add_loader_programs, make_module, write_source
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(
+        tuple(map(int, os.uname().release.split(".")[:2])) < (5, 17),
+        reason="the kernel does no relocations of its own, as from 5.17 on",
+    ),
+]
+
+ROUNDS = 1000
+GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
+
+SOURCE = """
+struct call {
+	__u64 number;
+	__u32 pid;
+	__u32 factor;
+};
+
+const volatile __u32 wanted_pid = 0;
+const volatile __u32 factor = 3;
+__u64 calls = 100;
+__u32 last = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 65536);
+} events SEC(".maps");
+RINGBUF_RECORD(events, struct call);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__type(value, struct call);
+} latest SEC(".maps");
+
+static __always_inline int note(__u32 pid)
+{
+	struct call call = {};
+
+	if (pid != wanted_pid)
+		return 0;
+	call.number = ++calls;
+	call.pid = pid;
+	call.factor = factor;
+	last = pid;
+	bpf_map_update_elem(&latest, &pid, &call, 0);
+	bpf_ringbuf_output(&events, &call, sizeof(call), 0);
+	return 0;
+}
+
+SEC("tp_btf/sys_enter")
+int on_call_tp_btf(__u64 *ctx)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return ctx[1] == CALL ? note(BPF_CORE_READ(task, tgid)) : 0;
+}
+""".replace("CALL", str(GETPPID))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    directory = tmp_path_factory.mktemp("light")
+    module = make_module(directory, write_source(directory, "light_calls", SOURCE))
+    add_loader_programs(module)
+    return module
+
+
+def readings(module: ModuleType, path: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Load by one of both ways, cause events, and return all that can be seen of the probe."""
+    if path == "libbpf":
+        monkeypatch.setenv("EBPF_LIBBPF", "libbpf.so.1")
+    opened = module.LightCalls.open()
+    opened.rodata.wanted_pid = os.getpid()
+    opened.bss.last = 5
+    opened.resize("events", 1 << 13)
+    opened.resize("latest", 4)
+    with opened.load() as probe:
+        assert probe.path == path
+        before = probe.bss.last
+        probe.attach()
+        for _ in range(13):
+            os.getppid()
+        events = [event.asdict() for event in probe.maps.events.poll(1)]
+        probe.data.calls = 1000
+        os.getppid()
+        events += [event.asdict() for event in probe.maps.events.poll(1)]
+        return {
+            "events": events,
+            "latest": dict(probe.maps.latest),
+            "sizes": {name: (m.type, m.key_size, m.value_size, m.max_entries) for name, m in probe.maps},
+            "sections": {name: program.section for name, program in probe.programs},
+            "links": {name: link is not None for name, link in probe.links},
+            "variables": (before, probe.bss.last, probe.data.calls, probe.rodata.factor, probe.rodata.wanted_pid),
+            "variant": (probe.variant, probe.refused, probe.origin, probe.unattached),
+        }
+
+
+def test_both_ways_give_the_same_probe(made: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EBPF_LIBBPF", raising=False)
+    light = readings(made, "light", monkeypatch)
+    assert [event["number"] for event in light["events"]] == [*range(101, 114), 1001]
+    assert light["sizes"]["events"][3] == 1 << 13
+    assert light["variables"] == (5, os.getpid(), 1001, 3, os.getpid())
+    assert readings(made, "libbpf", monkeypatch) == light
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (ProbeConfig(bpf_debug=True), "bpf_debug is set, and loader programs keep no log"),
+        (
+            ProbeConfig(btf_path="/sys/kernel/btf/vmlinux"),
+            "loader programs relocate against the kernel's own BTF, and another is used",
+        ),
+    ],
+)
+def test_libbpf_is_taken_for_what_it_alone_can_do(made: ModuleType, config: ProbeConfig, reason: str) -> None:
+    with made.LightCalls.open_and_load(config) as probe:
+        assert (probe.path, probe.light_refusal) == ("libbpf", reason)
+
+
+def test_libbpf_is_not_even_loaded_for_a_light_probe(made: ModuleType) -> None:
+    directory = Path(str(made.__file__)).parent
+    code = (
+        "import sys, os\n"
+        f"from {directory.name}.light_calls import LightCalls\n"
+        "with LightCalls.open_and_load() as probe:\n"
+        "    probe.attach()\n"
+        "    assert probe.path == 'light', probe.light_refusal\n"
+        "    print('libbpf' in open('/proc/self/maps').read())\n"
+    )
+    search = os.pathsep.join([str(directory.parent), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env={"PYTHONPATH": search}, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_what_load_and_attach_import(made: ModuleType) -> None:
+    """The imports are a third of the start-up: whoever adds one sees it here."""
+    directory = Path(str(made.__file__)).parent
+    code = (
+        "import sys\n"
+        f"import {directory.name}.light_calls as module\n"
+        "before = set(sys.modules)\n"
+        "with module.LightCalls.open_and_load() as probe:\n"
+        "    probe.attach()\n"
+        "    print(*sorted(set(sys.modules) - before))\n"
+    )
+    search = os.pathsep.join([str(directory.parent), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {search.split(os.pathsep)!r}\n{code}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = done.stdout.split()
+    assert [name for name in found if name.startswith("ebpf_")] == [
+        "ebpf_runtime.cpus",
+        "ebpf_runtime.digests",
+        "ebpf_runtime.generics",
+        "ebpf_runtime.hooks",
+        "ebpf_runtime.light",
+        "ebpf_runtime.links",
+        "ebpf_runtime.load_report",
+        "ebpf_runtime.loader",
+        "ebpf_runtime.perf_events",
+        "ebpf_runtime.programs",
+        "ebpf_runtime.registry",
+        "ebpf_runtime.signals",
+        "ebpf_runtime.system_calls",
+    ]
+    assert {name for name in found if not name.startswith("ebpf_")} <= {
+        "_ctypes", "_sha2", "_sha256", "ctypes", "ctypes._endian", "mmap",
+    }  # fmt: skip
+
+
+def test_a_changed_loader_program_is_refused(tmp_path: Path) -> None:
+    code = 'SEC("raw_tp/sys_enter")\nint idle(void *ctx) { return 0; }\n'
+    module = make_module(tmp_path, write_source(tmp_path, "changed", code))
+    with module.Changed.open_and_load() as probe:
+        assert (probe.path, probe.light_refusal) == (
+            "libbpf", "the package holds no loader programs for this object",
+        )  # fmt: skip
+    add_loader_programs(module)
+    path = next(Path(str(module.__file__)).parent.glob(f"changed.{'arm64' if GETPPID == 173 else 'x86_64'}.light"))
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(DigestError, match=rf"^open {path.name}: its SHA-256 is "):
+        module.Changed.open()
+    path.write_bytes(good)
+    # One that was made from another object is as good as none.
+    listing = path.parent / "changed.sha256"
+    listing.write_text(listing.read_text().replace(good.split()[3].decode(), "0" * 64))
+    with pytest.raises(OpenError):
+        module.Changed.open(ProbeConfig(allow_runtime_compiled_fallback=False))
+
+
+def test_a_refused_program_is_told_as_libbpf_tells_it(tmp_path: Path) -> None:
+    code = """
+SEC("raw_tp/sys_enter")
+int bad_access(struct bpf_raw_tracepoint_args *ctx)
+{
+	return *(volatile int *)ctx->args[1];
+}
+"""
+    module = make_module(tmp_path, write_source(tmp_path, "bad", code))
+    add_loader_programs(module)
+    opened = module.Bad.open(ProbeConfig(allow_runtime_compiled_fallback=False))
+    with pytest.raises(Exception, match="bad_access") as caught:
+        opened.load()
+    error = caught.value.__cause__
+    assert isinstance(error, VerifierError)
+    assert error.source_line > 0
+    assert opened._opened.light_refusal.startswith("load by the loader program of 'bad': EACCES")
+
+
+def test_nothing_leaks_in_a_thousand_rounds(made: ModuleType) -> None:
+    """File descriptors, maps, programs, links and memory, over 1000 rounds of loading, attaching and closing."""
+    opened_files = open_files()
+    before = identifiers()
+
+    def rounds(count: int) -> None:
+        for _ in range(count):
+            with made.LightCalls.open_and_load() as probe:
+                probe.attach()
+                assert probe.bss.last == 0
+
+    rounds(100)  # what is kept for good is kept by now
+    gc.collect()
+    resident = resident_bytes()
+    started = time.monotonic()
+    rounds(ROUNDS)
+    seconds = time.monotonic() - started
+    gc.collect()
+    assert open_files() == opened_files
+    assert_nothing_new(before)
+    assert resident_bytes() - resident < 2 << 20
+    assert seconds < 60
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()

@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each way to load, forced one after the other on the running kernel: it ends in readings, or in one clear error."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import ebpf_probes
+from ebpf_codegen import btf, btf_bundle, btf_writer
+from ebpf_probes.oom_kill import OomKill
+from ebpf_runtime import (
+    CompileError,
+    CoReError,
+    DigestError,
+    EbpfError,
+    FallbackWarning,
+    ProbeConfig,
+    kernel_headers,
+)
+from ebpf_runtime.btf_sources import BUNDLE, host
+from tests.support.kernel import assert_nothing_new, identifiers, open_files
+from tests.support.kills import kill_one, victims_cgroup
+from tests.support.mounts import hidden_from
+from tests.support.sources import make_module, write_source
+
+pytestmark = pytest.mark.kernel
+
+KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
+MACHINE = {"aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    return tmp_path / "build"
+
+
+@pytest.fixture(scope="module")
+def objects() -> list[Path]:
+    found = [path for folder in ebpf_probes.__path__ for path in Path(folder).glob(f"*.{MACHINE}.bpf.o")]
+    assert len(found) == 3
+    return found
+
+
+@pytest.fixture(scope="module")
+def minimal(objects: list[Path]) -> bytes:
+    """The running kernel's BTF, cut to what the probes need."""
+    ((_, data),) = btf_bundle.cut(objects, btf_bundle.find([KERNEL_BTF]))
+    assert len(data) < 16 << 10
+    return data
+
+
+@contextmanager
+def read_of_a_kill(probe: Any) -> Iterator[Any]:
+    with victims_cgroup() as group:
+        probe.attach()
+        killed = kill_one(group, score_adj=300, comm="planted")
+        found = [event for event in probe.maps.oom_events.poll(10) if event.victim_tgid == killed.pid]
+        yield found
+
+
+def readings(cls: Any, config: ProbeConfig) -> dict[str, Any]:
+    """Return how a probe was loaded, and what it said of one kill; it must be right."""
+    with cls.open_and_load(config) as probe, read_of_a_kill(probe) as events:
+        (event,) = events
+        assert (event.victim_comm, event.score_adj, event.is_memcg) == ("planted", 300, True)
+        assert event.score_points > 1000
+        report = probe.report
+        return {
+            "origin": probe.origin,
+            "btf": report.btf_source,
+            "file": report.btf_file,
+            "notes": list(report.btf_notes),
+            "co_re": report.co_re_result,
+            "headers": report.header_result,
+            "compile": report.compile_result,
+        }
+
+
+def only_co_re(**settings: Any) -> ProbeConfig:
+    return ProbeConfig(allow_runtime_compiled_fallback=False, **settings)
+
+
+def test_co_re_with_the_kernels_own_btf() -> None:
+    found = readings(OomKill, only_co_re())
+    assert found == {
+        "origin": "co_re", "btf": "kernel", "file": str(KERNEL_BTF), "notes": [], "co_re": "default", "headers": 0,
+        "compile": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("is_minimal", [True, False])
+def test_co_re_with_the_btf_of_btf_path(tmp_path: Path, minimal: bytes, is_minimal: bool) -> None:
+    path = tmp_path / "custom.btf"
+    path.write_bytes(minimal if is_minimal else KERNEL_BTF.read_bytes())
+    before = open_files()
+    found = readings(OomKill, only_co_re(btf_path=path))
+    assert open_files() == before
+    assert (found["origin"], found["btf"], found["file"], found["co_re"]) == ("co_re", "custom", str(path), "custom")
+    # ... and also where the kernel shows none.
+    assert hidden_from(lambda: readings(OomKill, only_co_re(btf_path=path)))["btf"] == "custom"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "read {}: ENOENT, no such file or directory ({}). Check the path."),
+        (b"no BTF", "read {}: libbpf finds no intact BTF in it. Copy /sys/kernel/btf/vmlinux of the same kernel."),
+    ],
+)
+def test_a_btf_path_that_does_not_serve_is_one_warning_and_the_search_goes_on(
+    tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    path = tmp_path / "custom.btf"
+    if content is not None:
+        path.write_bytes(content)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = readings(OomKill, only_co_re(btf_path=path))
+    (warning,) = caught
+    assert warning.category is FallbackWarning
+    problem = problem.replace("{}", str(path))
+    assert str(warning.message) == f"{problem} Looking for BTF elsewhere."
+    assert (found["btf"], found["co_re"]) == ("kernel", "default")
+    assert found["notes"] == [problem.removesuffix(".")]
+
+
+def carrying(directory: Path, members: dict[str, bytes]) -> ModuleType:
+    """Return the module oom_kill in a package of its own that carries a bundle."""
+    package = directory / f"carrying_{len(sys.modules)}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for folder in ebpf_probes.__path__:
+        for path in Path(folder).glob("oom_kill.*"):
+            shutil.copy(path, package)
+    full = [btf_bundle.FullBtf(Path("unused"), name) for name in members]
+    list(btf_bundle.write_bundle(package / BUNDLE, [(item, members[item.name]) for item in full]))
+    sys.path.insert(0, str(directory))
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(f"{package.name}.oom_kill")
+    finally:
+        sys.path.remove(str(directory))
+
+
+def test_co_re_with_embedded_btf_where_the_kernel_shows_none(tmp_path: Path, minimal: bytes) -> None:
+    here = host()
+    name = f"{here.distribution}/{here.version}/{MACHINE}/{here.release}.btf"
+    other = f"debian/10/{MACHINE}/4.19.0-1-amd64.btf"
+    module = carrying(tmp_path, {name: minimal, other: b"never read"})
+    found = hidden_from(lambda: readings(module.OomKill, only_co_re()))
+    assert (found["origin"], found["btf"], found["file"], found["co_re"]) == ("co_re", "embedded", name, "embedded")
+    assert found["notes"] == ["the kernel shows none in /sys/kernel/btf/vmlinux"]
+    assert readings(module.OomKill, only_co_re())["btf"] == "kernel"  # which comes before
+
+
+def test_embedded_btf_that_was_changed_is_refused_with_both_digests(tmp_path: Path, minimal: bytes) -> None:
+    module = carrying(tmp_path, {f"debian/12/{os.uname().release}.btf": minimal})
+    path = Path(module.__file__ or "").with_name(BUNDLE)
+    right = sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(path.read_bytes() + b"\0")
+    wrong = sha256(path.read_bytes()).hexdigest()
+
+    def refused() -> list[str]:
+        with pytest.raises(DigestError) as caught:
+            module.OomKill.open()
+        return [str(caught.value), caught.value.expected, caught.value.actual]
+
+    text = f"open {BUNDLE}: its SHA-256 is {wrong}, not {right}. Reinstall the package."
+    assert hidden_from(refused) == [text, right, wrong]
+
+
+def test_the_compiler_with_the_kernels_types(build: Path) -> None:
+    config = ProbeConfig(enable_co_re=False, runtime_compiler_output_dir=build)
+    found = readings(OomKill, config)
+    assert (found["origin"], found["btf"], found["co_re"], found["compile"]) == ("compiled", "", "", 1)
+    assert readings(OomKill, config)["compile"] == 10  # cached
+
+
+def refusal(config: ProbeConfig) -> dict[str, Any]:
+    """Return the error with which loading ends, and how many warnings came before."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(EbpfError) as failure:
+            OomKill.open_and_load(config)
+    report = failure.value.report
+    assert report is not None
+    return {
+        "kind": type(failure.value).__name__,
+        "text": str(failure.value),
+        "warnings": [str(item.message) for item in caught],
+        "co_re": report.co_re_result,
+        "headers": report.header_result,
+        "compile": report.compile_result,
+    }
+
+
+def test_without_btf_and_with_compiling_forbidden_there_is_one_error() -> None:
+    before = identifiers()
+    found = hidden_from(lambda: refusal(only_co_re()))
+    assert_nothing_new(before)
+    assert (found["kind"], found["co_re"], found["compile"]) == (CoReError.__name__, "btf_not_found", 0)
+    assert found["warnings"] == []
+    assert "\n" not in found["text"]
+    assert found["text"].startswith("load probe 'oom_kill' by CO-RE: load probe 'oom_kill': no variant works here. ")
+    assert found["text"].endswith(
+        " No BTF was found: the kernel shows none in /sys/kernel/btf/vmlinux; this package embeds none."
+        " Set system_probe_config.allow_runtime_compiled_fallback to true to compile it on this host."
+    )
+
+
+def test_without_btf_and_headers_the_compiler_is_refused_with_one_error(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_headers, "DEFAULT_DIRECTORIES", (f"{tmp_path}/missing/{{}}",))
+    config = ProbeConfig(runtime_compiler_output_dir=build, kernel_header_download_dir=tmp_path / "none")
+    found = hidden_from(lambda: refusal(config))
+    assert (found["kind"], found["co_re"]) == (CompileError.__name__, "btf_not_found")
+    assert (found["headers"], found["compile"]) == (10, 9)  # not found
+    (warning,) = found["warnings"]
+    assert warning.endswith(" Falling back to compiling it on this host.")
+    assert found["text"].startswith(
+        "compile 'oom_kill' on this host: /sys/kernel/btf/vmlinux is missing, and so are kernel headers: "
+    )
+    assert "\n" not in found["text"]
+
+
+def test_headers_of_another_kernel_are_refused(build: Path, tmp_path: Path) -> None:
+    headers = tmp_path / "headers"
+    for name in ("types.h", "kconfig.h"):
+        (headers / "include/linux").mkdir(parents=True, exist_ok=True)
+        (headers / "include/linux" / name).touch()
+    version = headers / "include/generated/uapi/linux/version.h"
+    version.parent.mkdir(parents=True)
+    version.write_text("#define LINUX_VERSION_CODE 263169\n")
+    config = ProbeConfig(False, runtime_compiler_output_dir=build, kernel_header_dirs=[headers])
+    found = hidden_from(lambda: refusal(config))
+    assert (found["kind"], found["headers"], found["compile"]) == (CompileError.__name__, 8, 9)
+    assert f"{headers} has LINUX_VERSION_CODE 263169 (4.4.1), the running kernel " in found["text"]
+
+
+# What the kernel answers is read off the relocated instruction.
+OFFSET = """
+struct task_struct___moved {
+	int tgid;
+	char comm[16];
+} __attribute__((preserve_access_index));
+
+/* Where the members are, by the BTF in use. */
+__u64 offsets[2] = {};
+const volatile __u32 wanted_pid = 0;
+
+SEC("raw_tp/sys_enter")
+int offset_of(struct bpf_raw_tracepoint_args *ctx)
+{
+	if (bpf_get_current_pid_tgid() >> 32 != wanted_pid)
+		return 0;
+	offsets[0] = bpf_core_field_offset(struct task_struct___moved, tgid);
+	offsets[1] = bpf_core_field_offset(struct task_struct___moved, comm);
+	return 0;
+}
+"""
+
+
+def offsets(module: ModuleType, path: Path) -> tuple[int, int]:
+    opened = module.Moved.open(only_co_re(btf_path=path))
+    opened.rodata.wanted_pid = os.getpid()
+    with opened.load() as probe:
+        probe.attach()
+        os.getppid()
+        first, second = (probe.bss if hasattr(probe, "bss") else probe.data).offsets
+        return first, second
+
+
+def test_a_field_that_the_btf_moves_is_read_where_that_says(tmp_path: Path) -> None:
+    module = make_module(tmp_path, write_source(tmp_path, "moved", OFFSET))
+    path = tmp_path / "moved.btf"
+    target = Path(module.__file__ or "").with_name(f"moved.{MACHINE}.bpf.o")
+    ((_, data),) = btf_bundle.cut([target], btf_bundle.find([KERNEL_BTF]))
+    path.write_bytes(data)
+    tgid, comm = offsets(module, path)
+    assert tgid != comm
+    types = list(btf.read(data).types)
+    (number,) = [i for i, item in enumerate(types) if isinstance(item, btf.Struct) and item.name == "task_struct"]
+    task = types[number]
+    assert isinstance(task, btf.Struct)
+    types[number] = replace(
+        task,
+        members=tuple(
+            replace(member, bit_offset=member.bit_offset + 8 * 64) if member.name == "tgid" else member
+            for member in task.members
+        ),
+    )
+    path.write_bytes(btf_writer.write(types, "little"))
+    assert offsets(module, path) == (tgid + 64, comm)
+
+
+def program_tags(probe: Any) -> dict[str, bytes]:
+    """Return the kernel's digest of each program's instructions, as they are after relocation."""
+    import ctypes
+
+    from ebpf_runtime.libbpf import library
+
+    found = {}
+    for name, program in probe.programs:
+        info = ctypes.create_string_buffer(256)
+        assert library().bpf_obj_get_info_by_fd(program.fd, info, ctypes.byref(ctypes.c_uint32(256))) == 0
+        found[name] = info.raw[8:16]
+    return found
+
+
+def probe_classes() -> list[Any]:
+    modules = [importlib.import_module(f"ebpf_probes.{name}") for name in ("oom_kill", "tcp_queue_length")]
+    modules.append(importlib.import_module("ebpf_probes.ebpf_inventory"))
+    return [value for module in modules for value in vars(module).values() if hasattr(value, "open_and_load")]
+
+
+@pytest.mark.parametrize("cls", probe_classes(), ids=lambda cls: cls.__name__)
+def test_minimal_btf_relocates_every_program_as_the_full_one_does(
+    cls: Any, tmp_path: Path, minimal: bytes, objects: list[Path]
+) -> None:
+    path = tmp_path / "minimal.btf"
+    path.write_bytes(minimal)
+    paths = [KERNEL_BTF, path]
+    if bpftool := shutil.which("bpftool", path=f"{os.environ['PATH']}:/usr/sbin"):
+        theirs = tmp_path / "bpftool.btf"
+        command = [bpftool, "gen", "min_core_btf", str(KERNEL_BTF), str(theirs), *map(str, objects)]
+        subprocess.run(command, check=True)
+        assert len(minimal) <= theirs.stat().st_size
+        paths.append(theirs)
+    tags = []
+    for file in paths:
+        for variant in cls.open().variants or ("",):
+            opened = cls.open(only_co_re(btf_path=file))
+            if variant:
+                opened.select_variant(variant)
+            try:
+                with opened.load() as probe:
+                    tags.append((variant, program_tags(probe)))
+            except EbpfError as error:
+                tags.append((variant, {"refused": str(error.errno).encode()}))
+    each = len(tags) // len(paths)
+    assert any("refused" not in found for _, found in tags)
+    assert all(tags[index * each : (index + 1) * each] == tags[:each] for index in range(len(paths)))
+
+
+def test_btf_of_another_kernel_relocates_otherwise(tmp_path: Path, minimal: bytes) -> None:
+    """The test above could not fail if the tags did not depend on offsets."""
+    types = [
+        replace(item, members=tuple(replace(member, bit_offset=member.bit_offset + 64) for member in item.members))
+        if isinstance(item, btf.Struct) and item.name == "oom_control"
+        else item
+        for item in btf.read(minimal).types
+    ]
+    paths = [tmp_path / "right.btf", tmp_path / "wrong.btf"]
+    paths[0].write_bytes(minimal)
+    paths[1].write_bytes(btf_writer.write(types, "little"))
+    tags = []
+    for path in paths:
+        opened = OomKill.open(only_co_re(btf_path=path))
+        opened.select_variant("raw_tp")
+        with opened.load() as probe:
+            tags.append(program_tags(probe))
+    assert tags[0] != tags[1]
+
+
+def test_btf_is_no_place_to_smuggle_a_file_in(tmp_path: Path) -> None:
+    """A header alone, or one with lengths beyond the file, is not taken."""
+    path = tmp_path / "short.btf"
+    path.write_bytes(struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 1 << 20, 1 << 20, 1))
+    with pytest.warns(FallbackWarning, match="libbpf finds no intact BTF in it"):
+        OomKill.open(ProbeConfig(btf_path=path)).close()

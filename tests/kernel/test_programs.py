@@ -1,0 +1,664 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attach kinds, links, pins and test runs on the running kernel; each hook counts what this process does."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import pytest
+
+from ebpf_runtime import (
+    AttachError,
+    CgroupProgram,
+    DetachedProgram,
+    EbpfError,
+    IteratorProgram,
+    MapError,
+    NamespaceProgram,
+    NetfilterProgram,
+    PerfEventProgram,
+    Program,
+    ReuseportProgram,
+    SocketProgram,
+    TcxProgram,
+    UprobeProgram,
+    XdpProgram,
+    run_statistics,
+)
+from ebpf_runtime.features import has_program_type
+from ebpf_runtime.hooks import hook_of
+from tests.support.kernel import assert_nothing_new, identifiers, open_files
+from tests.support.sources import make_module, write_source
+
+pytestmark = pytest.mark.kernel
+
+T = TypeVar("T")
+BPF_FS = Path("/sys/fs/bpf")
+CLONE_NEWNET = 0x40000000
+NAMES = (
+    "on_tracepoint", "on_tp_btf", "on_xdp", "on_xdp_too", "on_ingress", "on_egress", "on_lookup", "on_local_in",
+    "on_connect", "on_tick", "on_uprobe", "on_packet", "on_reuse",
+)  # fmt: skip
+
+HOOKS = """
+/* How often each program ran; the index is the order of the programs here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__type(value, __u64);
+} runs SEC(".maps");
+
+const volatile __u32 wanted_pid = 0;
+
+static __always_inline int count(__u32 index)
+{
+	__u64 *value = bpf_map_lookup_elem(&runs, &index);
+
+	if (value)
+		__sync_fetch_and_add(value, 1);
+	return 0;
+}
+
+static __always_inline int count_mine(__u32 index)
+{
+	return bpf_get_current_pid_tgid() >> 32 == wanted_pid ? count(index) : 0;
+}
+
+SEC("tp/syscalls/sys_enter_getppid")
+int on_tracepoint(void *ctx) { return count_mine(0); }
+
+SEC("tp_btf/sys_enter")
+int on_tp_btf(__u64 *ctx) { return ctx[1] == CALL ? count_mine(1) : 0; }
+
+SEC("xdp")
+int on_xdp(void *ctx) { count(2); return 2; }
+
+SEC("xdp")
+int on_xdp_too(void *ctx) { count(3); return 2; }
+
+SEC("tcx/ingress")
+int on_ingress(void *ctx) { count(4); return -1; }
+
+SEC("tc")
+int on_egress(void *ctx) { count(5); return -1; }
+
+SEC("sk_lookup")
+int on_lookup(void *ctx) { count(6); return 1; }
+
+SEC("netfilter")
+int on_local_in(void *ctx) { count(7); return 1; }
+
+SEC("cgroup/connect4")
+int on_connect(void *ctx) { count_mine(8); return 1; }
+
+SEC("perf_event")
+int on_tick(void *ctx) { return count(9); }
+
+SEC("uprobe")
+int on_uprobe(void *ctx) { return count_mine(10); }
+
+SEC("socket")
+int on_packet(void *ctx) { count(11); return 4; }
+
+SEC("sk_reuseport")
+int on_reuse(void *ctx) { count(12); return 1; }
+"""
+
+OTHERS = """
+/* What a run is told and what it answers. */
+struct sum_args {
+	__u64 left;
+	__u64 right;
+	__u64 sum;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, __u64);
+} kept SEC(".maps");
+
+struct sum_args last_args = {};
+
+SEC("syscall")
+int add(struct sum_args *args)
+{
+	args->sum = args->left + args->right;
+	last_args = *args;
+	return 7;
+}
+
+SEC("xdp")
+int drop_short(const __u32 *ctx) { return ctx[1] - ctx[0] < 64 ? 1 : 2; /* data_end, data */ }
+
+SEC("raw_tp/no_such_event_sched_switc")
+int absent(void *ctx) { return 0; }
+"""
+GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
+
+
+def program_type_missing(section: str) -> str:
+    """Return what the kernel's answer is about programs of a section; empty if it takes them."""
+    hook = hook_of(section)
+    missing = has_program_type(hook.program_type, hook.attach_type) is False
+    return f"the kernel takes no programs of section {section}" if missing else ""
+
+
+@pytest.fixture(scope="module")
+def hooks(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    directory = tmp_path_factory.mktemp("hooks")
+    return make_module(directory, write_source(directory, "hooks", HOOKS.replace("CALL", str(GETPPID))))
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    directory = tmp_path_factory.mktemp("others")
+    return make_module(directory, write_source(directory, "others", OTHERS))
+
+
+@pytest.fixture(scope="module")
+def probe(hooks: ModuleType) -> Iterator[Any]:
+    opened = hooks.Hooks.open()
+    opened.rodata.wanted_pid = os.getpid()
+    with opened.load() as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def pins() -> Iterator[Path]:
+    """A folder of the BPF file system, empty before and after."""
+    folder = BPF_FS / f"test-{os.getpid()}"
+    yield folder
+    if folder.is_dir():
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+
+
+@contextmanager
+def counted(probe: Any, name: str) -> Iterator[Callable[[], int]]:
+    """Give a function that returns how often a program ran since the block began."""
+    index = NAMES.index(name)
+    before = probe.maps.runs[index]
+    yield lambda: probe.maps.runs[index] - before
+
+
+def in_namespace(work: Callable[[], T]) -> T:
+    """Run in a thread that has a network namespace of its own, whose loopback device is up."""
+    results: list[Any] = []
+
+    def run() -> None:
+        try:
+            if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "unshare")
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            results.append(work())
+        except BaseException as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if isinstance(results[0], BaseException):
+        raise results[0]
+    return results[0]  # type: ignore[no-any-return]
+
+
+def send(packets: int) -> None:
+    """Send UDP packets to this host, and take them in."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(10)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(packets):
+                sender.sendto(b"packet", receiver.getsockname())
+                receiver.recv(64)
+
+
+def test_classes_are_those_of_the_hooks(probe: Any) -> None:
+    assert {name: type(program) for name, program in probe.programs} == {
+        "on_tracepoint": Program,
+        "on_tp_btf": Program,
+        "on_xdp": XdpProgram,
+        "on_xdp_too": XdpProgram,
+        "on_ingress": TcxProgram,
+        "on_egress": TcxProgram,
+        "on_lookup": NamespaceProgram,
+        "on_local_in": NetfilterProgram,
+        "on_connect": CgroupProgram,
+        "on_tick": PerfEventProgram,
+        "on_uprobe": UprobeProgram,
+        "on_packet": SocketProgram,
+        "on_reuse": ReuseportProgram,
+    }
+
+
+def test_attach_leaves_out_what_needs_an_argument_and_says_so(probe: Any) -> None:
+    def work() -> dict[str, bool]:
+        try:
+            probe.attach()
+            return {name: link is not None for name, link in probe.links}
+        finally:
+            probe.detach()
+
+    attached = in_namespace(work)
+    assert [name for name, there in attached.items() if there] == ["on_tracepoint", "on_tp_btf", "on_lookup"]
+    assert probe.unattached == {
+        "on_xdp": "ifindex",
+        "on_xdp_too": "ifindex",
+        "on_ingress": "ifindex",
+        "on_egress": "ifindex",
+        "on_local_in": "hook",
+        "on_connect": "cgroup",
+        "on_tick": "perf_event, or frequency or period",
+        "on_uprobe": "path",
+        "on_packet": "socket",
+        "on_reuse": "socket",
+    }
+
+
+@pytest.mark.parametrize("name", ["on_tracepoint", "on_tp_btf"])
+def test_events_of_the_kernel(probe: Any, name: str) -> None:
+    with counted(probe, name) as count:
+        link = getattr(probe.programs, name).attach()
+        for _ in range(7):
+            os.getppid()
+        link.detach()
+        os.getppid()
+        assert count() == 7
+
+
+def test_xdp_and_putting_another_program_into_its_link(probe: Any) -> None:
+    def work() -> tuple[int, int]:
+        with counted(probe, "on_xdp") as first, counted(probe, "on_xdp_too") as second:
+            link = probe.programs.on_xdp.attach(ifindex="lo", mode="generic")
+            try:
+                with pytest.raises(AttachError) as caught:
+                    probe.programs.on_xdp_too.attach(ifindex="lo")
+                assert str(caught.value) == (
+                    "attach program 'on_xdp_too' to device 'lo': EBUSY, device or resource busy. "
+                    "Another program is attached there already."
+                )
+                send(5)
+                link.update(probe.programs.on_xdp_too)
+                assert link.name == "on_xdp_too"
+                send(3)
+                with pytest.raises(AttachError, match=r"^update the link of program 'on_xdp_too' to 'on_tick': EINVAL"):
+                    link.update(probe.programs.on_tick)
+            finally:
+                link.detach()
+            send(2)
+            return first(), second()
+
+    assert in_namespace(work) == (5, 3)
+
+
+@pytest.mark.parametrize(("name", "direction"), [("on_ingress", ""), ("on_egress", "egress")])
+def test_tcx(probe: Any, name: str, direction: str) -> None:
+    def work() -> int:
+        with counted(probe, name) as count:
+            link = getattr(probe.programs, name).attach(ifindex=socket.if_nametoindex("lo"), direction=direction)
+            send(6)
+            link.detach()
+            send(1)
+            return count()
+
+    assert in_namespace(work) == 6
+
+
+def test_arguments_that_do_not_fit_are_refused_by_name(probe: Any) -> None:
+    with pytest.raises(AttachError) as caught:
+        probe.programs.on_egress.attach(ifindex="lo")
+    assert str(caught.value) == (
+        "attach program 'on_egress' to device 'lo': the section tc names no direction. "
+        "Say which: attach(ifindex=..., direction='ingress')."
+    )
+    with pytest.raises(AttachError) as caught:
+        probe.programs.on_xdp.attach(ifindex="lo", mode="fast")
+    assert str(caught.value) == (
+        "attach program 'on_xdp': 'fast' is no mode; there are '', 'generic', 'native', 'offload'."
+    )
+    with pytest.raises(AttachError, match=r"^attach program 'on_xdp' to device 'no0': there is none; there are lo"):
+        probe.programs.on_xdp.attach(ifindex="no0")
+    with pytest.raises(AttachError) as caught:
+        probe.programs.on_tick.attach()
+    assert str(caught.value) == (
+        "attach program 'on_tick' to perf_event: "
+        "say one of perf_event= (an open event), frequency= (runs a second) and period= (counts a run)."
+    )
+    with pytest.raises(AttachError) as caught:
+        probe.programs.on_uprobe.attach()
+    assert str(caught.value) == (
+        "attach program 'on_uprobe' to uprobe: the section names no function. Say which: attach(path=..., symbol=...)."
+    )
+    with pytest.raises(AttachError) as caught:
+        probe.programs.on_connect.attach(cgroup="/sys/no/such/cgroup")
+    assert str(caught.value) == (
+        "attach program 'on_connect' to cgroup /sys/no/such/cgroup: ENOENT, no such file or directory."
+    )
+
+
+def test_a_lookup_of_sockets_in_a_namespace(probe: Any) -> None:
+    def work() -> int:
+        with counted(probe, "on_lookup") as count:
+            link = probe.programs.on_lookup.attach()
+            send(4)
+            link.detach()
+            send(1)
+            return count()
+
+    assert in_namespace(work) == 4
+
+
+@pytest.mark.skipif(bool(program_type_missing("netfilter")), reason=program_type_missing("netfilter"))
+def test_netfilter(probe: Any) -> None:
+    def work() -> int:
+        with counted(probe, "on_local_in") as count:
+            link = probe.programs.on_local_in.attach(hook="local_in", priority=-100)
+            send(4)
+            link.detach()
+            send(1)
+            return count()
+
+    assert in_namespace(work) == 4
+
+
+def test_a_cgroup(probe: Any) -> None:
+    root = next(
+        path for path in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")) if (path / "cgroup.procs").exists()
+    )
+    with counted(probe, "on_connect") as count:
+        link = probe.programs.on_connect.attach(cgroup=root)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for port in range(9, 14):
+                sender.connect(("127.0.0.1", port))
+        link.detach()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.connect(("127.0.0.1", 9))
+        assert count() == 5
+
+
+def test_a_perf_event(probe: Any) -> None:
+    with counted(probe, "on_tick") as count:
+        link = probe.programs.on_tick.attach(frequency=1000, pid=os.getpid())
+        while not count():
+            sum(range(10_000))
+        link.detach()
+        ran = count()
+        sum(range(3_000_000))
+        assert count() == ran
+
+
+def test_a_uprobe(probe: Any) -> None:
+    libc = ctypes.CDLL(None)
+    with counted(probe, "on_uprobe") as count:
+        try:
+            link = probe.programs.on_uprobe.attach(path="libc.so.6", symbol="labs", pid=os.getpid())
+        except AttachError as error:
+            if error.feature:
+                pytest.skip(f"the kernel has no {error.feature}")
+            raise
+        for _ in range(11):
+            libc.labs(1)
+        link.detach()
+        libc.labs(1)
+        assert count() == 11
+    with pytest.raises(AttachError, match=r"^attach program 'on_uprobe' to libc.so.6:no_such_function: ENOENT"):
+        probe.programs.on_uprobe.attach(path="libc.so.6", symbol="no_such_function")
+
+
+def test_a_socket_filter(probe: Any) -> None:
+    with (
+        counted(probe, "on_packet") as count,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(10)
+        link = probe.programs.on_packet.attach(socket=receiver)
+        sender.sendto(b"packet", receiver.getsockname())
+        sender.sendto(b"packet", receiver.getsockname())
+        # The header of UDP has 8 bytes: of what the filter lets through nothing is left of the packet.
+        assert [receiver.recv(64), receiver.recv(64)] == [b"", b""]
+        with pytest.raises(EbpfError) as caught:
+            link.pin(BPF_FS / "link")
+        assert str(caught.value) == ("pin the link of program 'on_packet': the kernel gives no link for this hook.")
+        link.detach()
+        sender.sendto(b"packet", receiver.getsockname())
+        assert receiver.recv(64) == b"packet"
+        assert count() == 2
+
+
+def test_a_choice_among_sockets(probe: Any) -> None:
+    with (
+        counted(probe, "on_reuse") as count,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(10)
+        link = probe.programs.on_reuse.attach(socket=receiver)
+        for _ in range(3):
+            sender.sendto(b"packet", receiver.getsockname())
+            assert receiver.recv(64) == b"packet"
+        link.detach()
+        assert count() == 3
+
+
+def test_links_pinned_stay_and_are_removed(probe: Any, pins: Path) -> None:
+    with counted(probe, "on_tp_btf") as count:
+        link = probe.programs.on_tp_btf.attach()
+        link.pin(pins / "link")
+        assert link.path == str(pins / "link")
+        link.detach()
+        os.getppid()
+        assert count() == 1
+        with pytest.raises(EbpfError, match=r"EEXIST, file exists. Something is pinned there"):
+            probe.programs.on_tp_btf.pin(pins / "link")
+        link.unpin()
+        assert not (pins / "link").exists()
+        deadline = 100
+        while count() and deadline:  # the kernel lets go of the link after a grace period
+            before = count()
+            os.getppid()
+            deadline -= 1
+            if count() == before:
+                break
+        assert deadline
+    with pytest.raises(EbpfError) as caught:
+        link.unpin()
+    assert str(caught.value) == "unpin link 'on_tp_btf': it is not pinned."
+
+
+def test_a_path_outside_the_bpf_file_system_is_refused(probe: Any, tmp_path: Path) -> None:
+    with pytest.raises(EbpfError) as caught:
+        probe.programs.on_tp_btf.pin(tmp_path / "program")
+    assert str(caught.value) == (
+        f"pin program 'on_tp_btf' at {tmp_path}/program: EPERM, operation not permitted. "
+        "Choose a path in a BPF file system, such as /sys/fs/bpf (mount -t bpf bpf /sys/fs/bpf)."
+    )
+
+
+def test_a_syscall_program_answers_in_its_typed_context(others: ModuleType) -> None:
+    with others.Others.open_and_load() as probe:
+        ran = probe.programs.add.test_run(context=others.SumArgs(left=1 << 40, right=3, sum=0))
+        assert ran.context == others.SumArgs(left=1 << 40, right=3, sum=(1 << 40) + 3)
+        assert ran.return_value == 7
+        assert probe.programs.add.test_run(context=bytes(24)).context == bytes(24)
+        assert probe.bss.last_args == others.SumArgs.zeroed()
+        with pytest.raises(AttachError) as caught:
+            probe.programs.add.attach()
+        assert str(caught.value) == (
+            "attach program 'add' to syscall: programs of this kind have no hook of their own. "
+            "Run it: test_run(context=...)."
+        )
+        assert type(probe.programs.add) is DetachedProgram
+    with pytest.raises(EbpfError, match=r"^run program 'add': the probe is closed.$"):
+        probe.programs.add.test_run()
+
+
+def test_a_packet_goes_through_a_program(others: ModuleType) -> None:
+    with others.Others.open_and_load() as probe:
+        long = probe.programs.drop_short.test_run(data=bytes(range(64)), repeat=100)
+        assert (long.return_value, long.data) == (2, bytes(range(64)))
+        assert long.context is None
+        assert probe.programs.drop_short.test_run(data=bytes(32)).return_value == 1
+        with pytest.raises(EbpfError, match=r"^run program 'drop_short' .xdp.: EINVAL"):
+            probe.programs.drop_short.test_run(data=b"short")
+
+
+def test_statistics_of_one_program(others: ModuleType) -> None:
+    with others.Others.open_and_load() as probe:
+        with run_statistics():
+            probe.programs.drop_short.test_run(data=bytes(64), repeat=500)
+        statistics = probe.programs.drop_short.statistics()
+        assert statistics.run_count >= 500
+        assert statistics.run_time_ns > 0
+
+
+def test_a_stream_of_a_silent_program_is_empty(others: ModuleType) -> None:
+    with others.Others.open_and_load() as probe:
+        try:
+            assert probe.programs.add.read_stream("stderr") == ""
+        except EbpfError as error:
+            if error.minimum_kernel != "6.17":
+                raise
+            assert tuple(map(int, os.uname().release.split(".")[:2])) < (6, 17)
+        with pytest.raises(EbpfError) as caught:
+            probe.programs.add.read_stream("log")
+        assert str(caught.value) == "read stream 'log' of program 'add': there are stdout, stderr."
+
+
+def test_a_missing_tracepoint_has_near_names(others: ModuleType) -> None:
+    with others.Others.open_and_load() as probe:
+        with pytest.raises(AttachError) as caught:
+            probe.attach()
+        assert caught.value.errno == 2
+        assert str(caught.value).startswith(
+            "attach program 'absent' to raw_tp/no_such_event_sched_switc: ENOENT, no such file or directory. "
+        )
+        assert dict(probe.links) == {"add": None, "drop_short": None, "absent": None}
+
+
+def test_a_pinned_map_is_taken_if_it_fits(others: ModuleType, pins: Path) -> None:
+    opened = others.Others.open()
+    opened.pin_map("kept", pins / "kept")
+    with opened.load() as first:
+        first.maps.kept[5] = 55
+    opened = others.Others.open()
+    opened.pin_map("kept", pins / "kept")
+    with opened.load() as second:
+        assert dict(second.maps.kept) == {5: 55}
+    opened = others.Others.open()
+    opened.resize("kept", 9)
+    opened.pin_map("kept", pins / "kept")
+    with pytest.raises(MapError) as caught:
+        opened.load()
+    assert str(caught.value) == (
+        f"reuse map 'kept' pinned at {pins}/kept: it has max_entries 8, not 9. Unpin it, or pin the new one elsewhere."
+    )
+
+
+def test_a_frozen_map_is_read_only_here(others: ModuleType, pins: Path) -> None:
+    with others.Others.open_and_load() as probe:
+        probe.maps.kept[1] = 10
+        probe.maps.kept.pin(pins / "frozen")
+        probe.maps.kept.freeze()
+        with pytest.raises(MapError, match=r"^update map 'kept': EPERM"):
+            probe.maps.kept[1] = 11
+        assert probe.maps.kept[1] == 10
+        probe.maps.kept.unpin(pins / "frozen")
+        assert not (pins / "frozen").exists()
+
+
+def test_nothing_is_left(hooks: ModuleType) -> None:
+    before, files = identifiers(), open_files()
+    with hooks.Hooks.open_and_load() as probe:
+        probe.attach()
+        probe.programs.on_tick.attach(frequency=10)
+        in_namespace(lambda: probe.programs.on_xdp.attach(ifindex="lo"))
+    assert_nothing_new(before)
+    assert open_files() == files
+
+
+def test_an_iterator_walks_one_map(tmp_path: Path) -> None:
+    code = """
+struct element {
+	__u32 key;
+	__u32 pad0;
+	__u64 value;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, __u64);
+} walked SEC(".maps");
+
+SEC("iter/bpf_map_elem")
+int walk_map(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct element row = {};
+	__u64 *value = ctx->value;
+	__u32 *key = ctx->key;
+
+	if (!key || !value)
+		return 0;
+	row.key = *key;
+	row.value = *value;
+	bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
+	return 0;
+}
+ITER_RECORD(walk_map, struct element);
+"""
+    types = (Path(__file__).resolve().parents[2] / "bpf/include/vmlinux.h").read_text()
+    if "bpf_iter__bpf_map_elem" not in types:
+        code = (
+            "struct bpf_iter__bpf_map_elem {\n\tstruct bpf_iter_meta *meta;\n\tstruct bpf_map *map;\n"
+            "\tvoid *key;\n\tvoid *value;\n} __attribute__((preserve_access_index));\n" + code
+        )
+    module = make_module(tmp_path, write_source(tmp_path, "walks", code))
+    with module.Walks.open_and_load() as probe:
+        program = probe.programs.walk_map
+        assert type(program) is IteratorProgram
+        probe.maps.walked.update({1: 11, 2: 22})
+        with pytest.raises(AttachError) as caught:
+            program.attach()
+        assert str(caught.value) == (
+            "attach program 'walk_map' to iter/bpf_map_elem: it walks one map. Say which: attach(map=...)."
+        )
+        program.attach(map=probe.maps.walked)
+        assert sorted((row.key, row.value) for row in program.rows()) == [(1, 11), (2, 22)]
+
+
+def test_a_child_leaves_the_parents_probe_alone(probe: Any) -> None:
+    with counted(probe, "on_tp_btf") as count:
+        link = probe.programs.on_tp_btf.attach()
+        sys.stdout.flush()
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                link.detach()
+                probe.close()
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        os.getppid()
+        assert count() == 1
+        link.detach()

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where kernel headers are looked for, what is refused, how an archive is unpacked, and the download by apt."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from ebpf_runtime import ProbeConfig, kernel_headers
+from ebpf_runtime.kernel_headers import HeaderError, KernelHeaders, find_headers, host_version_code, unpack
+from ebpf_runtime.load_report import HEADER_RESULTS
+
+RELEASE = "6.1.0-99-test"
+CODE = 393664  # 6.1.192
+
+
+def headers(directory: Path, code: int | None = CODE, *, is_complete: bool = True) -> Path:
+    """Make a tree of headers as far as it is looked at."""
+    linux = directory / "include" / "linux"
+    linux.mkdir(parents=True)
+    (linux / "types.h").touch()
+    if is_complete:
+        (linux / "kconfig.h").touch()
+    if code is not None:
+        version = directory / "include/generated/uapi/linux/version.h"
+        version.parent.mkdir(parents=True)
+        version.write_text(f"#define LINUX_VERSION_CODE {code}\n")
+    return directory
+
+
+@pytest.fixture
+def defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directories that are looked at by default, below a root of the test's."""
+    root = tmp_path / "root"
+    paths = tuple(f"{root}{path}" for path in kernel_headers.DEFAULT_DIRECTORIES)
+    monkeypatch.setattr(kernel_headers, "DEFAULT_DIRECTORIES", paths)
+    return root
+
+
+def look(config: ProbeConfig, archive: Path | str = "/nonexistent/kheaders.tar.xz", **more: bool) -> KernelHeaders:
+    return find_headers(config, RELEASE, CODE, str(archive), **more)
+
+
+def refusal(config: ProbeConfig, archive: Path | str = "/nonexistent/kheaders.tar.xz") -> tuple[str, str]:
+    with pytest.raises(HeaderError) as caught:
+        look(config, archive)
+    return HEADER_RESULTS[caught.value.result], str(caught.value)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ProbeConfig:
+    return ProbeConfig(kernel_header_download_dir=tmp_path / "downloads")
+
+
+def test_the_kernels_version_is_the_one_that_uname_begins_with() -> None:
+    code = host_version_code()
+    major, minor = re.match(r"(\d+)\.(\d+)", os.uname().release).groups()  # type: ignore[union-attr]
+    assert (code >> 16, code >> 8 & 255) == (int(major), int(minor))
+
+
+def test_configured_directories_come_first_and_alone(defaults: Path, tmp_path: Path) -> None:
+    headers(defaults / f"usr/src/linux-headers-{RELEASE}")
+    build, common = headers(tmp_path / "build", is_complete=False), headers(tmp_path / "common", None)
+    link = tmp_path / "link"
+    link.symlink_to(build)
+    found = look(ProbeConfig(kernel_header_dirs=[build, link, tmp_path / "missing", common]))
+    assert (HEADER_RESULTS[found.result], found.directories) == ("custom", (build, common))
+    result, text = refusal(ProbeConfig(kernel_header_dirs=[build], kernel_header_download_dir=tmp_path / "none"))
+    assert result == "not_found"
+    assert f"kernel_header_dirs: {build} lack include/linux/kconfig.h" in text
+    assert "the usual directories" not in text
+
+
+@pytest.mark.parametrize("path", kernel_headers.DEFAULT_DIRECTORIES)
+def test_each_usual_directory_serves(defaults: Path, config: ProbeConfig, path: str) -> None:
+    directory = headers(defaults / path.format(RELEASE).lstrip("/"))
+    found = look(config)
+    assert (HEADER_RESULTS[found.result], found.directories) == ("default", (directory,))
+
+
+def test_headers_of_another_kernel_are_refused(defaults: Path, config: ProbeConfig) -> None:
+    directory = headers(defaults / f"usr/src/linux-headers-{RELEASE}", CODE - 1)
+    result, text = refusal(config)
+    assert result == "validation_failure"
+    assert text == (
+        f"find the headers of kernel {RELEASE}: the usual directories: {directory} has LINUX_VERSION_CODE 393663 "
+        "(6.1.191), the running kernel 393664 (6.1.192); /nonexistent/kheaders.tar.xz: it is not there "
+        "(CONFIG_IKHEADERS). Install them (apt install linux-headers-$(uname -r), dnf install "
+        "kernel-devel-$(uname -r)), or set system_probe_config.enable_kernel_header_download to true"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away, as only root can")
+@pytest.mark.parametrize("what", ["", "include/generated/uapi/linux/version.h"])
+def test_headers_that_another_user_could_have_changed_are_refused(
+    defaults: Path, config: ProbeConfig, what: str
+) -> None:
+    directory = headers(defaults / f"usr/src/linux-headers-{RELEASE}")
+    os.chown(directory / what, 12345, -1)
+    _, text = refusal(config)
+    assert f"the usual directories: read {directory / what}: it belongs to user 12345, who could have" in text
+
+
+def archive_of(path: Path, members: dict[str, bytes], links: dict[str, str] | None = None) -> Path:
+    with tarfile.open(path, "w:xz") as archive:
+        for name, data in members.items():
+            item = tarfile.TarInfo(name)
+            item.size = len(data)
+            archive.addfile(item, io.BytesIO(data))
+        for name, target in (links or {}).items():
+            item = tarfile.TarInfo(name)
+            item.type, item.linkname = tarfile.SYMTYPE, target
+            archive.addfile(item)
+    return path
+
+
+MEMBERS = {
+    "./include/linux/types.h": b"",
+    "./include/linux/kconfig.h": b"",
+    "./include/generated/uapi/linux/version.h": f"#define LINUX_VERSION_CODE {CODE}\n".encode(),
+}
+
+
+def test_the_kernels_own_archive_is_unpacked_once(
+    defaults: Path, tmp_path: Path, config: ProbeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ebpf_runtime.build_directory._ROOTS_DIRECTORY", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    archive = archive_of(tmp_path / "kheaders.tar.xz", MEMBERS)
+    assert look(config, archive, look_only=True).directories == (archive,)
+    assert not (tmp_path / "cache").exists()
+    found = look(config, archive)
+    assert HEADER_RESULTS[found.result] == "sysfs"
+    (directory,) = found.directories
+    assert (directory.name, (directory / "include/linux/types.h").is_file()) == (str(CODE), True)
+    archive.unlink()
+    assert look(config, archive).directories == (directory,)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/outside", "include/../../outside"])
+def test_a_member_that_would_lie_outside_is_refused(tmp_path: Path, name: str) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    archive = archive_of(tmp_path / "a.tar.xz", {name: b"evil"})
+    with pytest.raises(HeaderError) as caught:
+        unpack(archive, target)
+    assert str(caught.value) == f"unpack {archive}: its member {name!r} is refused"
+    assert not list(target.iterdir())
+
+
+def test_links_in_an_archive_are_left_out(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    archive = archive_of(tmp_path / "a.tar.xz", {"include/x.h": b"x"}, {"include/y.h": "/etc/passwd"})
+    unpack(archive, target)
+    assert [path.name for path in (target / "include").iterdir()] == ["x.h"]
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+    archive = archive_of(tmp_path / "a.tar.xz", {f"include/{number}.h": os.urandom(999) for number in range(99)})
+    archive.write_bytes(archive.read_bytes()[:20000])
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(HeaderError, match=f"^unpack {archive}: "):
+        unpack(archive, target)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """APT that knows one repository: a folder with two packages, laid out as Debian's are."""
+    for command in ("apt-get", "dpkg-deb"):
+        if shutil.which(command) is None:
+            pytest.skip(f"there is no {command}")
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    source = tmp_path / "source"
+    specific = f"linux-headers-{RELEASE}"
+    common = "linux-headers-6.1.0-99-common"
+    headers(source / specific / "usr/src" / specific, is_complete=False)
+    modules = source / specific / "lib/modules" / RELEASE
+    modules.mkdir(parents=True)
+    (modules / "build").symlink_to(f"/usr/src/{specific}")
+    headers(source / common / "usr/src" / common, None)
+    index = ""
+    for name, depends in ((specific, f"{common} (= 6.1.192-1), linux-kbuild-6.1"), (common, "")):
+        control = source / name / "DEBIAN" / "control"
+        control.parent.mkdir()
+        fields = f"Package: {name}\nVersion: 6.1.192-1\nArchitecture: all\nMaintainer: t <t@example.org>\n"
+        fields += f"Depends: {depends}\n" if depends else ""
+        control.write_text(f"{fields}Description: test\n")
+        package = pool / f"{name}_6.1.192-1_all.deb"
+        build = ["dpkg-deb", "--root-owner-group", "--build", str(source / name), str(package)]
+        subprocess.run(build, check=True, capture_output=True)
+        data = package.read_bytes()
+        index += f"{fields}Filename: ./{package.name}\nSize: {len(data)}\n"
+        index += f"SHA256: {hashlib.sha256(data).hexdigest()}\nDescription: test\n\n"
+    (pool / "Packages").write_text(index)
+    state = tmp_path / "apt"
+    for folder in ("lists/partial", "cache/archives/partial", "etc"):
+        (state / folder).mkdir(parents=True)
+    (state / "sources.list").write_text(f"deb [trusted=yes] file:{pool} ./\n")
+    (state / "status").touch()
+    settings = {
+        "Dir::State": state, "Dir::State::lists": state / "lists", "Dir::State::status": state / "status",
+        "Dir::Cache": state / "cache", "Dir::Etc::sourcelist": state / "sources.list", "Dir::Etc::sourceparts": "-",
+        "Dir::Etc::parts": state / "etc", "Dir::Etc::preferencesparts": "-", "APT::Sandbox::User": "root",
+    }  # fmt: skip
+    (state / "apt.conf").write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
+    monkeypatch.setenv("APT_CONFIG", str(state / "apt.conf"))
+    subprocess.run(["apt-get", "-q", "update"], check=True, capture_output=True)
+
+
+@pytest.mark.usefixtures("repository")
+def test_headers_are_downloaded_by_apt_if_that_is_allowed(defaults: Path, tmp_path: Path) -> None:
+    downloads = tmp_path / "downloads"
+    forbidden = ProbeConfig(kernel_header_download_dir=downloads)
+    assert refusal(forbidden)[0] == "not_found"
+    allowed = ProbeConfig(kernel_header_download_dir=downloads, enable_kernel_header_download=True)
+    found = look(allowed)
+    assert HEADER_RESULTS[found.result] == "downloaded"
+    assert {path.name for path in found.directories} == {
+        f"linux-headers-{RELEASE}",
+        "linux-headers-6.1.0-99-common",
+    }
+    assert downloads.stat().st_mode & 0o777 == 0o700
+    again = look(forbidden)
+    assert (HEADER_RESULTS[again.result], again.directories) == ("previously_downloaded", found.directories)
+    # What is not complete any more is downloaded anew.
+    shutil.rmtree(found.directories[0] / "include")
+    shutil.rmtree(found.directories[1] / "include")
+    assert HEADER_RESULTS[look(allowed).result] == "downloaded"
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_release_that_no_repository_has_is_named(defaults: Path, tmp_path: Path) -> None:
+    config = ProbeConfig(kernel_header_download_dir=tmp_path / "downloads", enable_kernel_header_download=True)
+    with pytest.raises(HeaderError) as caught:
+        find_headers(config, "6.1.0-98-test", CODE, "/nonexistent")
+    assert HEADER_RESULTS[caught.value.result] == "download_failure"
+    assert str(caught.value) == (
+        "run apt-get -q download linux-headers-6.1.0-98-test: E: Unable to locate package linux-headers-6.1.0-98-test"
+    )

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of the configuration: who could have changed them; and copies that nobody can change."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from ebpf_runtime import DigestError, TrustError
+from ebpf_runtime.trust import SealedCopy, read_trusted, trusted
+
+OTHER = 12345
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files away, as only root can")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "folder" / "file"
+    path.parent.mkdir(mode=0o755)
+    path.write_bytes(b"content")
+    return path
+
+
+def refusal(path: Path | str) -> str:
+    with pytest.raises(TrustError) as caught:
+        read_trusted(path)
+    assert caught.value.name == str(path)
+    return str(caught.value)
+
+
+def as_user(uid: int, function: Callable[[], str]) -> str:
+    """Return what *function* says in a child that is that user."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            os.write(writer, function().encode())
+        except BaseException as error:
+            os.write(writer, repr(error).encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as answer:
+        return answer.read()
+
+
+def test_a_file_of_ours_is_read(file: Path) -> None:
+    assert read_trusted(file) == b"content"
+    assert trusted(f"{file.parent}/../folder/./file") == str(file)
+
+
+@as_root
+def test_a_file_of_another_user_is_refused(file: Path) -> None:
+    os.chown(file, OTHER, -1)
+    assert refusal(file) == (
+        f"read {file}: it belongs to user {OTHER}, who could have changed it. Give it to root (chown root {file})."
+    )
+
+
+@as_root
+def test_a_folder_of_another_user_on_the_way_is_refused(file: Path) -> None:
+    os.chown(file.parent, OTHER, -1)
+    assert refusal(file) == (
+        f"read {file}: {file.parent} belongs to user {OTHER}, who could have changed it. "
+        f"Give it to root (chown root {file.parent})."
+    )
+
+
+@as_root
+def test_another_user_trusts_root_and_itself_but_nobody_else(file: Path, tmp_path: Path) -> None:
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    assert as_user(OTHER, lambda: read_trusted(file).decode()) == "content"
+    os.chown(file, OTHER, -1)
+    assert as_user(OTHER, lambda: read_trusted(file).decode()) == "content"
+    assert as_user(OTHER + 1, lambda: refusal(file)) == (
+        f"read {file}: it belongs to user {OTHER}, who could have changed it. Give it to root (chown root {file})."
+    )
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_a_file_that_others_can_write_is_refused(file: Path, mode: int) -> None:
+    file.chmod(mode)
+    assert refusal(file) == (
+        f"read {file}: it has mode {mode:04o}, so others could have changed it. Take that away (chmod go-w {file})."
+    )
+
+
+def test_a_folder_that_others_can_write_is_refused_unless_it_is_sticky(file: Path) -> None:
+    file.parent.chmod(0o777)
+    assert refusal(file) == (
+        f"read {file}: {file.parent} has mode 0777, so others could have changed it. "
+        f"Take that away (chmod go-w {file.parent})."
+    )
+    file.parent.chmod(0o1777)
+    assert read_trusted(file) == b"content"
+
+
+def test_a_link_is_followed_and_what_it_leads_to_is_checked(file: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("folder")
+    assert trusted(link / "file") == str(file)
+    file.parent.chmod(0o777)
+    assert refusal(link / "file").startswith(f"read {link}/file: {file.parent} has mode 0777, ")
+
+
+@as_root
+def test_a_link_of_another_user_in_a_sticky_folder_is_refused(file: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    assert read_trusted(link) == b"content"
+    os.chown(link, OTHER, -1, follow_symlinks=False)
+    assert refusal(link) == (
+        f"read {link}: it belongs to user {OTHER}, who could have changed it. Give it to root (chown root {link})."
+    )
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("link")
+    assert refusal(link) == f"read {link}: {_describe(errno.ELOOP)} ({link}). Check the path."
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == f"read {tmp_path}: {_describe(errno.EISDIR)}. Check the path."
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert refusal(pipe) == f"read {pipe}: it is not a regular file. Name a file."  # and does not wait for a writer
+    missing = tmp_path / "missing"
+    assert refusal(missing) == f"read {missing}: {_describe(errno.ENOENT)} ({missing}). Check the path."
+    assert refusal("a\0b") == r"read 'a\x00b': it is not the name of a file. Check the path."
+
+
+def _describe(number: int) -> str:
+    return f"{errno.errorcode[number]}, {os.strerror(number).lower()}"
+
+
+def test_a_sealed_copy_can_be_read_and_not_changed(tmp_path: Path) -> None:
+    with SealedCopy("source.c", b"content") as copy:
+        path = Path(copy.path)
+        assert path.read_bytes() == b"content"
+        with pytest.raises(OSError, match=r"Operation not permitted"):
+            path.write_bytes(b"changed")
+        with pytest.raises(OSError, match=r"Operation not permitted"):
+            os.truncate(path, 0)
+        assert path.read_bytes() == b"content"
+    assert not path.exists()
+    copy.close()
+
+
+def test_a_copy_that_differs_is_refused_with_both_digests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that fails between writing and reading cannot be had; so the reading is replaced."""
+    monkeypatch.setattr(os, "pread", lambda fd, size, offset: b"other")
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with pytest.raises(DigestError) as caught:
+        SealedCopy("source.c", b"content")
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    right, wrong = sha256(b"content").hexdigest(), sha256(b"other").hexdigest()
+    assert str(caught.value) == (f"copy source.c: the SHA-256 of the sealed copy is {wrong}, not {right}. Try again.")
+    assert (caught.value.expected, caught.value.actual) == (right, wrong)
