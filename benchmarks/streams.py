@@ -52,8 +52,11 @@ class Feed:
     def _fill(self, records: int) -> None:
         self._probe.bss.dropped = 0
         self._probe.bss.target = self._target
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(before)})  # a perf buffer is that of the CPU that fills it
         for _ in range(records // _BURST):
             os.getppid()
+        os.sched_setaffinity(0, before)
         self._probe.bss.target = 0
         assert self._probe.bss.dropped == 0, f"{self._probe.bss.dropped} records found no room"
 
@@ -69,14 +72,9 @@ def feed(name: str, size_bytes: int = 0) -> Iterator[Feed]:
             opened_probe.resize(ring, 4096)
         elif size_bytes:
             opened_probe.resize(ring, size_bytes)
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})  # a perf buffer is that of the CPU that fills it
-    try:
-        with opened_probe.load() as probe:
-            probe.attach()
-            yield Feed(probe, name)
-    finally:
-        os.sched_setaffinity(0, before)
+    with opened_probe.load() as probe:
+        probe.attach()
+        yield Feed(probe, name)
 
 
 @cache

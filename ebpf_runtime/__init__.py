@@ -31,7 +31,6 @@ from .errors import (
 from .namespaces import Links, Maps, Programs
 from .probe import OpenProbe, Probe, RefusedVariant
 from .records import (
-    CEnum,
     Field,
     Metadata,
     Record,
@@ -69,6 +68,7 @@ if TYPE_CHECKING:
     from .arrays import dtype
     from .btf_sources import Host, host
     from .cpus import possible_cpus
+    from .enums import CEnum
     from .facts import HostFacts, host_facts
     from .host_compiler import compile
     from .kernel_objects import (
@@ -275,13 +275,14 @@ __all__ = [
     "u128",
 ]
 
-# Names that need libbpf, numpy or a compiler, and the modules they come from.
+# Names that need libbpf, numpy, a compiler or the module `enum`, and the modules they come from.
 _ON_USE = {
     "ArenaMap": "maps.arena",
     "ArrayMap": "maps.array",
     "ArrayOfMaps": "maps.of_maps",
     "BaseProgram": "programs",
     "BloomFilterMap": "maps.values",
+    "CEnum": "enums",
     "CgroupArrayMap": "maps.descriptors",
     "CgroupProgram": "target_programs",
     "CgroupStorageMap": "maps.storage",

@@ -105,8 +105,17 @@ class TrustError(EbpfError):
 class LoadError(EbpfError):
     """Maps or programs could not be loaded; *log* is all that libbpf and the verifier said."""
 
-    def __init__(self, message: str, *, name: str = "", errno: int = 0, log: str = "") -> None:
-        super().__init__(message, name=name, errno=errno)
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str = "",
+        errno: int = 0,
+        log: str = "",
+        feature: str = "",
+        minimum_kernel: str = "",
+    ) -> None:
+        super().__init__(message, name=name, errno=errno, feature=feature, minimum_kernel=minimum_kernel)
         self.log = log
 
 

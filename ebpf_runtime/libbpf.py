@@ -93,7 +93,14 @@ class UprobeOptions(ctypes.Structure):
 class Walked(ctypes.Structure):
     """struct walked of _walker.c: where a walk ended and what it counted."""
 
-    _fields_ = (("end", c_uint64), ("count", c_uint64), ("discarded", c_uint64), ("lost", c_uint64))
+    _fields_ = (
+        ("end", c_uint64),
+        ("count", c_uint64),
+        ("discarded", c_uint64),
+        ("lost", c_uint64),
+        ("smallest", c_uint64),
+        ("largest", c_uint64),
+    )
 
 
 class MapCreateOptions(ctypes.Structure):

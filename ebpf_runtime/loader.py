@@ -448,7 +448,8 @@ class Opened:
                 missing = missing_capabilities()
                 if -result == errno.EPERM and missing:
                     raise _not_permitted(self.spec.name, missing)
-                raise load_error(self.spec.name, -result, messages, self._image)
+                sections = {item.c_name: item.section for item in self.spec.programs}
+                raise load_error(self.spec.name, -result, messages, self._image, sections)
             return Loaded(self.spec, opened, variant, refused, self.origin, self.report, self.light_refusal)
         except BaseException:
             opened.close()

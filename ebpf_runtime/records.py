@@ -11,7 +11,6 @@ read like those of a dataclass.
 from __future__ import annotations
 
 import struct
-from enum import IntEnum
 from itertools import repeat
 
 from .errors import RecordError, VariableError
@@ -20,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
+
+    from .enums import CEnum
 
     Buffer = Any  # bytes, bytearray, memoryview, mmap: what struct.unpack_from takes
     _T = TypeVar("_T")
@@ -31,7 +32,6 @@ else:
 
 
 __all__ = [
-    "CEnum",
     "Field",
     "Metadata",
     "Record",
@@ -61,19 +61,6 @@ __all__ = [
     "u64",
     "u128",
 ]
-
-
-class CEnum(IntEnum):
-    """An enum of C. A value without an enumerator becomes a member named `UNKNOWN_<value>`, never an error."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Self | None:
-        if not isinstance(value, int):
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = f"UNKNOWN_{value}"
-        member._value_ = value
-        return member
 
 
 class Field:
@@ -649,6 +636,14 @@ class Variables(_Struct):
         if self._memory is None:
             raise VariableError(f"use the {self.section} variables: the probe is closed.", name=self.section)
         return self._memory
+
+    if not TYPE_CHECKING:  # type checkers know which there are
+
+        def __setattr__(self, name, value):
+            if not hasattr(type(self), name):
+                known = ", ".join(field.name for field in self._fields_)
+                raise AttributeError(f"set variable {name!r}: {self.section} has none of this name; it has {known}")
+            object.__setattr__(self, name, value)
 
     def _assign(self, field: Field, value: object) -> None:
         if self._locked:

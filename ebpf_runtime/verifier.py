@@ -8,17 +8,26 @@ import struct
 
 from .errors import LoadError, VerifierError, describe
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = ["decisive_line", "load_error"]
 
 _REFUSED = re.compile(r"^prog '(?P<program>[^']*)': BPF program load failed", re.MULTILINE)
 _LOG = re.compile(r"-- BEGIN PROG LOAD LOG --\n(?P<log>.*?)-- END PROG LOAD LOG --", re.DOTALL)
 _SOURCE = re.compile(r"^; (?P<text>.*) @ (?P<file>[^:\n]+):(?P<line>\d+)$", re.MULTILINE)
 _INSTRUCTION = re.compile(r"^(?P<index>\d+): \([0-9a-f]{2}\)", re.MULTILINE)
+_ABSENT = re.compile(
+    r"^prog '(?P<program>[^']*)': failed to find kernel BTF type ID of '(?P<target>[^']*)'", re.MULTILINE
+)
 _NOISE = re.compile(r"^(processed \d+ insns|verification time|stack depth|func#|arg#|\d+: |; |R\d+\w*=|from \d+|$)")
 _SHOWN = 3
 
 
-def load_error(probe: str, number: int, messages: list[str], image: bytes) -> LoadError:
+def load_error(
+    probe: str, number: int, messages: list[str], image: bytes, sections: Mapping[str, str] | None = None
+) -> LoadError:
     """Return the error for a refused load, made from libbpf's messages.
 
     Args:
@@ -26,11 +35,20 @@ def load_error(probe: str, number: int, messages: list[str], image: bytes) -> Lo
         number: The error number of bpf_object__load.
         messages: What libbpf said, in order.
         image: The object, whose line information maps instructions to C.
+        sections: The programs' sections by name, to tell what the kernel lacks.
     """
     said = "".join(messages)
+    if (absent := _ABSENT.search(said)) is not None:
+        return _no_target(
+            absent["program"], absent["target"], number, said, (sections or {}).get(absent["program"], "")
+        )
     refused = _REFUSED.search(said)
     log = _LOG.search(said)
     if refused is None or log is None or not log["log"].strip():
+        if refused is not None and sections and refused["program"] in sections:
+            lacking = _lacking(refused["program"], sections[refused["program"]], number, said)
+            if lacking is not None:
+                return lacking
         reason = _first_reason(messages)
         hint = " Mount sysfs on /sys, or name a BTF file by btf_path." if "kernel BTF" in reason else ""
         return LoadError(
@@ -63,6 +81,44 @@ def load_error(probe: str, number: int, messages: list[str], image: bytes) -> Lo
         source_file=file,
         source_line=line,
         instruction=instruction,
+    )
+
+
+def _no_target(program: str, target: str, number: int, said: str, section: str) -> LoadError:
+    """Return the error for a program whose hook is not in the kernel's BTF."""
+    from .hooks import hook_of
+    from .nearby import near_functions, near_names
+
+    near = near_names(hook_of(section)) if section.startswith("tp_btf") else near_functions(target)
+    hint = f"Near names: {', '.join(near)}." if near else "See /sys/kernel/tracing/available_filter_functions."
+    return LoadError(
+        f"load program {program!r}: {describe(number)}, the kernel's BTF has no {target!r} to hang it on. {hint}",
+        name=program,
+        errno=number,
+        log=said,
+    )
+
+
+def _lacking(program: str, section: str, number: int, said: str) -> LoadError | None:
+    """Return the error for a program whose kind the kernel lacks or refuses altogether, None if it does not."""
+    from .features import floor_of, has_program_type
+    from .hooks import hook_of, kind_refusal
+
+    hook = hook_of(section)
+    if refusal := kind_refusal(hook):
+        return LoadError(
+            f"load program {program!r}: {refusal[2]}.", name=program, errno=number, log=said, feature=hook.kind
+        )
+    if has_program_type(hook.program_type, hook.attach_type) is not False:
+        return None
+    feature, floor = floor_of(hook)
+    return LoadError(
+        f"load program {program!r}: {describe(number)}; this kernel has no {feature}, Linux {floor} has.",
+        name=program,
+        errno=number,
+        log=said,
+        feature=feature,
+        minimum_kernel=floor,
     )
 
 

@@ -29,9 +29,9 @@ _ENVIRONMENT: Final = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
 @contextmanager
 def generate(_options: Options) -> Iterator[Job]:
     """Each contender writes files; an object that bpftool does not open is for none of them."""
-    objects = [path for path in sorted(_OBJECTS.glob("*.o")) if _skeleton(path, Path(os.devnull))]
-    notes = [] if objects else ["no objects: run make corpus"]
     with tempfile.TemporaryDirectory() as scratch:
+        corpus = sorted(_OBJECTS.glob("*.o"))
+        objects = [path for path in corpus or _own(Path(scratch)) if _skeleton(path, Path(os.devnull))]
         ours = [sys.executable, "-P", "-m", "ebpf_codegen", "generate", *map(str, objects), "-d", f"{scratch}/bindings"]
         contenders: dict[str, Callable[[], Sample]] = {
             "bpftool gen skeleton, a process an object": partial(_skeletons, objects, Path(scratch)),
@@ -41,8 +41,20 @@ def generate(_options: Options) -> Iterator[Job]:
         }
         reference = next(iter(contenders))
         bars = (Bar("ebpf-codegen generate --jobs 1", reference, 1.0), Bar("ebpf-codegen generate", reference, 1.0))
-        title = f"bindings of {len(objects)} objects of Debian packages"
-        yield Job(title, reference, contenders if objects else {reference: lambda: Sample(1.0)}, bars, notes=notes)
+        origin = "of Debian packages" if corpus else "of probes and golden cases, for want of make corpus"
+        yield Job(f"bindings of {len(objects)} objects {origin}", reference, contenders, bars if corpus else ())
+
+
+def _own(scratch: Path) -> list[Path]:
+    """Compile what there is without a network."""
+    from ebpf_codegen.compiler import compile_object, find_compiler
+
+    compiler = find_compiler()
+    objects = []
+    for source in (*_ROOT.glob("bpf/*.bpf.c"), *_ROOT.glob("tests/golden/[!r]*/case.bpf.c")):  # no refuse_…
+        objects.append(scratch / f"{source.parent.name}_{source.name.removesuffix('.bpf.c')}.o")
+        compile_object(compiler, source, objects[-1], "x86_64", [_ROOT / "bpf" / "include"])
+    return objects
 
 
 def _skeletons(objects: list[Path], scratch: Path) -> Sample:

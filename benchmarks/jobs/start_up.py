@@ -19,7 +19,9 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.jobs import Options
 from benchmarks.peers import HERE, bcc_environment, bcc_refusal, compiled
+from benchmarks.probes import build
 from benchmarks.race import Bar, Job, Sample, Yardstick
+from ebpf_runtime.specs import architecture
 
 __all__ = ["memory", "start_up"]
 
@@ -28,10 +30,12 @@ _C = "C, libbpf skeleton"
 _LIGHT = "light path"
 _LIBBPF = "libbpf path"
 _BCC = "bcc, its tcp tool"
+_TRIES = 50  # a process may be gone before it is looked at
+_PROBE = "tcp_tracer"
 _PAUSE = 0.06  # the kernel's grace period after the process before is not the next one's
 _SCRIPT = """\
-from ebpf_probes.{module} import {cls}
-probe = {cls}.open_and_load().attach()
+from tcp_tracer_package.tcp_tracer import TcpTracer
+probe = TcpTracer.open_and_load().attach()
 print("attached", flush=True)
 """
 
@@ -63,14 +67,13 @@ def _contenders() -> Iterator[tuple[dict[str, tuple[list[str], Mapping[str, str]
         scratch = Path(name)
         _packages(scratch)
         light = _environment(scratch)
-        script = scratch / "oom.py"
-        script.write_text(_SCRIPT.format(module="oom_kill", cls="OomKill"))
+        script = scratch / "start.py"
+        script.write_text(_SCRIPT)
         c = str(compiled("start_up", _skeleton(scratch)))
         commands: dict[str, tuple[list[str], Mapping[str, str]]] = {
             "/bin/echo": (["/bin/echo"], light),
             "python -c pass": ([PYTHON, "-c", "print()"], light),
-            _C: ([c, "2"], light),
-            f"{_C}, variants tried": ([c], light),
+            _C: ([c], light),
             _LIGHT: ([PYTHON, str(script)], light),
             _LIBBPF: ([PYTHON, str(script)], {**light, "EBPF_LIBBPF": "libbpf.so.1"}),
         }
@@ -85,29 +88,24 @@ def _environment(packages: Path) -> dict[str, str]:
 
 
 def _packages(target: Path) -> None:
-    """Copy the installed packages that the script needs, byte-compiled as pip would."""
-    import ebpf_probes
+    """Build the probe, and copy the runtime, byte-compiled as pip would."""
     import ebpf_runtime
+    from ebpf_runtime import light_maker
 
-    for package in (ebpf_runtime, ebpf_probes):
-        for directory in package.__path__:
-            copytree(
-                directory, target / package.__name__, dirs_exist_ok=True, ignore=ignore_patterns("__pycache__", "*.so")
-            )
+    build(target, _PROBE)
+    if light_maker.main([str(target / f"{_PROBE}_package"), _PROBE]):
+        raise RuntimeError(f"make the loader program of {_PROBE}: see above")
+    for directory in ebpf_runtime.__path__:
+        copytree(directory, target / "ebpf_runtime", dirs_exist_ok=True, ignore=ignore_patterns("__pycache__", "*.so"))
     subprocess.run([PYTHON, "-m", "compileall", "-q", str(target)], check=True)
 
 
 def _skeleton(scratch: Path) -> Path:
     """Make the C skeleton of the very object that Python loads."""
-    import ebpf_probes
-
-    machine = {"aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
-    images = (Path(directory, f"oom_kill.{machine}.bpf.o") for directory in ebpf_probes.__path__)
-    image = next(path for path in images if path.exists())
-    header = scratch / "oom_kill.skel.h"
-    with header.open("wb") as out:
+    image = scratch / f"{_PROBE}_package" / f"{_PROBE}.{architecture()}.bpf.o"
+    with (scratch / f"{_PROBE}.skel.h").open("wb") as out:
         subprocess.run(
-            ["bpftool", "gen", "skeleton", str(image), "name", "oom_kill"],
+            ["bpftool", "gen", "skeleton", str(image), "name", _PROBE],
             check=True, stdout=out, stderr=subprocess.DEVNULL,
         )  # fmt: skip
     return scratch
@@ -126,9 +124,13 @@ def _timed(command: list[str], environment: Mapping[str, str]) -> Sample:
 
 
 def _resident(command: list[str], environment: Mapping[str, str]) -> Sample:
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return Sample(usage.ru_maxrss * 1024 / (1 << 30))
+    """Return the most memory that a process had when it was attached."""
+    for _ in range(_TRIES):
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        for line in lines:
+            if line.startswith("VmHWM:"):
+                return Sample(int(line.split()[1]) / (1 << 20))
+    raise RuntimeError(f"{' '.join(command)} ends too soon to be looked at")

@@ -7,15 +7,15 @@ from importlib import import_module
 TEXT = """
 #include <net/sock.h>
 #include <linux/tcp.h>
-struct key { u64 cgroup; };
-struct value { u32 rqueue; u32 wqueue; };
-BPF_HASH(queues, struct key, struct value);
+struct queue_key { u64 cgroup; };
+struct queue_value { u32 rqueue; u32 wqueue; };
+BPF_HASH(queues, struct queue_key, struct queue_value);
 RAW_TRACEPOINT_PROBE(tcp_probe)
 {
     struct sock *sk = (struct sock *)ctx->args[0];
     struct tcp_sock *tp = (struct tcp_sock *)sk;
-    struct key key = { .cgroup = bpf_get_current_cgroup_id() };
-    struct value value = {};
+    struct queue_key key = { .cgroup = bpf_get_current_cgroup_id() };
+    struct queue_value value = {};
     u32 next = 0, copied = 0;
 
     bpf_probe_read_kernel(&next, sizeof(next), &tp->rcv_nxt);

@@ -54,7 +54,7 @@ def main() -> None:
     bcc = import_module("bcc")
     buffer, output = BUFFERS[kind]
     probe = bcc.BPF(text=TEXT % {"buffer": buffer, "output": output, "pid": os.getpid(), "call": GETPPID})
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cpus = os.sched_getaffinity(0)
     events: Any = probe["events"]
     count = total = 0
     typed = True
@@ -80,8 +80,10 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         typed = line.strip() == "typed"
+        os.sched_setaffinity(0, {min(cpus)})  # a perf buffer is that of the CPU that fills it
         for _ in range(records // 1000):
             os.getppid()
+        os.sched_setaffinity(0, cpus)
         count = 0
         started = time.perf_counter()
         drain()

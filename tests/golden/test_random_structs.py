@@ -22,7 +22,7 @@ from ebpf_codegen import btf, elf
 from ebpf_codegen.compiler import Compiler, find_compiler
 from ebpf_codegen.generate import generate
 from ebpf_codegen.shapes import leaves
-from ebpf_runtime import Record, fields, sizeof
+from ebpf_runtime import Record, Variables, fields, sizeof
 
 from .random_structs import Struct, Value, bitfields, members, program, structs
 
@@ -72,6 +72,11 @@ class Compiled:
         symbol = self._symbols[name]
         data = bytes(self.elf.sections[symbol.section].data)
         return data[symbol.offset : symbol.offset + symbol.size] or bytes(symbol.size)  # .bss has none
+
+    def place(self, name: str) -> tuple[str, int]:
+        """Return the section of a variable, and where it is in it."""
+        symbol = self._symbols[name]
+        return self.elf.sections[symbol.section].name, symbol.offset
 
     def answers(self, number: int) -> tuple[int, dict[str, tuple[int, int]]]:
         """Return the size of a struct, and offset and size of its members by path."""
@@ -206,12 +211,18 @@ class Bindings:
     """Makes and imports the bindings of an object once."""
 
     def __init__(self) -> None:
-        self.of: tuple[elf.Elf, dict[str, type[Record]]] | None = None
+        self.of: tuple[elf.Elf, dict[str, type[Record]], dict[str, type[Variables]]] | None = None
 
     def __call__(self, compiled: Compiled, number: int) -> None:
         if self.of is None or self.of[0] is not compiled.elf:
-            self.of = compiled.elf, records(load(compiled.path, compiled.path.parent))
+            module = load(compiled.path, compiled.path.parent)
+            sections = (
+                item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Variables)
+            )
+            self.of = compiled.elf, records(module), {item.section: item for item in sections}
         cls = self.of[1][f"s{number}"]
+        section, offset = compiled.place(f"value_{number}")
+        assert getattr(self.of[2][section], f"value_{number}").offset == offset
         size, answers = compiled.answers(number)
         assert sizeof(cls) == size
         group = compiled.structs[number].group

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -160,6 +161,8 @@ def test_interrupts_at_any_moment(feed: ModuleType, way: str, name: str, form: s
             interrupts += 1
             raise Interrupted
 
+    gc.collect()
+    gc.disable()  # what is raised in a finalizer of something else goes nowhere
     before = signal.signal(signal.SIGALRM, interrupt)
     chance = random.Random(form)
     with open_feed(feed) as probe, pinned():
@@ -197,6 +200,7 @@ def test_interrupts_at_any_moment(feed: ModuleType, way: str, name: str, form: s
         finally:
             armed = False
             signal.signal(signal.SIGALRM, before)
+            gc.enable()
         found.extend(stream.poll(0))
         total, dropped = probe.bss.calls, probe.bss.dropped
     assert dropped == 0

@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SERIES",
         help=f"kernel to boot: {', '.join(SUITES)}, or another that Debian has (default: these; may be repeated)",
     )
+    parser.addoption("--architecture", choices=("x86_64", "arm64"), default="x86_64", help="of the guests")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -99,6 +99,7 @@ def read_tcp_queue_length() -> tuple[str, str]:
     """Plant a stalled reader; both queues must be told as its own calls tell them."""
     with tcp.new_tracer(ProbeConfig()) as tracer, workers_cgroup() as group, connection(group) as ends:
         queues = ends.fill()
+        tracer.get_and_flush()  # with what the hooks saw meanwhile, when the queues were longer at times
         (found,) = [row for row in tracer.get_and_flush() if row.key.cgroup == group.name]
         assert found.stats.read_queue_max_bytes == queues.receive.queued_bytes
         assert found.stats.write_queue_max_bytes == queues.send.queued_bytes

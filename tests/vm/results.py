@@ -74,7 +74,8 @@ class Results:
             seconds: How long it ran.
         """
         self.guests[f"{name} ({seconds:.0f} s)"] = outcomes
-        self.sections[name] = [f"Linux {release}.", "", *rows(answers)]
+        if answers.default:
+            self.sections[name] = [f"Linux {release}.", "", *rows(answers)]
 
     def table(self) -> Iterator[str]:
         """Yield one line per guest and variant, and a heading."""

@@ -41,8 +41,10 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(GUEST_LIMIT_S + 600)]
 
 
 @pytest.fixture(scope="module")
-def emulator() -> Emulator:
+def emulator(request: pytest.FixtureRequest) -> Emulator:
     """The QEMU to use; without one there is nothing to try, so this ends the run."""
+    if request.config.getoption("--architecture", default="x86_64") != "x86_64":
+        pytest.skip("the guest is arm64")
     try:
         if os.geteuid() != 0:
             raise VmtestError("start a guest: EPERM, virtiofsd needs root. Run make vm as root, or with sudo.")
@@ -91,6 +93,7 @@ class Run:
                 ROOT,
                 environment=kept_variables() | {"EBPF_MATRIX": str(answers)},
                 shares=[Share(self._reports, REPORT, writable=True)],
+                modules=["tcp_diag"],  # without it ss(8) does not know how large buffers are
                 cgroup=cgroup,
                 btf=btf,
                 headers=headers,
@@ -144,9 +147,14 @@ def works(answers: Answers, probe: str) -> set[str]:
     return {variant for variant, answer in answers.variants[probe].items() if not any(answer.values())}
 
 
-def test_the_kernel_tests_pass_and_all_variants_are_equal(run: Run) -> None:
-    outcomes, answers = run(*SUITE, *VARIANTS_EQUAL, MATRIX)
-    assert_passed(outcomes, COLUMNS, ALWAYS, run.series)
+def test_the_kernel_tests_pass(run: Run) -> None:
+    outcomes, _ = run(*SUITE, title="kernel tests")
+    assert_passed(outcomes, ("every kill",), ALWAYS, run.series)
+
+
+def test_all_variants_are_equal(run: Run) -> None:
+    outcomes, answers = run(*VARIANTS_EQUAL, MATRIX)
+    assert_passed(outcomes, (column for column in COLUMNS if column != "every kill"), set(), run.series)
     assert_variants_equal(outcomes)
     # What was proven for these kernels, once and for all.
     assert works(answers, "oom_kill") == {"fentry", "kprobe", "raw_tp"}
@@ -196,8 +204,8 @@ def test_lockdown(run: Run) -> None:
         parameters="lockdown=confidentiality",
     )
     assert not outcomes.names("failed") | outcomes.names("error")
-    refusals = [
-        answer for variants in answers.variants.values() for answer in variants.values() if any(answer.values())
-    ]
+    tried = [(name, answer) for variants in answers.variants.values() for name, answer in variants.items()]
+    # Of a tracepoint that came with Linux 6.3 the kernel's types are asked first.
+    refusals = [answer for name, answer in tried if any(answer.values()) and name != "tp_btf_send_length"]
     assert refusals  # the guest is what it is said to be
     assert all("".join(answer.values()).startswith(("EPERM: ", "EACCES: ", "EINVAL: ")) for answer in refusals)

@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ebpf-codegen: write the output: {error.strerror}.", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # a fault of ours; users see no traceback
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"ebpf-codegen: {options.command}: internal error, {reason}. Please report it.", file=sys.stderr)
     return 1
 
 

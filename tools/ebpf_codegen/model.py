@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from . import btf
+from .constants import Constant
 from .elf import Elf, Symbol
 from .errors import ElfError, UnsupportedError
 from .layouts import (
@@ -165,6 +166,7 @@ class ObjectModel:
     metadata: tuple[Metadata, ...] = ()
     kernel_symbols: tuple[KernelSymbol, ...] = ()
     warnings: tuple[str, ...] = ()
+    constants: tuple[Constant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,7 @@ class _View:
     imports: list[str]
     typing_imports: list[str]
     exports: list[str]
+    constants: list[str]
     classes: list[_Class]
     spec: list[str]
     probe: str
@@ -176,6 +177,7 @@ class _Module:
         self.standard_used: set[str] = set()
         self.names: dict[tuple[str, str], str] = {}
         taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *FUNCTIONS, *STANDARD, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
+        self.taken = taken
         self.named: dict[tuple[object, ...], list[tuple[str, Any]]] = {}
         self.places: dict[str, str] = {}
         places = set(_PROBE_NAMES)
@@ -216,7 +218,9 @@ class _Module:
         spec = self.spec()
         opened = self.opened()
         loaded = self.loaded()
+        constants = self.constants()
         return _View(
+            constants=constants,
             tool=self.origin.tool,
             source=printable(self.origin.source),
             digest=self.origin.digest,
@@ -233,6 +237,20 @@ class _Module:
             opened=opened,
             loaded=loaded,
         )
+
+    def constants(self) -> list[str]:
+        """Return the constants of C as lines, each with its documentation below it."""
+        lines = []
+        for constant in self.model.constants:
+            value = literal(constant.value) if isinstance(constant.value, str) else str(constant.value)
+            name = identifier(constant.name, self.taken)
+            line = f"{name}: Final = {value}"
+            if len(line) > LINE_LENGTH:
+                continue
+            self.claim("constant", constant.name, name, self.taken)
+            self.standard_used.add("Final")
+            lines += [line, *(_docstring(constant.doc, 0) if constant.doc else [])]
+        return ["", *lines] if lines else []
 
     def census(self) -> list[str]:
         model = self.model

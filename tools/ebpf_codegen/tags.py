@@ -15,8 +15,8 @@ __all__ = ["FUNCTIONS", "STANDARD", "Accessor", "Misplaced", "accessors", "unit"
 _UNIT: Final = "unit:"
 _AS: Final = "as:"
 
-# Names that annotations of accessors take from the standard library, and their modules.
-STANDARD: Final = {"IPv4Address": "ipaddress", "IPv6Address": "ipaddress", "datetime": "datetime"}
+# Names that annotations take from the standard library, and their modules.
+STANDARD: Final = {"Final": "typing", "IPv4Address": "ipaddress", "IPv6Address": "ipaddress", "datetime": "datetime"}
 
 
 @dataclass(frozen=True, slots=True)
