@@ -106,8 +106,13 @@ def _installed() -> Iterator[str]:
         yield plain
     versioned: dict[int, str] = {}
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        for path in Path(directory or ".").glob("clang-[0-9]*"):
-            match = re.fullmatch(r"clang-(\d+)", path.name)
+        try:
+            names = os.listdir(directory or ".")  # noqa: PTH208  # glob() would raise, too
+        except OSError:
+            continue  # not there, or not ours to read
+        for name in names:
+            match = re.fullmatch(r"clang-(\d+)", name)
+            path = Path(directory or ".", name)
             if match and os.access(path, os.X_OK):
                 versioned.setdefault(int(match[1]), str(path))
     for path in Path("/usr/lib").glob("llvm-*/bin/clang"):
