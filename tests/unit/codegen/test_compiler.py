@@ -83,9 +83,10 @@ def test_folders_that_cannot_be_read_are_passed_over(tmp_path: Path, monkeypatch
     for path in (tmp_path, *tmp_path.parents[:2]):
         path.chmod(0o755)
     secret, shown = tmp_path / "secret", tmp_path / "shown"
-    secret.mkdir(mode=0o700)
+    (secret / "bin").mkdir(parents=True)
+    secret.chmod(0o700)
     found = clang(shown / "clang-999", 999)
-    monkeypatch.setenv("PATH", f"{secret}:{tmp_path}/missing:{shown}:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", f"{secret}/bin:{tmp_path}/missing:{shown}:/usr/bin:/bin")
     assert as_user(12345, lambda: str(find_clang())) == f"{found} (clang 999)"
 
 
