@@ -112,9 +112,8 @@ def _installed() -> Iterator[str]:
             continue  # not there, or not ours to read
         for name in names:
             match = re.fullmatch(r"clang-(\d+)", name)
-            path = Path(directory or ".", name)
-            if match and os.access(path, os.X_OK):
-                versioned.setdefault(int(match[1]), str(path))
+            if match and os.access(command := os.path.join(directory or ".", name), os.X_OK):  # noqa: PTH118
+                versioned.setdefault(int(match[1]), command)
     for path in Path("/usr/lib").glob("llvm-*/bin/clang"):
         match = re.fullmatch(r"llvm-(\d+)", path.parent.parent.name)
         if match and os.access(path, os.X_OK):
