@@ -7,6 +7,7 @@ import io
 import lzma
 import tarfile
 import zipfile
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,8 +30,8 @@ def test_a_bundle_is_cut_from_the_folder(builder: Environment, sources: Path, wh
     full = tmp_path / "full" / f"{NAME}.xz"
     full.parent.mkdir(parents=True)
     full.write_bytes(lzma.compress(KERNEL_BTF.read_bytes(), preset=0))
-    option = f"-Ccmake.define.EBPF_BTF_DIRECTORY={tmp_path / 'full'}"
-    built = builder.build_wheel(sources, tmp_path / "wheel", option)
+    asking = replace(builder, variables={"EBPF_BTF_DIRECTORY": str(tmp_path / "full")})
+    built = asking.build_wheel(sources, tmp_path / "wheel")
     with zipfile.ZipFile(built) as archive, zipfile.ZipFile(wheel) as plain:
         assert BUNDLE not in plain.namelist()
         data = archive.read(BUNDLE)
