@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import mmap
 import os
 
 from . import registry
@@ -34,6 +33,8 @@ from .specs import architecture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import mmap
+
     from .btf_sources import BtfSource
     from .config import ProbeConfig
     from .light import Light, LightObject
@@ -487,7 +488,7 @@ class Opened:
         """Return the size that a map was given; a ring buffer's is a power of two of pages."""
         entries = self._sizes[item.name]
         if item.type in _RING_BUFFERS:
-            entries = max(1 << (entries - 1).bit_length(), mmap.PAGESIZE)
+            entries = max(1 << (entries - 1).bit_length(), os.sysconf("SC_PAGE_SIZE"))
         return entries
 
     def close(self) -> None:
@@ -562,6 +563,8 @@ class Loaded:
 
     def _map_section(self, section: type[Variables]) -> Variables:
         """Map a section's memory: the programs' own, read-only for `.rodata`."""
+        import mmap
+
         constant = section.section.startswith((".rodata", ".kconfig"))
         fd = self._section_fd(section)
         length = -(-section._size_ // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -648,7 +651,10 @@ class Loaded:
                 failures.append(error)
         for program in self._programs.values():
             program._close()
-        self._object.close()
+        try:
+            self._object.close()
+        except OSError as error:
+            failures.append(error)
 
     def _raise(self, failures: list[Exception], action: str) -> None:
         if failures:
