@@ -31,7 +31,7 @@ help:
 	@echo 'make lint    formatting, types and style of Python and C'
 	@echo 'make regen   compile the probes and write generated/ anew'
 	@echo 'make bench   the benchmarks'
-	@echo 'make vm      the kernel tests on other kernels; KERNEL=6.1 for one'
+	@echo 'make vm      the kernel tests on other kernels; KERNEL=6.1 for one, ARCH=arm64 for that architecture'
 	@echo 'make corpus  objects of Debian packages: generate, import, type-check, compare layouts with bpftool'
 	@echo 'make fuzz    look for inputs that the readers of objects stumble over; SECONDS=600 for each target'
 	@echo 'make deps    the sources of libbpf for a wheel that brings its own, into build/deps/'
@@ -68,7 +68,7 @@ bench: $(VENV)/.wheel $(VENV)/.tools
 	$(SUDO) $(BIN)/python benchmarks/run.py
 
 vm: $(VENV)/.wheel $(VENV)/.tools
-	$(SUDO) $(BIN)/python -B $(BIN)/pytest -p no:cacheprovider -m vm $(KERNEL:%=--kernel=%) tests/vm
+	$(SUDO) $(BIN)/python -B $(BIN)/pytest -p no:cacheprovider -m vm $(KERNEL:%=--kernel=%) $(ARCH:%=--architecture=%) tests/vm
 
 # With the network: objects of the distribution's packages, which are never part of the repository.
 corpus: $(VENV)/.wheel $(VENV)/.tools

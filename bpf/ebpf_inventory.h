@@ -2,6 +2,8 @@
 #ifndef __EBPF_INVENTORY_H__
 #define __EBPF_INVENTORY_H__
 
+#include "tags.bpf.h"
+
 /* The kernel's enum bpf_map_type as of 6.18. */
 enum inventory_map_type {
 	INVENTORY_MAP_TYPE_UNSPEC = 0,
@@ -153,7 +155,7 @@ struct inventory_perf_buffer {
 /* One program of the system. */
 struct inventory_program {
 	/* Time of the load, CLOCK_BOOTTIME, nanoseconds. */
-	__u64 loaded_ns;
+	__u64 loaded_ns TIMESTAMP_BOOT;
 	/* Nanoseconds spent in the program while statistics were on. */
 	__u64 run_time_ns;
 	/* Runs while statistics were on. */

@@ -2,6 +2,8 @@
 #ifndef __OOM_KILL_H__
 #define __OOM_KILL_H__
 
+#include "tags.bpf.h"
+
 /* What limited the allocation that ended in the kill. */
 enum oom_kill_constraint {
 	/* Nothing but the machine's memory. */
@@ -29,19 +31,19 @@ enum oom_kill_source {
 /* One task killed by the kernel because memory ran out. */
 struct oom_kill_event {
 	/* Time of the kill, CLOCK_MONOTONIC, nanoseconds. */
-	__u64 timestamp_ns;
+	__u64 timestamp_ns TIMESTAMP_NS;
 	/*
 	 * The score by which the kernel chose the victim, in pages: resident, swapped and page-table
 	 * memory, plus total_pages / 1000 * score_adj. Without that adjustment if source is
 	 * RECOMPUTED. Of a memory.oom.group kill, every member carries the first victim's.
 	 */
-	__s64 score_points;
+	__s64 score_points UNIT("pages");
 	/* Memory and swap that the kill was about, in pages: the cgroup's limit or the machine's. */
 	__u64 total_pages;
 	/* kernfs id of the victim's cgroup in the hierarchy of the memory controller. */
-	__u64 victim_cgroup_id;
+	__u64 victim_cgroup_id MEMORY_CGROUP_ID;
 	/* kernfs id of the triggering task's cgroup in the same hierarchy. */
-	__u64 trigger_cgroup_id;
+	__u64 trigger_cgroup_id MEMORY_CGROUP_ID;
 	/*
 	 * Thread id of the victim in the initial pid namespace. It differs from victim_tgid only if
 	 * the first thread of the process had ended before.

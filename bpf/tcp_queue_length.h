@@ -2,10 +2,12 @@
 #ifndef __TCP_QUEUE_LENGTH_H__
 #define __TCP_QUEUE_LENGTH_H__
 
+#include "tags.bpf.h"
+
 /* A control group, in the hierarchy of the memory controller. */
 struct tcp_queue_key {
 	/* Its kernfs id, the inode number of its directory; 0 on a kernel without the controller. */
-	__u64 cgroup_id;
+	__u64 cgroup_id MEMORY_CGROUP_ID;
 	/* Name of its directory (the last part of its path), empty for the root. */
 	char cgroup[256];
 };

@@ -66,6 +66,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .alternatives import one_of, tagged
     from .arrays import dtype
+    from .btf_sources import Host, host
     from .cpus import possible_cpus
     from .enums import CEnum
     from .facts import HostFacts, host_facts
@@ -106,6 +107,19 @@ if TYPE_CHECKING:
     )
     from .programs import BaseProgram, IteratorProgram, Program
     from .registry import LoadedObject, loaded_objects
+    from .semantics import (
+        boot_time,
+        cgroup_path,
+        errno_name,
+        ipv4_address,
+        ipv6_address,
+        kernel_symbol,
+        memory_cgroup_path,
+        monotonic_time,
+        network_port,
+        tai_time,
+        text_of,
+    )
     from .signals import signals_held
     from .streams import PerfBuffer, Poller, RecordBatch, RingBuffer, Stream, UserRingBuffer, poll_all
     from .target_programs import (
@@ -142,6 +156,7 @@ __all__ = [
     "Field",
     "HashMap",
     "HashOfMaps",
+    "Host",
     "HostFacts",
     "InodeStorageMap",
     "IteratorProgram",
@@ -212,17 +227,27 @@ __all__ = [
     "array",
     "bitfield",
     "boolean",
+    "boot_time",
+    "cgroup_path",
     "compile",
     "dtype",
     "either",
     "enumeration",
+    "errno_name",
     "f32",
     "f64",
     "fields",
+    "host",
     "host_facts",
+    "ipv4_address",
+    "ipv6_address",
+    "kernel_symbol",
     "loaded_objects",
     "map_memory",
+    "memory_cgroup_path",
+    "monotonic_time",
     "nested",
+    "network_port",
     "one_of",
     "padding",
     "pinned_object",
@@ -240,7 +265,9 @@ __all__ = [
     "signals_held",
     "sizeof",
     "tagged",
+    "tai_time",
     "text",
+    "text_of",
     "u8",
     "u16",
     "u32",
@@ -264,6 +291,7 @@ _ON_USE = {
     "DeviceMap": "maps.devices",
     "HashMap": "maps.hash",
     "HashOfMaps": "maps.of_maps",
+    "Host": "btf_sources",
     "HostFacts": "facts",
     "InodeStorageMap": "maps.storage",
     "IteratorProgram": "programs",
@@ -308,11 +336,21 @@ _ON_USE = {
     "UserRingBuffer": "streams",
     "XdpProgram": "network_programs",
     "XskMap": "maps.devices",
+    "boot_time": "semantics",
+    "cgroup_path": "semantics",
     "compile": "host_compiler",
     "dtype": "arrays",
+    "errno_name": "semantics",
+    "host": "btf_sources",
     "host_facts": "facts",
+    "ipv4_address": "semantics",
+    "ipv6_address": "semantics",
+    "kernel_symbol": "semantics",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
+    "memory_cgroup_path": "semantics",
+    "monotonic_time": "semantics",
+    "network_port": "semantics",
     "one_of": "alternatives",
     "pinned_object": "kernel_objects",
     "poll_all": "streams",
@@ -321,6 +359,8 @@ _ON_USE = {
     "run_statistics": "kernel_objects",
     "signals_held": "signals",
     "tagged": "alternatives",
+    "tai_time": "semantics",
+    "text_of": "semantics",
 }
 
 

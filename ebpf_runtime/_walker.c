@@ -23,6 +23,8 @@ struct walked {
 	uint64_t count;
 	uint64_t discarded;
 	uint64_t lost;
+	uint64_t smallest;
+	uint64_t largest;
 };
 
 EXPORT uint64_t ebpf_walker_load(const uint64_t *position)
@@ -40,6 +42,7 @@ EXPORT void ebpf_walker_ring(const unsigned char *run, uint64_t length, uint32_t
 			     struct walked *walked)
 {
 	uint64_t position = 0, count = 0, discarded = 0;
+	uint32_t smallest = UINT32_MAX, largest = 0;
 
 	while (position < length) {
 		uint32_t header = __atomic_load_n((const uint32_t *)(run + position), __ATOMIC_ACQUIRE);
@@ -52,6 +55,8 @@ EXPORT void ebpf_walker_ring(const unsigned char *run, uint64_t length, uint32_t
 		} else {
 			starts[count] = position + RING_HEADER;
 			sizes[count++] = size;
+			smallest = size < smallest ? size : smallest;
+			largest = size > largest ? size : largest;
 		}
 		position += (size + RING_HEADER + 7ull) & ~7ull;
 	}
@@ -59,6 +64,8 @@ EXPORT void ebpf_walker_ring(const unsigned char *run, uint64_t length, uint32_t
 	walked->count = count;
 	walked->discarded = discarded;
 	walked->lost = 0;
+	walked->smallest = smallest;
+	walked->largest = largest;
 }
 
 /* Notes start and size of each sample of a run of whole records, and adds up what the kernel had no room for. */
@@ -66,6 +73,7 @@ EXPORT void ebpf_walker_perf(const unsigned char *run, uint64_t length, uint32_t
 			     struct walked *walked)
 {
 	uint64_t position = 0, count = 0, lost = 0;
+	uint32_t smallest = UINT32_MAX, largest = 0;
 
 	while (position + PERF_HEADER <= length) {
 		uint32_t type = *(const uint32_t *)(run + position);
@@ -74,8 +82,12 @@ EXPORT void ebpf_walker_perf(const unsigned char *run, uint64_t length, uint32_t
 		if (size < PERF_HEADER)
 			break;
 		if (type == PERF_SAMPLE) {
+			uint32_t bytes = *(const uint32_t *)(run + position + PERF_HEADER);
+
 			starts[count] = position + PERF_HEADER + 4;
-			sizes[count++] = *(const uint32_t *)(run + position + PERF_HEADER);
+			sizes[count++] = bytes;
+			smallest = bytes < smallest ? bytes : smallest;
+			largest = bytes > largest ? bytes : largest;
 		} else if (type == PERF_LOST) {
 			lost += *(const uint64_t *)(run + position + PERF_HEADER + 8);
 		}
@@ -85,4 +97,6 @@ EXPORT void ebpf_walker_perf(const unsigned char *run, uint64_t length, uint32_t
 	walked->count = count;
 	walked->discarded = 0;
 	walked->lost = lost;
+	walked->smallest = smallest;
+	walked->largest = largest;
 }

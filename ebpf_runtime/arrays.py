@@ -63,14 +63,19 @@ def structured(data: bytes | memoryview, field: Field, step: int) -> numpy.ndarr
     if not step:
         return numpy.frombuffer(data, kind)
     count = len(data) // step
-    return numpy.ndarray((count,), kind, data, 8, (step,)) if count else numpy.empty(0, kind)
+    return numpy.ndarray((count,), kind, _held(data), 8, (step,)) if count else numpy.empty(0, kind)
+
+
+def _held(data: Any) -> numpy.ndarray[Any, Any]:
+    """Return memory as bytes that hold on to it; an array made from other memory would not, and point to nothing."""
+    return numpy.frombuffer(data, "u1")
 
 
 def strided(data: Any, field: Field, starts: Sequence[int]) -> numpy.ndarray[Any, Any]:
     """Return the records of *data* that start where the range *starts* says, as a view of it."""
     assert isinstance(starts, range)
     kind = dtype(field.type) if isinstance(field, _Nested) else numpy.dtype(_format(field))
-    return numpy.ndarray((len(starts),), kind, data, starts.start, (starts.step,))
+    return numpy.ndarray((len(starts),), kind, _held(data), starts.start, (starts.step,))
 
 
 def joined(parts: Sequence[Any]) -> numpy.ndarray[Any, Any]:
@@ -97,7 +102,7 @@ def cells(data: memoryview, field: Field | None, size: int, step: int, cpus: int
     count = len(data) // (step * cpus)
     if not count:
         return numpy.empty((0, cpus), kind)
-    return numpy.ndarray((count, cpus), kind, data, 0, (step * cpus, step))
+    return numpy.ndarray((count, cpus), kind, _held(data), 0, (step * cpus, step))
 
 
 def interleaved(
@@ -108,10 +113,10 @@ def interleaved(
     count = len(data) // step
     if not count:
         return numpy.empty(0, kinds[0]), numpy.empty(0, kinds[1])
-    offset = -(-key[1] // 8) * 8
+    held, offset = _held(data), -(-key[1] // 8) * 8
     return (
-        numpy.ndarray((count,), kinds[0], data, 0, (step,)),
-        numpy.ndarray((count,), kinds[1], data, offset, (step,)),
+        numpy.ndarray((count,), kinds[0], held, 0, (step,)),
+        numpy.ndarray((count,), kinds[1], held, offset, (step,)),
     )
 
 
@@ -146,4 +151,5 @@ def reduced(values: numpy.ndarray[Any, Any], how: str, name: str) -> numpy.ndarr
 
 
 def _is_padding(values: numpy.ndarray[Any, Any], member: str) -> bool:
-    return values.dtype[member].kind == "V" and values.dtype[member].names is None
+    kind = values.dtype[member].base
+    return kind.kind == "V" and kind.names is None

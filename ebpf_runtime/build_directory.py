@@ -11,9 +11,12 @@ from __future__ import annotations
 import os
 import stat
 from hashlib import sha256
-from pathlib import Path
 
 from .errors import CompileError, DigestError, describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["BuildDirectory"]
 
@@ -29,20 +32,30 @@ class BuildDirectory:
         Raises:
             CompileError: It cannot be made, or others could write there.
         """
-        self.path = Path(os.path.abspath(configured or _default(purpose)))  # noqa: PTH100  # resolve() would follow links
+        # A start from what was compiled before imports no pathlib; and Path.resolve() would follow links.
+        self._path = os.path.abspath(configured or _default(purpose))  # noqa: PTH100
+        parts = [part for part in self._path.split("/") if part]
         try:
-            for path in (*reversed(self.path.parents), self.path):
+            for number in range(len(parts) + 1):
+                path = "/" + "/".join(parts[:number])
                 try:
-                    state = path.lstat()
+                    state = os.lstat(path)
                 except FileNotFoundError:
-                    path.mkdir(mode=0o700)
-                    state = path.lstat()
+                    os.mkdir(path, mode=0o700)  # noqa: PTH102
+                    state = os.lstat(path)
                 self._check(path, state)
         except OSError as error:
             raise self._refuse(f"{describe(error.errno or 0)} ({error.filename})") from error
 
-    def _check(self, path: Path, state: os.stat_result) -> None:
-        last = path == self.path
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        from pathlib import Path
+
+        return Path(self._path)
+
+    def _check(self, path: str, state: os.stat_result) -> None:
+        last = path == self._path
         if not stat.S_ISDIR(state.st_mode):
             raise self._refuse(f"{path} is no directory" if last else f"{path}, on the way there, is no directory")
         if state.st_uid not in ({os.geteuid()} if last else {0, os.geteuid()}):
@@ -55,9 +68,9 @@ class BuildDirectory:
 
     def _refuse(self, reason: str) -> CompileError:
         return CompileError(
-            f"use directory {self.path}: {reason}. "
+            f"use directory {self._path}: {reason}. "
             "Set system_probe_config.runtime_compiler_output_dir to a directory of your own.",
-            name=str(self.path),
+            name=self._path,
         )
 
     def find(self, prefix: str) -> bytes | None:
@@ -67,14 +80,16 @@ class BuildDirectory:
             CompileError: It is not a plain file of ours that only we can write.
             DigestError: It is not what was written under this name.
         """
-        found = [path for path in self.path.iterdir() if path.name.startswith(prefix) and path.suffix == ".o"]
+        with os.scandir(self._path) as entries:
+            found = [item for item in entries if item.name.startswith(prefix) and item.name.endswith(".o")]
         if not found:
             return None
-        path = max(found, key=lambda item: (item.lstat().st_mtime_ns, item.name))
+        newest = max(found, key=lambda item: (item.stat(follow_symlinks=False).st_mtime_ns, item.name))
+        name, path = newest.name, newest.path
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise CompileError(f"read {path}: {describe(error.errno or 0)}. Delete it.", name=path.name) from error
+            raise CompileError(f"read {path}: {describe(error.errno or 0)}. Delete it.", name=name) from error
         with os.fdopen(fd, "rb") as file:
             state = os.fstat(fd)
             mode = stat.S_IMODE(state.st_mode)
@@ -82,15 +97,15 @@ class BuildDirectory:
                 raise CompileError(
                     f"read {path}: it belongs to user {state.st_uid} and has mode {mode:04o}, so others could have "
                     "made it. Delete it.",
-                    name=path.name,
+                    name=name,
                 )
             data = file.read()
-        expected = path.name.removesuffix(".o").rpartition("-")[2]
+        expected = name.removesuffix(".o").rpartition("-")[2]
         actual = sha256(data).hexdigest()
         if actual != expected:
             raise DigestError(
                 f"read {path}: its SHA-256 is {actual}, not {expected}. Delete it.",
-                name=path.name,
+                name=name,
                 expected=expected,
                 actual=actual,
             )

@@ -5,30 +5,28 @@ The same `.bpf.c` as for CO-RE, whose declarations of kernel types get the layou
 (see `ebpf_codegen.host_source`), so the object has nothing left to relocate. A kernel that shows no BTF has its headers
 compiled first, to BTF of the types that the source declares (`ebpf_codegen.header_types`).
 
-The object is kept, and found again without a compiler, under a name made from the kernel, the source and the flags.
+The object is kept, and found again without a compiler (see `compiled_objects`).
 What is compiled is a sealed copy, which nobody can exchange between its check and the compiler.
 
-Needs clang or ziglang, and pyelftools; the extra `build` brings the latter.
+Needs clang or ziglang, and nothing else that is not in the wheel.
 """
 
 from __future__ import annotations
 
 import mmap
-import os
 import re
 import struct
 import tempfile
-import time
-from hashlib import sha256
 from pathlib import Path
 
-from .build_directory import BuildDirectory
+from . import compiled_objects
+from .compiled_objects import CompiledObjects
 from .config import ProbeConfig
-from .errors import CompileError, TrustError, describe
-from .load_report import COMPILE_RESULTS, LoadReport
+from .errors import TrustError, describe
+from .load_report import LoadReport, compile_result
 from .records import Field, _Array, _Nested
 from .specs import architecture
-from .trust import SealedCopy, read_trusted, trusted
+from .trust import SealedCopy, trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,9 +34,8 @@ if TYPE_CHECKING:
 
     from .specs import ObjectSpec
 
-__all__ = ["available_compiler", "compile", "compiled_image"]
+__all__ = ["available_compiler", "compile", "compile_image"]
 
-_KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 _SHOWN = 3
 # What is checked when the wheel is built need not be checked again with another compiler's warnings.
 _FLAGS = ("-w", f"-DEBPF_PAGE_BYTES={mmap.PAGESIZE}")
@@ -57,110 +54,62 @@ def compile(source: str, name: str = "program", config: ProbeConfig | None = Non
         CompileError: There is no compiler or no BTF, the compiler refuses the source, or the directory is not safe.
         DigestError: The object that was kept is not the one that was compiled.
     """
-    return _Job(name, source.encode(), config or ProbeConfig(), LoadReport()).image(None)
+    objects = CompiledObjects(name, source.encode(), config or ProbeConfig(), LoadReport())
+    found = objects.find()
+    return compile_image(objects, None) if found is None else found
 
 
-def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport) -> bytes:
-    """Return a probe's embedded source as an object for the running kernel, whose layouts are those of its module.
+def compile_image(objects: CompiledObjects, spec: ObjectSpec | None) -> bytes:
+    """Compile a source, keep the object, and return it; its layouts are those of the module that *spec* is of.
 
-    Args:
-        report: Is told what became of it.
     Raises:
-        OpenError: The source is missing from the package.
-        DigestError: The source was changed, or the object that was kept.
-        CompileError: As `compile` does, or a record, map or variable has another layout than in the module.
+        CompileError: See `compiled_image`.
     """
-    started = time.monotonic()
-    try:
-        report.compile_result = _result("source_verification_error")
-        source = spec.read("flat.c")
-        return _Job(spec.name, source, config, report).image(spec)
-    finally:
-        report.compile_seconds = time.monotonic() - started
+    return _Job(objects).image(spec)
 
 
 def available_compiler() -> tuple[str, str]:
     """Return the compiler that would be used, or else why there is none."""
-    try:
-        from ebpf_codegen.compiler import find_compiler
-        from ebpf_codegen.errors import CodegenError
-    except ModuleNotFoundError as error:
-        return "", f"the Python package {error.name} is missing"
+    from ebpf_codegen.compiler import find_compiler
+    from ebpf_codegen.errors import CodegenError
+
     try:
         return str(find_compiler()), ""
     except CodegenError as error:
         return "", str(error)
 
 
-def _result(name: str) -> int:
-    return COMPILE_RESULTS.index(name)
-
-
 class _Job:
     """One source for the running kernel."""
 
-    def __init__(self, name: str, source: bytes, config: ProbeConfig, report: LoadReport) -> None:
-        self.name = name
-        self.source = source
-        self.config = config
-        self.report = report
-        report.compile_result = _result("output_directory_error")
-        self.directory = BuildDirectory(config.runtime_compiler_output_dir)
+    def __init__(self, objects: CompiledObjects) -> None:
+        self.objects = objects
+        self.name = objects.name
+        self.source = objects.source
+        self.report = objects.report
+        self.fail = objects.fail
 
     def image(self, spec: ObjectSpec | None) -> bytes:
-        from ebpf_codegen.compiler import FLAGS
-        from ebpf_codegen.host_source import FORM
-
-        self.report.compile_result = _result("kernel_version_error")
-        kernel, kernel_identity = self.kernel_types()
-        flags = " ".join((*FLAGS, *_FLAGS, architecture(), FORM))
-        parts = (kernel_identity, self.source, flags.encode())
-        prefix = "-".join((self.name, *(sha256(part).hexdigest()[:16] for part in parts))) + "-"
-        self.report.compile_result = _result("output_file_error")
-        found = self.directory.find(prefix)
-        if found is not None:
-            self.report.compile_result = _result("cached")
-            return found
-        self.report.compile_result = _result("compile_error")
-        image, used = self.compile(kernel, prefix)
+        self.report.compile_result = compile_result("compile_error")
+        image, used = self.compile()
         self.report.compiler = str(used)
-        self.report.compile_result = _result("result_unreadable")
+        self.report.compile_result = compile_result("result_unreadable")
         if spec is not None:
             self.check_layouts(image, spec)
         version = re.sub(r"[^\w.+-]", "_", used.version)
-        self.report.compile_result = _result("output_file_error")
-        self.directory.write_object(f"{prefix}clang-{version}", image)
-        self.report.compile_result = _result("compiled")
+        self.report.compile_result = compile_result("output_file_error")
+        self.objects.directory.write_object(f"{self.objects.prefix}clang-{version}", image)
+        self.report.compile_result = compile_result("compiled")
         return image
 
-    def fail(self, reason: str, log: str = "") -> CompileError:
-        return CompileError(f"compile {self.name!r} on this host: {reason}.", name=self.name, log=log)
-
-    def kernel_types(self) -> tuple[bytes | None, bytes]:
-        """Return the BTF of the running kernel, None where it must come from headers; and what tells kernels apart.
-
-        `btf_path` serves only where the kernel shows none, as what CO-RE could not use may well be wrong.
-        """
-        system = os.uname()
-        identity = f"{system.release} {system.version}".encode()
-        if _KERNEL_BTF.exists():
-            return None, identity
-        if self.config.btf_path is None:
-            return None, identity + b" headers"
-        try:
-            data = read_trusted(self.config.btf_path)
-        except TrustError as error:
-            raise self.fail(str(error).removesuffix(".")) from error
-        return data, identity + sha256(data).digest()
-
-    def types(self, given: bytes | None, used: compiler.Compiler, scratch: Path) -> btf.IndexedBtf:
+    def types(self, used: compiler.Compiler, scratch: Path) -> btf.IndexedBtf:
         """Return the kernel's types, from its own BTF, from the configured file, or from headers."""
         from ebpf_codegen import btf
 
-        if given is not None:
-            return btf.index(given, str(self.config.btf_path))
-        if _KERNEL_BTF.exists():
-            return btf.index(_KERNEL_BTF.read_bytes(), str(_KERNEL_BTF))
+        if self.objects.btf is not None:
+            return btf.index(self.objects.btf, str(self.objects.config.btf_path))
+        if Path(compiled_objects.KERNEL_BTF).exists():
+            return btf.index(Path(compiled_objects.KERNEL_BTF).read_bytes(), compiled_objects.KERNEL_BTF)
         return self.header_types(used, scratch)
 
     def header_types(self, used: compiler.Compiler, scratch: Path) -> btf.IndexedBtf:
@@ -172,13 +121,14 @@ class _Job:
         from .kernel_headers import HeaderError, find_headers
 
         try:
-            headers = find_headers(self.config)
+            headers = find_headers(self.objects.config)
         except HeaderError as error:
             self.report.header_result = error.result
-            self.report.compile_result = _result("headers_not_found")
+            self.report.compile_result = compile_result("headers_not_found")
+            reason = str(error).removesuffix(".")
             raise self.fail(
-                f"{_KERNEL_BTF} is missing, and so are kernel headers: {str(error).removesuffix('.')}, or name the BTF "
-                "of this kernel by system_probe_config.btf_path"
+                f"{compiled_objects.KERNEL_BTF} is missing, and so are kernel headers: {reason}, or name the BTF of "
+                "this kernel by system_probe_config.btf_path"
             ) from error
         self.report.header_result = headers.result
         self.report.header_dirs = tuple(map(str, headers.directories))
@@ -199,7 +149,7 @@ class _Job:
             raise self.fail(str(error).removesuffix(".")) from error
         return btf.index(data, self.report.header_dirs[0])
 
-    def compile(self, kernel: bytes | None, prefix: str) -> tuple[bytes, compiler.Compiler]:
+    def compile(self) -> tuple[bytes, compiler.Compiler]:
         """Run the compiler once; for kernel headers once more."""
         from ebpf_codegen.compiler import ARCHITECTURES, compile_object, find_compiler
         from ebpf_codegen.errors import CodegenError, CompilerError
@@ -210,8 +160,8 @@ class _Job:
             raise self.fail(f"there is no support for {architecture()}")
         try:
             used = find_compiler()
-            with tempfile.TemporaryDirectory(prefix=".compile-", dir=self.directory.path) as scratch:
-                types = self.types(kernel, used, Path(scratch))
+            with tempfile.TemporaryDirectory(prefix=".compile-", dir=self.objects.directory.path) as scratch:
+                types = self.types(used, Path(scratch))
                 text = host_source(self.source.decode("utf-8"), types, f"{self.name}.flat.c")
                 source, output = Path(scratch, f"{self.name}.bpf.c"), Path(scratch, f"{self.name}.o")
                 with SealedCopy(source.name, text.encode()) as copy:
@@ -221,7 +171,7 @@ class _Job:
                     except CompilerError as error:
                         if not error.output:
                             raise
-                        kept = self.directory.write(f"{prefix}refused.c", text.encode())
+                        kept = self.objects.directory.write(f"{self.objects.prefix}refused.c", text.encode())
                         raise self.fail(
                             f"{used} refuses it: {_first_lines(error.output)}. See {kept}", error.output
                         ) from error
@@ -241,13 +191,7 @@ class _Job:
 
     def check_layouts(self, image: bytes, spec: ObjectSpec) -> None:
         """Refuse an object whose records, maps, variables or programs are not those of the imported module."""
-        try:
-            from ebpf_codegen import elf, model
-        except ModuleNotFoundError as error:
-            raise self.fail(
-                f"the Python package {error.name} is missing, which reads the object. "
-                "Run pip install 'ebpf-runtime[build]'"
-            ) from error
+        from ebpf_codegen import elf, model
         from ebpf_codegen.errors import CodegenError
         from ebpf_codegen.source import Documentation
 

@@ -36,6 +36,7 @@ __all__ = [
     "attach_by",
     "captured",
     "library",
+    "load_walker",
     "origin",
     "walker",
 ]
@@ -92,7 +93,14 @@ class UprobeOptions(ctypes.Structure):
 class Walked(ctypes.Structure):
     """struct walked of _walker.c: where a walk ended and what it counted."""
 
-    _fields_ = (("end", c_uint64), ("count", c_uint64), ("discarded", c_uint64), ("lost", c_uint64))
+    _fields_ = (
+        ("end", c_uint64),
+        ("count", c_uint64),
+        ("discarded", c_uint64),
+        ("lost", c_uint64),
+        ("smallest", c_uint64),
+        ("largest", c_uint64),
+    )
 
 
 class MapCreateOptions(ctypes.Structure):
@@ -309,12 +317,21 @@ def walker() -> ctypes.CDLL | None:
 def _find_walker() -> ctypes.CDLL | None:
     for name in _bundled("_walker.so"):
         try:
-            found = ctypes.CDLL(name)
+            return load_walker(name)
         except OSError:
             continue
-        _declare(found, _WALKER_PROTOTYPES)
-        return found
     return None
+
+
+def load_walker(path: str) -> ctypes.CDLL:
+    """Return the compiled helper in a file.
+
+    Raises:
+        OSError: It cannot be loaded.
+    """
+    found = ctypes.CDLL(path)
+    _declare(found, _WALKER_PROTOTYPES)
+    return found
 
 
 def _load() -> ctypes.CDLL:

@@ -6,7 +6,7 @@ The numbers are those of the Datadog Agent, so that dashboards can be kept.
 
 from __future__ import annotations
 
-__all__ = ["COMPILE_RESULTS", "CO_RE_RESULTS", "HEADER_RESULTS", "LoadReport"]
+__all__ = ["COMPILE_RESULTS", "CO_RE_RESULTS", "HEADER_RESULTS", "LoadReport", "compile_result"]
 
 # Of a CO-RE object; the first four are successes, by the source of BTF.
 CO_RE_RESULTS = ("custom", "embedded", "default", "remoteconfig", "btf_not_found", "asset_read", "verifier", "loader")
@@ -37,6 +37,11 @@ COMPILE_RESULTS = (
     "cached",
     "input_hash_error",
 )
+
+
+def compile_result(name: str) -> int:
+    """Return the code of a result of compiling."""
+    return COMPILE_RESULTS.index(name)
 
 
 class LoadReport:

@@ -253,7 +253,7 @@ class Opened:
 
     def _compile(self) -> None:
         """Take the object that is compiled on this host, now or before."""
-        from .host_compiler import compiled_image
+        from .compiled_objects import compiled_image
 
         with signals_let_through():
             image = compiled_image(self.spec, self.config, self.report)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .config import ProbeConfig
     from .load_report import LoadReport
     from .loader import Loaded
-    from .namespaces import Links, Maps, Programs
     from .programs import BaseProgram
     from .specs import ObjectSpec
 
@@ -51,10 +50,10 @@ class RefusedVariant:
 
     @property
     def line(self) -> str:
-        """The line of the log that decided: the verifier's last word, else libbpf's first; empty without a log."""
+        """The line of the log that decided: the verifier's last word, else libbpf's first; without a log the reason."""
         from .verifier import decisive_line
 
-        return decisive_line(self.log)
+        return decisive_line(self.log) or self.reason
 
     def __repr__(self) -> str:
         return f"RefusedVariant({self.variant!r}, {self.phase!r}, errno={self.errno}, reason={self.reason!r})"
@@ -161,9 +160,10 @@ class Probe(Handle):
     Made by `open_and_load()` or `open().load()`, not by calling the class.
     """
 
-    maps: Maps
-    programs: Programs
-    links: Links
+    # Of each probe's own classes; Any, because a subclass may not narrow an attribute that can be assigned to.
+    maps: Any
+    programs: Any
+    links: Any
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded

@@ -637,6 +637,14 @@ class Variables(_Struct):
             raise VariableError(f"use the {self.section} variables: the probe is closed.", name=self.section)
         return self._memory
 
+    if not TYPE_CHECKING:  # type checkers know which there are
+
+        def __setattr__(self, name, value):
+            if not hasattr(type(self), name):
+                known = ", ".join(field.name for field in self._fields_)
+                raise AttributeError(f"set variable {name!r}: {self.section} has none of this name; it has {known}")
+            object.__setattr__(self, name, value)
+
     def _assign(self, field: Field, value: object) -> None:
         if self._locked:
             raise VariableError(f"set variable {field.name!r}: {self._locked}", name=field.name)

@@ -82,6 +82,8 @@ def _show(options: argparse.Namespace) -> None:
             _set(opened, *assignment.split("=", 1))
         with opened.load() as probe:
             probe.attach()
+            for name, needs in probe.unattached.items():
+                _report(f"program {name!r} is not attached: it needs {needs}")
             try:
                 for source, record in islice(_events(probe), options.count):
                     _print(source, record, options.json)

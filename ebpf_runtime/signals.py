@@ -55,16 +55,21 @@ class _Hold:
     def end(self) -> None:
         """Put everything back, then handle what came; the first exception of a handler is raised."""
         error: BaseException | None = None
-        for number, handler in self._handlers.items():
-            while signal.getsignal(number) is not handler:
-                try:
-                    signal.signal(number, handler)
-                except BaseException as raised:  # of a handler that is back already
-                    error = error or raised
+        left = list(self._handlers.items())
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        except BaseException as raised:
-            error = error or raised
+            while left:
+                # Where another thread takes a signal, a handler that is back already may raise anywhere in here.
+                try:
+                    while left:
+                        signal.signal(*left[-1])
+                        del left[-1]
+                except BaseException as raised:
+                    error = error or raised
+        finally:
+            try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            except BaseException as raised:
+                error = error or raised
         came, self._came = self._came, []
         for number in came:
             try:

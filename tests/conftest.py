@@ -31,13 +31,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip kernel tests by the kernel's own answer, and VM tests unless they are asked for."""
+    """Skip kernel tests by the kernel's own answer, and others unless they are asked for."""
     reason = refusal()
     for item in items:
         if reason and any(item.get_closest_marker(mark) for mark in _KERNEL_MARKS):
             item.add_marker(pytest.mark.skip(reason=f"this machine runs no BPF for us: {reason}"))
         if item.get_closest_marker("vm") and "vm" not in config.option.markexpr:
             item.add_marker(pytest.mark.skip(reason="boots other kernels; run by make vm"))
+        if item.get_closest_marker("corpus") and "corpus" not in config.option.markexpr:
+            item.add_marker(pytest.mark.skip(reason="reads downloaded objects; run by make corpus"))
 
 
 def _is_kernel(item: pytest.Item) -> bool:

@@ -28,6 +28,8 @@ else:
 __all__ = ["Notes"]
 
 _FORM = "1"
+# Variables that choose the compiler, or that it reads itself.
+_VARIABLES = ("EBPF_CLANG", "CPATH", "C_INCLUDE_PATH", "CCC_OVERRIDE_OPTIONS")
 # Directories besides those of PATH in which an installed clang shows.
 _PLACES = ("/usr/lib",)
 # A file's time may lag behind the clock by one tick of the kernel; some file systems are slower still.
@@ -100,7 +102,8 @@ class Notes:
     def _identity(self, compiler: str) -> str:
         """Return a digest of what is no file's content: names, the compiler and what chose it, the interpreter."""
         path = os.environ.get("PATH", os.defpath)
-        parts = [_FORM, sys.version, os.environ.get("EBPF_CLANG", ""), path, _state(compiler)]
+        parts = [_FORM, sys.version, path, _state(compiler)]
+        parts += (os.environ.get(name, "") for name in _VARIABLES)
         parts += (_state(place) for place in (*path.split(os.pathsep), *_PLACES))
         for source in self._sources:
             parts += _names(source)

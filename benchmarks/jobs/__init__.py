@@ -34,7 +34,14 @@ JOBS: Final = {
     "map-count": ("map_count", "count"),
     "map-growth": ("map_growth", "growth"),
     "inventory": ("inventory", "inventory"),
-    "ring-buffer": ("ring_buffer", "drain"),
+    "fallback": ("fallback", "fallback"),
+    "ring-buffer": ("streams", "ring"),
+    "ring-buffer-mixed": ("streams", "mixed"),
+    "perf-buffer": ("streams", "perf"),
+    "stream-growth": ("streams", "growth"),
+    "generate": ("codegen", "generate"),
+    "regenerate": ("codegen", "regenerate"),
+    "overhead": ("overhead", "overhead"),
 }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ebpf_collector.checks.base import Metric, MetricScheme
+from ebpf_collector.checks.loading import LOAD_METRICS
 from ebpf_collector.checks.probe_check import CheckConfig, CheckProbe, ProbeCheck
 from ebpf_collector.inventory import datadog, native
 
@@ -53,7 +54,7 @@ class EbpfCheck(ProbeCheck[EbpfProbe, EbpfCheckConfig]):
 
     name = CHECK_NAME
     windowed = False
-    metrics: tuple[Metric, ...] = tuple(dict.fromkeys((*native.METRICS, *datadog.METRICS)))
+    metrics: tuple[Metric, ...] = tuple(dict.fromkeys((*native.METRICS, *datadog.METRICS, *LOAD_METRICS)))
 
     def __init__(
         self,

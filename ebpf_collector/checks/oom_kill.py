@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ebpf_collector.checks.base import LOST_EVENTS, PROBE_INFO, Metric, MetricScheme
+from ebpf_collector.checks.loading import LOAD_METRICS
 from ebpf_collector.checks.probe_check import CheckConfig, CheckProbe, ProbeCheck
 from ebpf_collector.clock import unix_seconds
 from ebpf_collector.container import container_id, container_tags
@@ -67,7 +68,7 @@ class OomKillCheck(ProbeCheck[OomKillProbe, OomKillCheckConfig]):
     """Sends one `oom_kill.oom_process.count` and one event per killed process."""
 
     name = CHECK_NAME
-    metrics: tuple[Metric, ...] = (_OOM_PROCESS, PROBE_INFO, LOST_EVENTS)
+    metrics: tuple[Metric, ...] = (_OOM_PROCESS, PROBE_INFO, *LOAD_METRICS, LOST_EVENTS)
 
     def __init__(
         self,

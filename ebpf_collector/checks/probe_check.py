@@ -10,10 +10,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from ebpf_collector.checks.base import PROBE_INFO, Metric, MetricScheme
+from ebpf_collector.checks.loading import send_load
 from ebpf_collector.section import Section, read_section
 
 if TYPE_CHECKING:
     from ebpf_collector.senders import Sender
+    from ebpf_runtime import LoadReport
 
 __all__ = ["CheckConfig", "CheckProbe", "ProbeCheck"]
 
@@ -71,6 +73,10 @@ class CheckProbe(Protocol):
     def origin(self) -> str:
         """`co_re`, or `compiled` where the object was made on this host."""
 
+    @property
+    def report(self) -> LoadReport:
+        """What was tried to load it."""
+
     def close(self) -> None:
         """Detach and free everything."""
 
@@ -119,6 +125,7 @@ class ProbeCheck(ABC, Generic[_Probe, _Config]):
         if self._native:
             tags.append(f"origin:{self._probe.origin}")
         sender.gauge(PROBE_INFO.name, 1, tags)
+        send_load(sender, self.name, self._probe.report, self._config.metric_scheme)
         self._report(sender, self._probe)
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ebpf_collector.checks.base import LOST_EVENTS, PROBE_INFO, Metric, MetricScheme
+from ebpf_collector.checks.loading import LOAD_METRICS
 from ebpf_collector.checks.probe_check import CheckConfig, CheckProbe, ProbeCheck
 from ebpf_collector.container import container_id, container_tags
 from ebpf_collector.senders import Sender
@@ -96,6 +97,7 @@ class TcpQueueLengthCheck(ProbeCheck[TcpQueueLengthTracer, TcpQueueLengthCheckCo
         _READ_PCT,
         _WRITE_PCT,
         PROBE_INFO,
+        *LOAD_METRICS,
         LOST_EVENTS,
     )
 

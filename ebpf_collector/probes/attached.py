@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
-    from ebpf_runtime import Probe, ProbeConfig, RefusedVariant
+    from ebpf_runtime import LoadReport, Probe, ProbeConfig, RefusedVariant
 
 __all__ = ["AttachedProbe", "open_and_attach"]
 
@@ -31,6 +31,11 @@ class AttachedProbe(Generic[_Probe]):
     def origin(self) -> str:
         """`co_re`, or `compiled` where the object was made on this host."""
         return self._attached.origin
+
+    @property
+    def report(self) -> LoadReport:
+        """What was tried to load it."""
+        return self._attached.report
 
     @property
     def refused(self) -> tuple[RefusedVariant, ...]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# libbpf, with libelf and zlib inside, as one shared library for the runtime: _libbpf.so.
+# libbpf, with libelf and zlib inside, as one shared library for the runtime: _libbpf.so. Beside it
+# _walker.so, the runtime's own compiled helper.
 #
 # Reads
 #   EBPF_LIBBPF_SOURCE        folder with libbpf/, elfutils/, zlib/, include/ and sources.toml, as
@@ -127,6 +128,21 @@ add_custom_command(
   VERBATIM)
 add_custom_target(ebpf_libbpf ALL DEPENDS "${_libbpf_library}")
 install(PROGRAMS "${_libbpf_library}" DESTINATION ebpf_runtime)
+
+# The compiled helper of the streams: a library of its own, which needs no other, so that it also
+# serves beside a libbpf that EBPF_LIBBPF names.
+get_filename_component(_walker_source "${CMAKE_CURRENT_LIST_DIR}/../_walker.c" ABSOLUTE)
+set(_walker_library "${_libbpf_build}/_walker.so")
+add_custom_command(
+  OUTPUT "${_walker_library}"
+  COMMAND ${_libbpf_cc} -O2 -g0 -fPIC -fvisibility=hidden -fno-sanitize=all -Wall -Werror -shared -s -nostdlib
+          -Wl,--no-undefined -Wl,-z,relro -Wl,-z,now -Wl,-soname,_walker.so
+          "${_walker_source}" -o "${_walker_library}"
+  DEPENDS "${_walker_source}"
+  COMMENT "Compiling _walker.so"
+  VERBATIM)
+add_custom_target(ebpf_walker ALL DEPENDS "${_walker_library}")
+install(PROGRAMS "${_walker_library}" DESTINATION ebpf_runtime)
 
 # Their terms, what they are, and how to build them again.
 set(_libbpf_licences ebpf_runtime/licenses)

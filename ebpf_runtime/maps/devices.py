@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ebpf_runtime.errors import RecordError
+from ebpf_runtime.records import u32
 
 from .descriptors import DescriptorMap
 from .hash import HashMap
@@ -35,7 +37,8 @@ class _RedirectionMap(HashMap[int, Redirection]):
     _has_batches = False
 
     def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+        name, kind, fd, sizes, _, value = arguments
+        super().__init__(name, kind, fd, sizes, u32(0), value)
         self._unpack_value = self._unpack_redirection
         self._number = None
 
@@ -80,7 +83,7 @@ class DeviceMap(_RedirectionMap):
         try:
             return socket.if_nametoindex(value)
         except OSError as error:
-            raise self._fail(f"find device {value!r} for", error.errno or 0) from error
+            raise self._fail(f"find device {value!r} for", errno.ENODEV) from error
 
     def __setitem__(self, key: int, value: Redirection | int | str) -> None:
         self.update_elem(key, value)  # type: ignore[arg-type]  # _pack_value takes them all
@@ -97,7 +100,7 @@ class CpuMap(_RedirectionMap):
 
 
 class XskMap(DescriptorMap):
-    """AF_XDP sockets to redirect packets to, by queue; user space cannot read it.
+    """AF_XDP sockets to redirect packets to, by queue; user space cannot read it, nor see whether an entry is empty.
 
     Kernel: 4.18.
     """

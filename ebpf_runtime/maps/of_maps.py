@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 from ebpf_runtime.errors import MapError
 from ebpf_runtime.kernel_objects import map_sizes
 from ebpf_runtime.libbpf import MapCreateOptions
+from ebpf_runtime.records import u32
 
 from . import map_class
 from .base import Map
@@ -20,8 +21,6 @@ from .walk import batches
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
-
-    from ebpf_runtime.records import Field
 
     K = TypeVar("K")
     M = TypeVar("M", bound=Map, default=Map)
@@ -48,7 +47,8 @@ class _OfMaps(Map, Generic[K, M]):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         name, kind, fd, sizes, key, _ = arguments
-        self._entries: KeyedMap[K, int] = KeyedMap(name, kind, fd, sizes, key, _word())
+        index = isinstance(self, ArrayOfMaps)
+        self._entries: KeyedMap[K, int] = KeyedMap(name, kind, fd, sizes, u32(0) if index else key, u32(0))
 
     def _checked(self, key: K) -> K:
         return key
@@ -156,13 +156,6 @@ class _OfMaps(Map, Generic[K, M]):
     def _close(self) -> None:
         self._entries._close()
         super()._close()
-
-
-def _word() -> Field:
-    from ebpf_runtime.records import u32
-
-    field: Field = u32(0)
-    return field
 
 
 class ArrayOfMaps(_OfMaps[int, M], Generic[M]):

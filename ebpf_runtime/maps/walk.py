@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Columns", "Walk", "address", "allocate", "batches"]
 
 _BATCH = 4096
+_REMEMBERED = 16  # keys behind which a walk can go on
 _LARGE = 1 << 20  # bytes from which memory comes from the kernel, zeroed as it is touched, and in huge pages
 
 
@@ -60,6 +62,7 @@ class Walk:
         self._token = ctypes.create_string_buffer(max(entries.key_size, 8))
         self._count = ctypes.c_uint32()
         self._seen: set[bytes] = set()
+        self._recent: deque[bytes] = deque(maxlen=_REMEMBERED)
         self._stale = 0
 
     def read(self, keys: int, values: int, room: int) -> int:
@@ -98,7 +101,8 @@ class Walk:
         """Read each entry by calls of its own.
 
         Where the entry that the walk stands on is deleted, the kernel starts over at the first key, any number of
-        times; keys that were read are passed over, and a walk that finds nothing new is over.
+        times. The walk then goes on behind one of the keys before it, if one of them is left; else keys that were read
+        are passed over. A walk that reaches the end, or finds nothing new, is over.
         """
         entries, size, step = self._map, self._map.key_size, self._map._value_bytes
         if not self._started:
@@ -107,17 +111,27 @@ class Walk:
         count = 0
         while not self.over and count < room:
             key = self._token.raw[:size]
+            stale = key in self._seen
             self._advance(self._token)  # before the entry may go
-            if key in self._seen:
-                self._stale += 1
-                self.over = self.over or self._stale > entries.max_entries
+            if not stale:
+                self._seen.add(key)
+                self._recent.append(key)
+                self._resume()
+            self._stale = self._stale + 1 if stale else 0
+            self.over = self.over or self._stale > entries.max_entries
+            if stale:
                 continue
-            self._stale = 0
-            self._seen.add(key)
             if self._read_entry(key, values + count * step):
                 ctypes.memmove(keys + count * size, key, size)
                 count += 1
         return count
+
+    def _resume(self) -> None:
+        """Go on behind the last key that is left, where the kernel has started over."""
+        for key in reversed(self._recent):
+            if self.over or self._token.raw[: self._map.key_size] not in self._seen:
+                return
+            self._advance(key)
 
     def _advance(self, key: Any) -> None:
         result: int = self._map._lib.bpf_map_get_next_key(self._map.fd, key, self._token)

@@ -137,6 +137,7 @@ class _Libbpf:
 
     def __init__(self, fd: int, pages: int, library: Any) -> None:
         self._library = library
+        self._process = os.getpid()
         self.sources: dict[int, _FromLibbpf] = {}
         # Lifetime: libbpf calls them until perf_buffer__free, in close().
         self._callbacks = (PERF_SAMPLE_CALLBACK(self._on_record), PERF_LOST_CALLBACK(self._on_lost))
@@ -159,7 +160,8 @@ class _Libbpf:
             raise OSError(-result, os.strerror(-result))
 
     def close(self) -> None:
-        if self._buffer:
+        # libbpf would empty the map and stop the events, of the parent, too, where a forked child frees them.
+        if self._buffer and os.getpid() == self._process:
             buffer, self._buffer = self._buffer, None
             self._library.perf_buffer__free(buffer)
 

@@ -223,7 +223,7 @@ class RingBuffer(Stream[R]):
         field = self._field()
 
         def lend(block: Any, layout: Layout) -> numpy.ndarray[Any, Any] | None:
-            if not isinstance(layout.starts, range) or not self._all_fit(layout.sizes):
+            if not isinstance(layout.starts, range) or not self._all_fit(layout.sizes_in(block)):
                 return None
             return strided(block, field, layout.starts)
 
@@ -242,7 +242,7 @@ class RingBuffer(Stream[R]):
         """
 
         def lend(block: Any, layout: Layout) -> RecordBatch[R]:
-            return RecordBatch(block, layout.starts, layout.sizes, self._value)
+            return RecordBatch(block, layout.starts, layout.sizes_in(block), self._value)
 
         with self._lent(lend, self._pending_batch) as batch:
             yield batch

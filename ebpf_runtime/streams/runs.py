@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from itertools import repeat
+from collections.abc import Callable, Collection, Iterator, Sequence
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
     from ebpf_runtime.records import Field
 
-__all__ = ["Layout", "RecordBatch", "Run", "even", "unpacker"]
+__all__ = ["Layout", "RecordBatch", "Run", "Sizes", "even", "unpacker"]
 
 R = TypeVar("R", covariant=True)
 
@@ -38,65 +37,72 @@ def even(heads: memoryview) -> int:
     return total
 
 
+class Sizes(Sequence[int]):
+    """Sizes of records: each of them, or a look at the headers when one is asked for; and which different ones occur.
+
+    *words* are the block's, and *back* is how many of them the size stands before a record.
+    """
+
+    __slots__ = ("_back", "_starts", "_values", "different")
+
+    def __init__(
+        self, values: Sequence[int] | memoryview, different: Collection[int], starts: Sequence[int] = (), back: int = 0
+    ) -> None:
+        self._values = values
+        self._starts = starts
+        self._back = back
+        self.different = different
+
+    def __len__(self) -> int:
+        return len(self._starts) if self._back else len(self._values)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[int]: ...
+    def __getitem__(self, index: int | slice) -> int | list[int]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        return int(self._values[(self._starts[index] >> 2) - self._back if self._back else index])
+
+
 class Layout:
     """Where the records of a run are.
 
     Attributes:
         starts: Where each record's bytes start; a range where all have one size and nothing else is between them.
-        sizes: Bytes of each record; one number where all have the same.
+        sizes: Bytes of each record; one number where all have the same; None where their headers say, see `sizes_in`.
         end: Where the run ends; what is behind it is not committed.
         discarded: Records left out, because the program discarded them.
         lost: Records that the kernel says it had no room for.
     """
 
-    __slots__ = ("discarded", "end", "lost", "sizes", "starts")
+    __slots__ = ("_back", "_different", "_sizes", "discarded", "end", "lost", "starts")
 
     def __init__(
-        self, starts: Sequence[int], sizes: int | Sequence[int], end: int, *, discarded: int = 0, lost: int = 0
+        self,
+        starts: Sequence[int],
+        sizes: int | Sizes | None,
+        end: int,
+        *,
+        different: Collection[int] = (),
+        back: int = 0,
+        discarded: int = 0,
+        lost: int = 0,
     ) -> None:
         self.starts = starts
-        self.sizes = sizes
+        self._sizes = sizes
+        self._different = different
+        self._back = back
         self.end = end
         self.discarded = discarded
         self.lost = lost
 
-
-class Segments:
-    """Collects the records of a run that is walked piece by piece."""
-
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._sizes: list[int] = []
-        self._only: tuple[range, int] | None = None
-        self.discarded = 0
-        self.lost = 0
-
-    def add_even(self, starts: range, size: int) -> None:
-        """Add records of one size that follow each other."""
-        if self._only is None and not self._starts:
-            self._only = (starts, size)
-            return
-        self._unfold()
-        self._starts.extend(starts)
-        self._sizes.extend(repeat(size, len(starts)))
-
-    def add(self, start: int, size: int) -> None:
-        if self._only is not None:
-            self._unfold()
-        self._starts.append(start)
-        self._sizes.append(size)
-
-    def _unfold(self) -> None:
-        if self._only is not None:
-            starts, size = self._only
-            self._only = None
-            self._starts.extend(starts)
-            self._sizes.extend(repeat(size, len(starts)))
-
-    def layout(self, end: int) -> Layout:
-        if self._only is not None:
-            return Layout(*self._only, end, discarded=self.discarded, lost=self.lost)
-        return Layout(self._starts, self._sizes, end, discarded=self.discarded, lost=self.lost)
+    def sizes_in(self, block: Any) -> int | Sizes:
+        """Return the sizes of the records in the block that they are in."""
+        if self._sizes is not None:
+            return self._sizes
+        return Sizes(memoryview(block).cast("B").cast("I"), self._different, self.starts, self._back)
 
 
 class Run:
@@ -107,7 +113,7 @@ class Run:
 
     __slots__ = ("block", "cursor", "sizes", "starts")
 
-    def __init__(self, block: bytes, starts: Sequence[int], sizes: int | Sequence[int]) -> None:
+    def __init__(self, block: bytes, starts: Sequence[int], sizes: int | Sizes) -> None:
         self.block = block
         # A list gives out the integers that it has; an array of C numbers would make them anew.
         self.starts: range | list[int] = starts if isinstance(starts, range) else list(starts)
@@ -130,12 +136,14 @@ class Run:
         return self.sizes if isinstance(self.sizes, int) else self.sizes[index]
 
     def smallest(self) -> int:
-        return self.sizes if isinstance(self.sizes, int) else min(self.sizes, default=0)
+        return self.sizes if isinstance(self.sizes, int) else min(self.sizes.different, default=0)
 
-    def rest(self) -> tuple[Sequence[int], int | Sequence[int]]:
+    def rest(self) -> tuple[Sequence[int], int | Sizes]:
         """Return starts and sizes of the records that are not delivered."""
         first = self.next_index()
-        return self.starts[first:], self.sizes if isinstance(self.sizes, int) else self.sizes[first:]
+        if isinstance(self.sizes, int):
+            return self.starts[first:], self.sizes
+        return self.starts[first:], Sizes(self.sizes[first:], self.sizes.different)
 
 
 def unpacker(field: Field | None) -> Callable[[Any, int, int], Any]:
@@ -164,7 +172,7 @@ class RecordBatch(Sequence[R]):
     __slots__ = ("_least", "_sizes", "_unpack", "data", "starts")
 
     def __init__(
-        self, data: memoryview | bytes, starts: Sequence[int], sizes: int | Sequence[int], field: Field | None
+        self, data: memoryview | bytes, starts: Sequence[int], sizes: int | Sizes, field: Field | None
     ) -> None:
         self.data = data
         self.starts = starts

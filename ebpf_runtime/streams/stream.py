@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from ebpf_runtime.errors import MapError, RecordError
 from ebpf_runtime.maps import Map
+from ebpf_runtime.records import _Nested
 
-from .runs import Layout, RecordBatch, Run, unpacker
+from .runs import Layout, RecordBatch, Run, Sizes, unpacker
 from .sources import Join, Source
 from .waiting import Waiter
 
@@ -36,6 +37,7 @@ __all__ = ["Stream"]
 R = TypeVar("R")
 _T = TypeVar("_T")
 
+_new = object.__new__
 _PAUSE_S = 0.0005  # between looks whether another thread has left the stream
 
 
@@ -64,8 +66,8 @@ class Stream(Map, Generic[R]):
         self._process = os.getpid()
         self._unpack = unpacker(value)
         self._least = value.size if value is not None else 0
-        # What makes records of a whole run in one go; not for a field that must see each record's size.
-        self._views: Any = None if hasattr(value, "unpack_sized") else getattr(value, "views", None)
+        # The type of records that are made here, without a call for each; other fields are asked one by one.
+        self._record: Any = value.type if isinstance(value, _Nested) and not value.offset else None
         self._tuples: Any = None
 
     # Reading record by record
@@ -82,14 +84,11 @@ class Stream(Map, Generic[R]):
             RecordError: A record is shorter than the bound type; it is dropped.
             MapError: The probe is closed, another thread is reading, or this is a forked child.
         """
-        self._fetch("poll", timeout)
-        yield from self._each()
+        return self._deliver(timeout)
 
     def __iter__(self) -> Iterator[R]:
         """Yield records for ever, waiting for them."""
-        while True:
-            self._fetch("poll", None)
-            yield from self._each()
+        return self._deliver(None, forever=True)
 
     def poll_tuples(self, timeout: float | None = None) -> Iterator[tuple[Any, ...]]:
         """Do the same as `poll`, and yield each record as a plain tuple with one item for each field.
@@ -104,8 +103,7 @@ class Stream(Map, Generic[R]):
             from .tuples import tuple_unpacker
 
             self._tuples = tuple_unpacker(self._NOUN, self.name, self._value)
-        self._fetch("poll", timeout)
-        yield from self._each(self._tuples)
+        return self._deliver(timeout, tuples=self._tuples)
 
     def consume(self, callback: Callable[[R], object], timeout: float | None = 0) -> int:
         """Call *callback* with each record that is there, waiting for the first one; return how many there were.
@@ -125,22 +123,44 @@ class Stream(Map, Generic[R]):
         """
         return _Awaited(self)
 
-    def _each(self, tuples: Callable[..., Any] | None = None) -> Iterator[Any]:
-        """Yield what is pending now; not what other iterators fetch meanwhile."""
-        pending = self._pending
-        newest = pending[-1] if pending else None
-        run = None
-        # Another iterator may take records, or finish runs, between any two of ours.
-        while pending and run is not newest:
-            run = pending[0]
-            if run.smallest() < self._least or (tuples is None and self._views is None):
-                yield from self._one_by_one(run, tuples)
-            elif tuples is not None:
-                yield from map(tuples, repeat(run.block), run.cursor)
-            else:
-                yield from self._views(run.block, run.cursor)
-            if pending and pending[0] is run:
-                del pending[0]
+    def _each(self) -> Iterator[R]:
+        """Yield what is pending now."""
+        return self._deliver(None, fetch=False)
+
+    def _deliver(
+        self,
+        timeout: float | None,
+        *,
+        fetch: bool = True,
+        forever: bool = False,
+        tuples: Callable[..., Any] | None = None,
+    ) -> Iterator[Any]:
+        """Yield what is pending once it was fetched; not what other iterators fetch meanwhile."""
+        record: Any
+        while True:
+            if fetch:
+                self._fetch("poll", timeout)
+            pending = self._pending
+            newest = pending[-1] if pending else None
+            run = None
+            # Another iterator may take records, or finish runs, between any two of ours.
+            while pending and run is not newest:
+                run = pending[0]
+                if run.smallest() < self._least or (tuples is None and self._record is None):
+                    yield from self._one_by_one(run, tuples)
+                elif tuples is not None:
+                    yield from map(tuples, repeat(run.block), run.cursor)
+                else:
+                    block = run.block
+                    # As the field's unpack() does. There is no call between taking a base and yielding its record.
+                    for record, base in zip(map(_new, repeat(self._record)), run.cursor):  # noqa: B905  # has no end
+                        record._block = block
+                        record._base = base
+                        yield record
+                if pending and pending[0] is run:
+                    del pending[0]
+            if not forever:
+                return
 
     def _one_by_one(self, run: Run, tuples: Callable[..., Any] | None) -> Iterator[Any]:
         """Yield the records of a run; each is made first and taken then, so nothing can be raised in between."""
@@ -247,7 +267,7 @@ class Stream(Map, Generic[R]):
 
     def _keep(self, source: Source, block: bytes, layout: Layout, end: int) -> None:
         """Make a copied run pending; it is taken then, whether the kernel has its memory back or not."""
-        runs = (Run(block, layout.starts, layout.sizes),) if layout.starts else ()
+        runs = (Run(block, layout.starts, layout.sizes_in(block)),) if layout.starts else ()
         self._count(source, layout)
         self._pending += runs
         source.position = end
@@ -274,7 +294,9 @@ class Stream(Map, Generic[R]):
         field = self._field()
 
         def of_copied(taken: list[tuple[Any, Layout]]) -> numpy.ndarray[Any, Any] | None:
-            if not all(isinstance(layout.starts, range) and self._all_fit(layout.sizes) for _, layout in taken):
+            if not all(
+                isinstance(layout.starts, range) and self._all_fit(layout.sizes_in(block)) for block, layout in taken
+            ):
                 return None
             arrays = [strided(block, field, layout.starts) for block, layout in taken]
             return arrays[0] if len(arrays) == 1 else joined(arrays)
@@ -290,7 +312,7 @@ class Stream(Map, Generic[R]):
 
         def of_copied(taken: list[tuple[Any, Layout]]) -> RecordBatch[R] | None:
             block, layout = taken[0]
-            return RecordBatch(block, layout.starts, layout.sizes, self._value) if len(taken) == 1 else None
+            return RecordBatch(block, layout.starts, layout.sizes_in(block), self._value) if len(taken) == 1 else None
 
         return self._read_all(b"".join, of_copied, self._pending_batch)
 
@@ -361,7 +383,8 @@ class Stream(Map, Generic[R]):
             starts += [offset + start for start in run_starts]
             sizes += repeat(run_sizes, len(run_starts)) if isinstance(run_sizes, int) else run_sizes
             offset += len(run.block)
-        return RecordBatch(b"".join(run.block for run in self._pending), starts, sizes, self._value)
+        block = b"".join(run.block for run in self._pending)
+        return RecordBatch(block, starts, Sizes(sizes, set(sizes)), self._value)
 
     def _field(self) -> Field:
         if self._value is None:
@@ -377,8 +400,8 @@ class Stream(Map, Generic[R]):
     def _fits(self, size: int) -> bool:
         return self._least <= size <= self._least + self._SLACK
 
-    def _all_fit(self, sizes: int | Sequence[int]) -> bool:
-        return all(map(self._fits, (sizes,) if isinstance(sizes, int) else set(sizes)))
+    def _all_fit(self, sizes: int | Sizes) -> bool:
+        return all(map(self._fits, (sizes,) if isinstance(sizes, int) else sizes.different))
 
     def _keep_fitting(self) -> None:
         """Drop pending records that do not fit the bound type, and tell of the first."""
@@ -389,7 +412,8 @@ class Stream(Map, Generic[R]):
             pairs = list(zip(starts, repeat(sizes) if isinstance(sizes, int) else sizes, strict=False))
             fitting = [pair for pair in pairs if self._fits(pair[1])]
             unfit += (size for _, size in pairs if not self._fits(size))
-            kept.append(Run(run.block, [start for start, _ in fitting], [size for _, size in fitting]))
+            fitting_sizes = [size for _, size in fitting]
+            kept.append(Run(run.block, [start for start, _ in fitting], Sizes(fitting_sizes, set(fitting_sizes))))
         if unfit:
             for run in self._pending:
                 run.finish()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 from ebpf_runtime.libbpf import Walked
 
-from .runs import Layout, Segments, even
+from .runs import Layout, Sizes, even
 
 __all__ = ["PERF_HEAD", "RING_HEAD", "address", "compiled_ring_walk", "perf_walk", "ring_walk"]
 
@@ -25,8 +26,8 @@ PERF_HEAD = 12
 _PERF_LOST = 2  # enum perf_event_type
 _PERF_SAMPLE = 9
 
-_LONG = 8  # records in a row that are worth a range
-_PATIENCE = 64  # records walked one by one before looking for the next such row
+_LONG = 64  # records in a row that are worth a range
+_PATIENCE = 256  # records walked one by one before looking for the next such row
 
 
 def ring_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None]) -> Layout:
@@ -36,73 +37,82 @@ def ring_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None]) -> Layo
     """
     words = run.cast("I")
     end = len(run)
-    found = Segments()
-    position = patience = 0
-    compiled = None
+    position = discarded = 0
+    # Most runs hold records of one size: then all headers are equal, but for those of records still being written.
     while position < end:
         header = words[position >> 2]
         if header & _BUSY:
             break
-        size = header & _LENGTH
-        step = (size + 15) & ~7
-        if not patience:
-            count = even(words[position >> 2 :: step >> 2])
-            behind = position + count * step
-            whole = behind == end or bool(words[behind >> 2] & _BUSY)
-            if not whole and compiled is None and (compiled := helper()) is not None:
-                return compiled_ring_walk(compiled, run)
-            if whole or count >= _LONG:
-                if header & _DISCARDED:
-                    found.discarded += count
-                else:
-                    found.add_even(range(position + RING_HEAD, behind, step), size)
-                position = behind
-                continue
-            patience = _PATIENCE
-        patience -= 1
+        step = ((header & _LENGTH) + 15) & ~7
+        behind = position + even(words[position >> 2 :: step >> 2]) * step
         if header & _DISCARDED:
-            found.discarded += 1
-        else:
-            found.add(position + RING_HEAD, size)
-        position += step
-    return found.layout(position)
+            discarded += (behind - position) // step
+            position = behind
+            continue
+        if behind < end and not words[behind >> 2] & _BUSY:
+            compiled = helper()
+            return compiled_ring_walk(compiled, run) if compiled is not None else _mixed_ring_walk(words, end)
+        return Layout(range(position + RING_HEAD, behind + 1, step), header & _LENGTH, behind, discarded=discarded)
+    return Layout((), 0, position, discarded=discarded)
+
+
+def _mixed_ring_walk(words: memoryview, end: int) -> Layout:
+    """Do the same for records of several sizes, without help."""
+    starts: list[int] = []
+    append = starts.append
+    steps: dict[int, int] = {}  # header of a record to keep -> bytes to the next
+    position = discarded = 0
+    while position < end:
+        header = words[position >> 2]
+        if header & _BUSY:
+            break
+        step = ((header & _LENGTH) + 15) & ~7
+        count = even(words[position >> 2 :: step >> 2])
+        if header & _DISCARDED:
+            discarded += count
+            position += count * step
+            continue
+        steps[header] = step
+        if count >= _LONG:
+            starts.extend(range(position + RING_HEAD, position + count * step + 1, step))
+            position += count * step
+            continue
+        try:
+            for _ in repeat(None, _PATIENCE):
+                step = steps[words[position >> 2]]
+                append(position + RING_HEAD)
+                position += step
+        except (KeyError, IndexError):
+            pass  # a size not seen yet, a flag, or the end
+    return Layout(starts, None, position, different=steps.keys(), back=RING_HEAD >> 2, discarded=discarded)
 
 
 def perf_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None]) -> Layout:
     """Return the layout of the samples of a perf buffer's run of whole records; *helper* as for `ring_walk`."""
-    words, halves = run.cast("I"), run.cast("H")
     end = len(run)
-    found = Segments()
-    position = patience = 0
-    compiled = None
+    if not end:
+        return Layout((), 0, 0)
+    words, halves = run.cast("I"), run.cast("H")
+    step = halves[3]
+    if words[0] == _PERF_SAMPLE and not end % step and even(run.cast("Q")[:: step >> 3]) * step == end:
+        return Layout(range(PERF_HEAD, end + 1, step), words[2], end)
+    compiled = helper()
+    if compiled is not None:
+        return _compiled(compiled.ebpf_walker_perf, run, PERF_HEAD)
+    starts: list[int] = []
+    different: set[int] = set()
+    position = lost = 0
     while position < end:
         kind, step = words[position >> 2], halves[(position + 6) >> 1]
         if step < RING_HEAD:
             break  # no record of the kernel; the rest cannot be read
-        if kind != _PERF_SAMPLE:
-            if kind == _PERF_LOST:
-                found.lost += int.from_bytes(run[position + 16 : position + 24], "little")
-            position += step
-            continue
-        size = words[(position + 8) >> 2]
-        if not patience:
-            count = min(
-                even(words[position >> 2 :: step >> 2]),
-                even(halves[(position + 6) >> 1 :: step >> 1]),
-                even(words[(position + 8) >> 2 :: step >> 2]),
-            )
-            behind = position + count * step
-            if behind != end and compiled is None and (compiled := helper()) is not None:
-                return _compiled(compiled.ebpf_walker_perf, run, PERF_HEAD)
-            if behind == end or count >= _LONG:
-                found.add_even(range(position + PERF_HEAD, behind, step), size)
-                position = behind
-                continue
-            patience = _PATIENCE
-        patience -= 1
-        found.add(position + PERF_HEAD, size)
+        if kind == _PERF_SAMPLE:
+            starts.append(position + PERF_HEAD)
+            different.add(words[(position + 8) >> 2])
+        elif kind == _PERF_LOST:
+            lost += int.from_bytes(run[position + 16 : position + 24], "little")
         position += step
-    return found.layout(position)
+    return Layout(starts, None, position, different=different, back=1, lost=lost)
 
 
 class _Buffer(ctypes.Structure):
@@ -138,9 +148,14 @@ def _compiled(walk: Any, run: memoryview, least: int) -> Layout:
     walked = Walked()
     walk(address(run), len(run), starts, sizes, ctypes.byref(walked))
     count = walked.count
+    step = (walked.largest + least + 7) & ~7
+    if count and walked.smallest == walked.largest and count * step == walked.end:
+        return Layout(range(least, walked.end + 1, step), walked.largest, walked.end)
+    found = memoryview(starts).cast("B").cast("I")[:count]
+    different = {walked.smallest, walked.largest} if count else set()
     return Layout(
-        memoryview(starts).cast("B").cast("I")[:count],
-        memoryview(sizes).cast("B").cast("I")[:count],
+        found,
+        Sizes(memoryview(sizes).cast("B").cast("I")[:count], different),
         walked.end,
         discarded=walked.discarded,
         lost=walked.lost,

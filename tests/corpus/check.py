@@ -60,6 +60,8 @@ class Oracle:
         item = self.resolve(type_id)
         match item["kind"]:
             case "INT":
+                if item["encoding"] not in ("(none)", "SIGNED", "CHAR", "BOOL"):
+                    return ""  # several at once, which bpftool does not print
                 if item["encoding"] == "BOOL":
                     return "boolean" if item["size"] == 1 else f"u{8 * item['size']}"
                 return f"{'s' if item['encoding'] == 'SIGNED' else 'u'}{8 * item['size']}"

@@ -22,7 +22,7 @@ from ebpf_codegen import btf, elf
 from ebpf_codegen.compiler import Compiler, find_compiler
 from ebpf_codegen.generate import generate
 from ebpf_codegen.shapes import leaves
-from ebpf_runtime import Record, fields, sizeof
+from ebpf_runtime import Record, Variables, fields, sizeof
 
 from .random_structs import Struct, Value, bitfields, members, program, structs
 
@@ -65,12 +65,18 @@ class Compiled:
         subprocess.run([*command, str(self.source), "-o", str(self.path)], check=True)
         self.elf = elf.read(self.path)
         self.order: Any = order
+        self.types = {item.name: item for item in self.elf.btf.types if isinstance(item, btf.Struct)}
         self._symbols = {symbol.name: symbol for symbol in self.elf.symbols}
 
     def bytes_of(self, name: str) -> bytes:
         symbol = self._symbols[name]
         data = bytes(self.elf.sections[symbol.section].data)
         return data[symbol.offset : symbol.offset + symbol.size] or bytes(symbol.size)  # .bss has none
+
+    def place(self, name: str) -> tuple[str, int]:
+        """Return the section of a variable, and where it is in it."""
+        symbol = self._symbols[name]
+        return self.elf.sections[symbol.section].name, symbol.offset
 
     def answers(self, number: int) -> tuple[int, dict[str, tuple[int, int]]]:
         """Return the size of a struct, and offset and size of its members by path."""
@@ -127,10 +133,7 @@ def compiler() -> Compiler:
 
 def btf_agrees(compiled: Compiled, number: int) -> None:
     types = compiled.elf.btf
-    type_id = types.find(btf.Struct, f"s{number}")
-    assert type_id is not None
-    item = types[type_id]
-    assert isinstance(item, btf.Struct)
+    item = compiled.types[f"s{number}"]
     size, answers = compiled.answers(number)
     assert item.size == size
     read = {leaf.name: leaf for leaf in leaves(types, item)}
@@ -208,12 +211,18 @@ class Bindings:
     """Makes and imports the bindings of an object once."""
 
     def __init__(self) -> None:
-        self.of: tuple[elf.Elf, dict[str, type[Record]]] | None = None
+        self.of: tuple[elf.Elf, dict[str, type[Record]], dict[str, type[Variables]]] | None = None
 
     def __call__(self, compiled: Compiled, number: int) -> None:
         if self.of is None or self.of[0] is not compiled.elf:
-            self.of = compiled.elf, records(load(compiled.path, compiled.path.parent))
+            module = load(compiled.path, compiled.path.parent)
+            sections = (
+                item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Variables)
+            )
+            self.of = compiled.elf, records(module), {item.section: item for item in sections}
         cls = self.of[1][f"s{number}"]
+        section, offset = compiled.place(f"value_{number}")
+        assert getattr(self.of[2][section], f"value_{number}").offset == offset
         size, answers = compiled.answers(number)
         assert sizeof(cls) == size
         group = compiled.structs[number].group
@@ -235,3 +244,35 @@ class Bindings:
 @pytest.mark.parametrize("order", ORDERS)
 def test_bindings_read_and_write_what_c_wrote(order: str, compiler: Compiler, tmp_path: Path) -> None:
     check_all(Bindings(), compiler, order, drawn(), tmp_path)
+
+
+class Altered(Compiled):
+    """The same with another first byte in each value, and answers that are one too large."""
+
+    def bytes_of(self, name: str) -> bytes:
+        data = super().bytes_of(name)
+        return bytes([data[0] ^ 0xFF]) + data[1:] if name.startswith("value_") and data else data
+
+
+class Shifted(Compiled):
+    """The same with a compiler that says that each member stands one byte further on."""
+
+    def answers(self, number: int) -> tuple[int, dict[str, tuple[int, int]]]:
+        size, found = super().answers(number)
+        return size, {path: (offset + 1, length) for path, (offset, length) in found.items()}
+
+
+def test_what_differs_is_seen(compiler: Compiler, tmp_path: Path) -> None:
+    """Guards the tests above."""
+    found = [struct for struct in drawn() if struct.value() and list(members(struct.group))][:50]
+    check = Bindings()
+    for kind in (Altered, Shifted):
+        compiled = kind(compiler, "little", found, tmp_path)
+        seen = 0
+        for number in range(len(found)):
+            try:
+                check(compiled, number)
+            except AssertionError:
+                seen += 1
+        # In some the first byte belongs to a member of a union without a value, or is padding.
+        assert seen >= (len(found) if kind is Shifted else len(found) // 2)

@@ -35,6 +35,7 @@ class Checkout:
         self.clang = directory / "clang"
         self.log = directory / "runs"
         self.log.touch()
+        self.variables: dict[str, str] = {}
         self.clang.write_text(
             f'#!/bin/sh\ncase "$*" in *" -c "*) echo run >>"{self.log}";; esac\n'
             f'exec {" ".join(compiler.command)} "$@"\n'
@@ -46,7 +47,11 @@ class Checkout:
         return [sys.executable, "-B", str(self.root / "tools" / "regen"), *words]
 
     def environment(self) -> dict[str, str]:
-        return {**{k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, "EBPF_CLANG": str(self.clang)}
+        return {
+            **{k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+            "EBPF_CLANG": str(self.clang),
+            **self.variables,
+        }
 
     def regen(self, *words: str) -> tuple[int, str, str, int]:
         """Run tools/regen; return its exit code, its outputs and how often the compiler ran."""
@@ -113,6 +118,7 @@ CHANGES: dict[str, tuple[Callable[[Checkout], object], bool]] = {
     "a header that hides another": (hide_a_header, False),
     "another compiler": (another_compiler, False),
     "the same compiler, newer": (same_compiler_replaced, False),
+    "where the compiler looks for headers": (lambda c: c.variables.update(CPATH="/nowhere"), False),
     "notes cut off": (cut_the_notes, False),
     "notes that are none": (no_notes, False),
 }

@@ -30,6 +30,7 @@ from ebpf_runtime import (
     EbpfError,
     FallbackWarning,
     ProbeConfig,
+    kernel_headers,
 )
 from ebpf_runtime.btf_sources import BUNDLE, host
 from tests.support.kernel import assert_nothing_new, identifiers, open_files
@@ -222,7 +223,10 @@ def test_without_btf_and_with_compiling_forbidden_there_is_one_error() -> None:
     )
 
 
-def test_without_btf_and_headers_the_compiler_is_refused_with_one_error(build: Path, tmp_path: Path) -> None:
+def test_without_btf_and_headers_the_compiler_is_refused_with_one_error(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_headers, "DEFAULT_DIRECTORIES", (f"{tmp_path}/missing/{{}}",))
     config = ProbeConfig(runtime_compiler_output_dir=build, kernel_header_download_dir=tmp_path / "none")
     found = hidden_from(lambda: refusal(config))
     assert (found["kind"], found["co_re"]) == (CompileError.__name__, "btf_not_found")
@@ -242,11 +246,11 @@ def test_headers_of_another_kernel_are_refused(build: Path, tmp_path: Path) -> N
         (headers / "include/linux" / name).touch()
     version = headers / "include/generated/uapi/linux/version.h"
     version.parent.mkdir(parents=True)
-    version.write_text("#define LINUX_VERSION_CODE 393664\n")
+    version.write_text("#define LINUX_VERSION_CODE 263169\n")
     config = ProbeConfig(False, runtime_compiler_output_dir=build, kernel_header_dirs=[headers])
     found = hidden_from(lambda: refusal(config))
     assert (found["kind"], found["headers"], found["compile"]) == (CompileError.__name__, 8, 9)
-    assert f"{headers} has LINUX_VERSION_CODE 393664 (6.1.192), the running kernel " in found["text"]
+    assert f"{headers} has LINUX_VERSION_CODE 263169 (4.4.1), the running kernel " in found["text"]
 
 
 # What the kernel answers is read off the relocated instruction.

@@ -34,6 +34,7 @@ DEPS = ROOT / "build" / "deps"
 PINNED = ROOT / "tools" / "sources.toml"
 PARTS = ("libbpf", "elfutils", "zlib", "include", "sources.toml")
 LIBRARY = "ebpf_runtime/_libbpf.so"
+WALKER = "ebpf_runtime/_walker.so"
 MAXIMUM_BYTES = 650_000
 MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
 
@@ -216,8 +217,10 @@ def test_both_wheels_are_else_the_same(bundled: Path, foreign: Path, wheel: Path
         added = {name for name in others - in_all if not name.startswith("ebpf_runtime/licenses/")}
         assert added == {LIBRARY}
         assert in_all <= others
+    # Headers of the libbpf that was at hand, and objects, which name lines in them.
+    dependent = re.compile(r".*/include/bpf/|.*\.bpf\.o$|.*\.sha256$")
     for name in names(wheel) & names(bundled):
-        if "/include/bpf/" not in name:  # of the libbpf that was at hand
+        if not dependent.match(name):
             assert read(bundled, name) == read(wheel, name), name
 
 
@@ -235,6 +238,28 @@ def test_licences_sources_and_recipe_travel(bundled: Path, deps: Path) -> None:
     assert b"GNU LESSER GENERAL PUBLIC LICENSE" in read(bundled, "ebpf_runtime/licenses/elfutils/COPYING-LGPLV3")
     recipe = ROOT / "ebpf_runtime" / "cmake" / "BundledLibbpf.cmake"
     assert read(bundled, "ebpf_runtime/cmake/BundledLibbpf.cmake") == recipe.read_bytes()
+
+
+def test_the_helper_of_the_streams_comes_along_and_needs_nothing(
+    bundled: Path, foreign: Path, installed: Environment
+) -> None:
+    for wheel in (bundled, foreign):
+        elf = ELFFile(io.BytesIO(read(wheel, WALKER)))
+        assert elf["e_machine"] == MACHINES[architecture(wheel)]
+        dynamic = elf.get_section_by_name(".dynamic")
+        assert isinstance(dynamic, DynamicSection)
+        assert not list(dynamic.iter_tags("DT_NEEDED"))
+        symbols = elf.get_section_by_name(".dynsym")
+        assert isinstance(symbols, SymbolTableSection)
+        assert {symbol.name for symbol in symbols.iter_symbols()} == {
+            "",
+            "ebpf_walker_load",
+            "ebpf_walker_perf",
+            "ebpf_walker_ring",
+            "ebpf_walker_store",
+        }
+    asked = "from ebpf_runtime.libbpf import walker; print(walker()._name)"
+    assert installed.run(installed.python, "-c", asked).stdout.strip() == str(installed.site_packages / WALKER)
 
 
 def test_headers_are_those_of_the_same_libbpf(bundled: Path, deps: Path) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .test_readme import EXPECTED
+
 if TYPE_CHECKING:
     from .conftest import Environment, MakeEnvironment
 
@@ -19,10 +21,7 @@ FILES = (
     ".gitignore", "CMakeLists.txt", "README.md", "bpf/connect.bpf.c", "connect_probes/__init__.py",
     "connect_probes/py.typed", "pyproject.toml", "tests/test_connect.py",
 )  # fmt: skip
-PACKED = (
-    "__init__.py", "connect.arm64.bpf.o", "connect.flat.c", "connect.py", "connect.sha256", "connect.x86_64.bpf.o",
-    "py.typed",
-)  # fmt: skip
+PACKED = sorted((*EXPECTED, "hello_probes/__init__.py", "hello_probes/py.typed"))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def user(
     assert built.name == "connect_probes-0.1.0-py3-none-any.whl"
     with zipfile.ZipFile(built) as archive:
         packed = sorted(name for name in archive.namelist() if ".dist-info/" not in name)
-        assert packed == [f"connect_probes/{name}" for name in PACKED]
+        assert packed == [name.replace("hello", "connect") for name in PACKED]
     environment = make_environment(wheel)
     environment.pip("install", "--no-deps", built)
     return environment

@@ -67,7 +67,7 @@ def send_length_refusal() -> str:
         return ""
     major, minor = map(int, os.uname().release.split(".")[:2])
     assert (major, minor) < (6, 3), "the kernel is newer than 6.3 and has no tracepoint sock_send_length"
-    return "the kernel has no tracepoint sock_send_length"
+    return "the kernel has no tracepoint sock_send_length (before 6.3)"
 
 
 def identifiers() -> dict[str, set[int]]:

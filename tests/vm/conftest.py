@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.vm.matrix import PAGE, page
 from tests.vm.results import Results
 from tests.vm.vmtest.kernels import SUITES
 
@@ -18,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SERIES",
         help=f"kernel to boot: {', '.join(SUITES)}, or another that Debian has (default: these; may be repeated)",
     )
+    parser.addoption("--architecture", choices=("x86_64", "arm64"), default="x86_64", help="of the guests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,5 +38,9 @@ def results(request: pytest.FixtureRequest) -> Results:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash[_results].table():
+    results = config.stash[_results]
+    for line in results.table():
         terminalreporter.write_line(line)
+    if results.sections:
+        PAGE.write_text(page(PAGE.read_text() if PAGE.exists() else "", results.sections))
+        terminalreporter.write_line(f"wrote {len(results.sections)} sections of {PAGE}")

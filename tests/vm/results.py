@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tests.vm.matrix import Answers, rows
+
 __all__ = ["COLUMNS", "VARIANTS", "Outcomes", "Results"]
 
 VARIANTS = ("fentry", "kprobe", "raw_tp")
@@ -19,7 +21,7 @@ COLUMNS = {
     "equal kills": "test_kills_are_equal_in_all_variants",
     "equal group kill": "test_a_group_kill_is_equal_in_all_variants",
 }
-_ROW = "{:<36} {:<8}" + " {:<16}" * len(COLUMNS)
+_ROW = "{:<44} {:<8}" + " {:<16}" * len(COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,14 @@ class Outcomes:
     """Names of tests by what became of them: `passed`, `failed`, `error` or `skipped`."""
 
     by_name: dict[str, str]
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why a test was skipped, by its name."""
 
     @classmethod
     def read(cls, report: Path) -> Outcomes:
         """Read a report in JUnit's format."""
-        outcomes = {}
+        outcomes: dict[str, str] = {}
+        reasons: dict[str, str] = {}
         for case in ElementTree.parse(report).iter("testcase"):
             kinds = {"failure": "failed", "error": "error", "skipped": "skipped"}
             # A test may pass and its fixtures fail in the end: what is worse counts.
@@ -39,7 +44,9 @@ class Outcomes:
             name = case.get("name", "")
             if found or name not in outcomes:
                 outcomes[name] = found[0] if found else "passed"
-        return cls(outcomes)
+            for skip in case.iter("skipped"):
+                reasons[name] = skip.get("message", "")
+        return cls(outcomes, reasons)
 
     def cell(self, column: str, variant: str) -> str:
         """Return what the table says of a variant; `-` if the test did not run."""
@@ -55,6 +62,20 @@ class Results:
     """The outcomes of all guests, by a text that names the guest."""
 
     guests: dict[str, Outcomes] = field(default_factory=dict)
+    sections: dict[str, list[str]] = field(default_factory=dict)
+    """What the page says of each guest."""
+
+    def add(self, name: str, release: str, outcomes: Outcomes, answers: Answers, seconds: float) -> None:
+        """Note what a guest said.
+
+        Args:
+            name: Kernel series, and what is special about the guest.
+            release: The kernel's release and Debian's version.
+            seconds: How long it ran.
+        """
+        self.guests[f"{name} ({seconds:.0f} s)"] = outcomes
+        if answers.default:
+            self.sections[name] = [f"Linux {release}.", "", *rows(answers)]
 
     def table(self) -> Iterator[str]:
         """Yield one line per guest and variant, and a heading."""

@@ -55,6 +55,7 @@ class _Face:
     maps: dict[str, definitions.MapDefinition]
     values: dict[tuple[str, str], _Value | None]
     programs: dict[str, definitions.ProgramDefinition]
+    streams: dict[str, set[str]]
     variables: dict[str, tuple[str, _Value]]
     records: dict[str, _Record]
     enums: dict[str, btf.Enum]
@@ -93,6 +94,10 @@ def _face(elf: Elf) -> _Face:
             size = item.size_of(types, part)
             values[item.name, part] = _value(types, type_id, size) if size else None
             roots += [type_id] if type_id is not None else []
+    streams: dict[str, set[str]] = {}
+    for name, found_records in definitions.records(elf).items():
+        streams[name] = {shapes.shape(types, type_id) for type_id in found_records}
+        roots += found_records
     variables: dict[str, tuple[str, _Value]] = {}
     for variable in definitions.variables(elf):
         if variable.linkage == "static":
@@ -100,8 +105,6 @@ def _face(elf: Elf) -> _Face:
         if variable.section.startswith(_SECTIONS):
             variables[variable.name] = (variable.section, _value(types, variable.type, variable.size))
             roots.append(variable.type)
-        elif isinstance(pointer := types[types.resolve(variable.type)], btf.Ptr):
-            roots.append(pointer.target)  # a pointer in a section of its own binds a record to a map or program
     records: dict[str, _Record] = {}
     enums: dict[str, btf.Enum] = {}
     names = {type_id: name for name, type_id in shapes.named(types)}
@@ -114,7 +117,7 @@ def _face(elf: Elf) -> _Face:
         elif isinstance(found, btf.Enum) and name:
             enums[_unique(name, enums)] = found
     programs = {item.name: item for item in definitions.programs(elf)}
-    return _Face(elf.byte_order, maps, values, programs, variables, records, enums)
+    return _Face(elf.byte_order, maps, values, programs, streams, variables, records, enums)
 
 
 def _unique(name: str, taken: Mapping[str, object]) -> str:
@@ -150,6 +153,7 @@ def _maps(old: _Face, new: _Face) -> Iterator[Change]:
             yield Change(True, subject, f"its type was {before.type}, now {after.type}")
         for part in ("key", "value"):
             yield from _values(subject, f"{part} ", old.values[name, part], new.values[name, part])
+        yield from _streams(subject, old.streams.get(name, set()), new.streams.get(name, set()))
         for number in _HARMLESS:
             first, second = before.numbers.get(number, 0), after.numbers.get(number, 0)
             if first != second:
@@ -169,6 +173,13 @@ def _values(subject: str, part: str, old: _Value | None, new: _Value | None) -> 
         yield Change(True, subject, f"its {part}type was {old.c_type}, now {new.c_type}")
 
 
+def _streams(subject: str, old: set[str], new: set[str]) -> Iterator[Change]:
+    """Compare the types of records; a reader that knows one type takes another one for it."""
+    if old != new:
+        words = (" or ".join(sorted(names)) or "without a type" for names in (old, new))
+        yield Change(bool(old), subject, "its records were {}, now {}".format(*words))
+
+
 def _programs(old: _Face, new: _Face) -> Iterator[Change]:
     for name in _both(old.programs, new.programs):
         subject = f"program {name!r}"
@@ -182,6 +193,7 @@ def _programs(old: _Face, new: _Face) -> Iterator[Change]:
         if before.section != after.section:
             kinds = before.section.partition("/")[0], after.section.partition("/")[0]
             yield Change(kinds[0] != kinds[1], subject, f"its section was {before.section}, now {after.section}")
+        yield from _streams(subject, old.streams.get(name, set()), new.streams.get(name, set()))
         if before.autoload != after.autoload:
             word = "now" if after.autoload else "no longer"
             yield Change(before.autoload, subject, f"it is {word} loaded by default")

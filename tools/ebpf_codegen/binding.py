@@ -15,14 +15,11 @@ from typing import Final
 
 from .errors import UnsupportedError
 from .events import HELPERS, Inferred, Written, canonical, infer, pointee
+from .pointers import BINDINGS, INFERRED, target
 from .syntax import Tree
 
-__all__ = ["BINDINGS", "INFERRED", "Binding", "bind", "concerns", "target"]
+__all__ = ["Binding", "bind", "concerns"]
 
-# Section of the pointers -> the macro of probe.bpf.h that makes them. Their names are `__<section>_<map or program>`,
-# then `__` and a number; those that were inferred begin with `INFERRED` instead.
-BINDINGS: Final = {".ringbuf_record": "RINGBUF_RECORD", ".iter_record": "ITER_RECORD"}
-INFERRED: Final = "__inferred_record_"
 _MENTIONED: Final = re.compile(rf"\b(?:{'|'.join(HELPERS)})\b")
 
 
@@ -37,15 +34,6 @@ class Binding:
 def concerns(text: str) -> bool:
     """Return whether a source calls anything that writes records."""
     return bool(_MENTIONED.search(text))
-
-
-def target(section: str, variable: str, known: Mapping[str, object] | Sequence[str]) -> tuple[str, bool]:
-    """Return the map or program that a pointer of this name binds, and whether it was inferred; "" if it is none."""
-    for prefix, inferred in ((f"__{section[1:]}_", False), (INFERRED, True)):
-        if variable.startswith(prefix):
-            name = variable.removeprefix(prefix)
-            return (name if name in known else re.sub(r"__\d+$", "", name)), inferred
-    return "", False
 
 
 def bind(tree: Tree, options: Mapping[str, Sequence[str]], source: str) -> Binding:

@@ -512,7 +512,7 @@ class IndexedBtf(Btf):
     def __init__(self, types: _LazyTypes, kinds: bytes, byte_order: str, source: str) -> None:
         super().__init__(types, byte_order, source)
         self._kinds = kinds
-        self._tagged: dict[int, list[int]] | None = None  # offset of a name -> ids
+        self._tagged: dict[bytes, list[int]] | None = None
         self._strings = types._reader.strings
 
     def of_kind(self, kind: type[_T]) -> list[tuple[int, _T]]:
@@ -527,28 +527,24 @@ class IndexedBtf(Btf):
                 type_id = self._kinds.find(code, type_id + 1)
         return sorted(found, key=lambda pair: pair[0])
 
-    def _by_name(self) -> dict[int, list[int]]:
-        """Return the ids of structs, unions and enums by the offsets of their names."""
-        found: dict[int, list[int]] = {}
-        types = self.types
+    def _by_name(self) -> dict[bytes, list[int]]:
+        """Return the ids of structs, unions and enums by their names."""
+        found: dict[bytes, list[int]] = {}
+        types, strings = self.types, self._strings
         assert isinstance(types, _LazyTypes)
         for type_id, kind in enumerate(self._kinds):
             if kind in _TAGGED:
                 name = types.name_offset(type_id)
                 if name:
-                    found.setdefault(name, []).append(type_id)
+                    end = strings.find(b"\0", name)
+                    found.setdefault(strings[name:end], []).append(type_id)
         return found
 
     def tagged(self, kinds: type[Struct] | type[Enum], name: str) -> list[int]:
         """Return the ids of all structs and unions, or all enums, of this name."""
         if self._tagged is None:
             self._tagged = self._by_name()
-        wanted = b"\0" + name.encode() + b"\0"
-        found: list[int] = []
-        position = self._strings.find(wanted)
-        while position >= 0:
-            found += self._tagged.get(position + 1, ())
-            position = self._strings.find(wanted, position + 1)
+        found = self._tagged.get(name.encode(), ())
         return [type_id for type_id in found if isinstance(self[type_id], kinds)]
 
 

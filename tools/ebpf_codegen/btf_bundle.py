@@ -14,8 +14,8 @@ from typing import Final
 
 from . import btf, elf
 from .errors import CodegenError
+from .files import write_file
 from .min_btf import minimal_btf
-from .pipeline import write_file
 
 __all__ = ["FullBtf", "cut", "find", "write_bundle", "write_files"]
 

@@ -26,6 +26,7 @@ __all__ = [
     "MINIMUM_CLANG",
     "Compiler",
     "compile_object",
+    "constants_dump",
     "find_clang",
     "find_compiler",
     "syntax_dump",
@@ -191,7 +192,22 @@ def syntax_dump(compiler: Compiler, source: Path, architecture: str, include: It
     return _run(compiler, source, architecture, include, dump)
 
 
-def _run(compiler: Compiler, source: Path, architecture: str, include: Iterable[Path], arguments: Iterable[str]) -> str:
+def constants_dump(compiler: Compiler, source: Path, architecture: str, include: Iterable[Path] = ()) -> str:
+    """Return clang's dump of what `constants.probing` has added to a source; what does not compile is left out."""
+    only = ("-Xclang", "-ast-dump-filter=__constant_")
+    dump = ("-w", "-ferror-limit=0", "-fsyntax-only", "-Xclang", "-ast-dump", *only, str(source))
+    return _run(compiler, source, architecture, include, dump, refuse=False)
+
+
+def _run(
+    compiler: Compiler,
+    source: Path,
+    architecture: str,
+    include: Iterable[Path],
+    arguments: Iterable[str],
+    *,
+    refuse: bool = True,
+) -> str:
     """Run clang with the flags that all runs share; return what it prints."""
     include = tuple(include)
     headers = find_headers(include)
@@ -212,7 +228,7 @@ def _run(compiler: Compiler, source: Path, architecture: str, include: Iterable[
         run = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     except OSError as error:
         raise CompilerError(f"compile {source}: {compiler.command[0]} did not start, {error.strerror}.") from error
-    if run.returncode:
+    if run.returncode and refuse:
         raise CompilerError(
             f"compile {source} for {architecture} with {compiler}: clang refused it.\n{run.stderr.strip()}", run.stderr
         )

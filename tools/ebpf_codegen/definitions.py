@@ -12,8 +12,18 @@ from typing import Final
 from . import btf
 from .elf import Elf
 from .errors import BtfError
+from .pointers import BINDINGS, target
 
-__all__ = ["MAP_TYPES", "MapDefinition", "ProgramDefinition", "VariableDefinition", "maps", "programs", "variables"]
+__all__ = [
+    "MAP_TYPES",
+    "MapDefinition",
+    "ProgramDefinition",
+    "VariableDefinition",
+    "maps",
+    "programs",
+    "records",
+    "variables",
+]
 
 # enum bpf_map_type of include/uapi/linux/bpf.h.
 MAP_TYPES: Final = (
@@ -143,6 +153,18 @@ def variables(elf: Elf) -> tuple[VariableDefinition, ...]:
             size = variable.size or elf.btf.size(var.type)
             found.append(VariableDefinition(section.name, var.name, var.type, offset, size, linkage))
     return tuple(sorted(found, key=lambda v: (v.section, -1 if v.offset is None else v.offset, v.name)))
+
+
+def records(elf: Elf) -> dict[str, list[int]]:
+    """Return the types of records of streams and iterators, by map or program, as RINGBUF_RECORD and the like say."""
+    known = {definition.name: None for definition in maps(elf)} | {program.name: None for program in programs(elf)}
+    found: dict[str, list[int]] = {}
+    for variable in variables(elf):
+        pointer = elf.btf[elf.btf.resolve(variable.type)]
+        if variable.section in BINDINGS and isinstance(pointer, btf.Ptr):
+            name, _ = target(variable.section, variable.name, known)
+            found.setdefault(name, []).append(pointer.target)
+    return found
 
 
 def _places(elf: Elf) -> dict[tuple[str, str], int]:

@@ -13,18 +13,16 @@ Proven with Debian's headers of 5.10, 6.1, 6.12 and 7.2 for x86-64, by clang 16 
 
 from __future__ import annotations
 
-import io
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from elftools.elf.elffile import ELFFile
-
+from . import elf
 from .compiler import ARCHITECTURES, Compiler
 from .errors import CompilerError
 
-__all__ = ["HEADER_FORM", "header_types"]
+__all__ = ["header_types"]
 
 # Where the types of probes are defined; what a kernel does not have is left out.
 _HEADERS: Final = (
@@ -69,9 +67,6 @@ _FLAGS: Final = (
 )  # fmt: skip
 _OF_ARCHITECTURE: Final = {"x86": ("-D__x86_64__", "-D__seg_gs="), "arm64": ("-D__aarch64__",)}
 
-# Tells types that this module made from those of another version of it.
-HEADER_FORM: Final = "\n".join((_NO_ASSEMBLY, *_HEADERS, *_FORCED, *_SUBDIRECTORIES, *_FLAGS))
-
 
 def header_types(
     compiler: Compiler, directories: Sequence[Path], tags: Iterable[str], architecture: str, scratch: Path
@@ -85,6 +80,7 @@ def header_types(
         scratch: A directory for the compiler's files, which nobody else can write.
     Raises:
         CompilerError: clang refused the headers; carries what it said.
+        ElfError: clang wrote no BTF.
     """
     source, output, depfile = scratch / "types.c", scratch / "types.o", scratch / "types.d"
     includes = "".join(f"#if __has_include(<{name}>)\n#include <{name}>\n#endif\n" for name in _HEADERS)
@@ -119,10 +115,9 @@ def header_types(
             f"{run.stderr.strip()}",
             run.stderr,
         )
-    section = ELFFile(io.BytesIO(output.read_bytes())).get_section_by_name(".BTF")
-    if section is None:
-        raise CompilerError(f"read kernel headers with {compiler}: it wrote no BTF. Take another clang.")
-    return section.data(), _dependencies(depfile)
+    made = elf.read(output)
+    (data,) = (section.data for section in made.sections if section.name == ".BTF")
+    return data, _dependencies(depfile)
 
 
 def _find(directories: Sequence[Path], name: str) -> Path | None:

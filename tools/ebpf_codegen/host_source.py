@@ -16,7 +16,6 @@ Bitfields can be read, but `bpf_core_field_exists` cannot ask for one: C has no 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from typing import Final
 from . import btf
 from .errors import UnsupportedError
 
-__all__ = ["FORM", "declared_types", "host_source"]
+__all__ = ["declared_types", "host_source"]
 
 _ATTRIBUTE: Final = "preserve_access_index"
 _FAR: Final = 1 << 28  # beyond every kernel structure
@@ -83,9 +82,6 @@ _ANSWERS: Final = """\
 	(unsigned long long)(ebpf_unit >> (sizeof((s)->ebpf_right_##field[0]) - 1)); \\
 })
 """
-
-# Tells sources that this module wrote from those of another version of it.
-FORM: Final = hashlib.sha256(f"1{_PRELUDE}{_ANSWERS}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class Value(TypedDict):
 
 
 class Map(TypedDict):
-    """A map; *type* is an enumerator of bpf_map_type without its prefix."""
+    """A map; *type* is an enumerator of bpf_map_type without its prefix, *records* are those of a stream."""
 
     name: str
     type: str
@@ -40,16 +40,18 @@ class Map(TypedDict):
     flags: int
     pinning: bool
     map_extra: int
+    records: list[str]
     inner: Map | None
 
 
 class Program(TypedDict):
-    """A program and the section that names its hook."""
+    """A program and the section that names its hook; *records* are an iterator's rows."""
 
     name: str
     section: str
     autoload: bool
     instructions: int
+    records: list[str]
 
 
 class Variable(TypedDict):
@@ -123,6 +125,7 @@ def inspect(elf: Elf) -> Inspection:
         BtfError: Its type information contradicts itself.
     """
     types = elf.btf
+    records = {name: [spell(types, item) for item in found] for name, found in definitions.records(elf).items()}
     return Inspection(
         file=elf.source,
         byte_order=elf.byte_order,
@@ -130,9 +133,15 @@ def inspect(elf: Elf) -> Inspection:
         btf_bytes=sum(section.size for section in elf.sections if section.name == ".BTF"),
         btf_types=len(types.types) - 1,
         sections=[Section(name=s.name, kind=_kind(elf, s.name), bytes=s.size) for s in elf.sections if s.name],
-        maps=[_map(types, definition) for definition in definitions.maps(elf)],
+        maps=[_map(types, definition, records) for definition in definitions.maps(elf)],
         programs=[
-            Program(name=p.name, section=p.section, autoload=p.autoload, instructions=p.size // 8)
+            Program(
+                name=p.name,
+                section=p.section,
+                autoload=p.autoload,
+                instructions=p.size // 8,
+                records=records.get(p.name, []),
+            )
             for p in definitions.programs(elf)
         ],
         variables=[
@@ -164,7 +173,7 @@ def _kind(elf: Elf, name: str) -> str:
     return "data" if elf.btf.find(btf.Datasec, name) is not None else "other"
 
 
-def _map(types: btf.Btf, definition: definitions.MapDefinition) -> Map:
+def _map(types: btf.Btf, definition: definitions.MapDefinition, records: dict[str, list[str]]) -> Map:
     def value(part: str, type_id: int | None) -> Value | None:
         size = definition.size_of(types, part)
         return Value(type=spell(types, type_id) if type_id else "", bytes=size) if type_id or size else None
@@ -178,7 +187,8 @@ def _map(types: btf.Btf, definition: definitions.MapDefinition) -> Map:
         flags=definition.numbers.get("map_flags", 0),
         pinning=definition.numbers.get("pinning", 0) == 1,
         map_extra=definition.numbers.get("map_extra", 0),
-        inner=_map(types, definition.inner) if definition.inner else None,
+        records=records.get(definition.name, []),
+        inner=_map(types, definition.inner, {}) if definition.inner else None,
     )
 
 
@@ -248,9 +258,16 @@ def text(found: Inspection) -> str:
     )
     table(
         "maps",
-        ("NAME", "TYPE", "KEY", "VALUE", "MAX ENTRIES", "FLAGS"),
+        ("NAME", "TYPE", "KEY", "VALUE OR RECORD", "MAX ENTRIES", "FLAGS"),
         [
-            (m["name"], m["type"], spelled(m["key"]), spelled(m["value"]), str(m["max_entries"]), f"{m['flags']:#x}")
+            (
+                m["name"],
+                m["type"],
+                spelled(m["key"]),
+                " or ".join(m["records"]) or spelled(m["value"]),
+                str(m["max_entries"]),
+                f"{m['flags']:#x}",
+            )
             for m in found["maps"]
         ],
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from . import btf
-from .binding import BINDINGS, target
+from .constants import Constant
 from .elf import Elf, Symbol
 from .errors import ElfError, UnsupportedError
 from .layouts import (
@@ -35,6 +35,7 @@ from .layouts import (
     ordered,
 )
 from .names import count
+from .pointers import BINDINGS, target
 from .source import Documentation
 from .streams import STREAMS, Alike, OneOf, WrongKindError, one_of
 
@@ -165,6 +166,7 @@ class ObjectModel:
     metadata: tuple[Metadata, ...] = ()
     kernel_symbols: tuple[KernelSymbol, ...] = ()
     warnings: tuple[str, ...] = ()
+    constants: tuple[Constant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,7 @@ class _Builder:
         self.options = options
         self.layouts = Layouts(elf.btf, elf.source, documentation, pad=options.foreign)
         self.datasecs = {item.name: item for _, item in elf.btf.of_kind(btf.Datasec)}
-        # Statics of several files may have the name of a global.
+        # Static variables of several files may have the name of a global.
         self.symbols = {symbol.name: symbol for symbol in sorted(elf.symbols, key=lambda s: not s.is_local)}
         self.warnings: list[str] = []
 
@@ -504,7 +506,7 @@ class _Builder:
                 yield found
 
     def section(self, name: str) -> SectionModel | None:
-        """Return a section with its public variables by offset; statics are private."""
+        """Return a section with its public variables by offset; static variables are private."""
         section, index = self.datasecs[name], self.elf.section(name)
         if index is None:
             return None

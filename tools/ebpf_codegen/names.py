@@ -16,15 +16,17 @@ from collections.abc import Container
 __all__ = ["byte_literal", "class_name", "count", "docstring", "identifier", "literal", "printable", "wrap"]
 
 LINE_LENGTH = 120
-_MAX_SHOWN = 70
+_MAX_SHOWN = 64  # with what stands around it in the first line of a module, no more than a line
 _AMBIGUOUS = ("l", "O", "I")  # linters refuse these names, because they look like 1 and 0
-_MAX_NAME = 64  # Rust and C++ mangle whole types into a name
+# Rust and C++ mangle whole types into a name; with these an attribute and its class fit on a line.
+_MAX_NAME = 60
+MAX_CLASS_NAME = 52
 
 # What typesetting has for these signs, and what linters take for them.
 _TYPOGRAPHY = str.maketrans("\u2018\u2019\u2032\u2010\u2011\u2012\u2013\u2212\u00d7", "'''-----x")
 
 
-def identifier(name: str, taken: Container[str] = ()) -> str:
+def identifier(name: str, taken: Container[str] = (), limit: int = _MAX_NAME) -> str:
     """Return *name* as a Python identifier that is no keyword, none of `l`, `O` and `I`, and not in *taken*.
 
     Letters, digits and underscores of ASCII stay; everything else becomes an underscore. A leading digit gets an
@@ -32,9 +34,9 @@ def identifier(name: str, taken: Container[str] = ()) -> str:
     is longer than any that people write becomes a digest.
     """
     text = name if name.isascii() and name.isidentifier() else re.sub(r"[^A-Za-z0-9_]", "_", name) or "_"
-    if len(text) > _MAX_NAME:
+    if len(text) > limit:
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        text = f"{text[: _MAX_NAME - 9]}_{digest}"
+        text = f"{text[: limit - 9]}_{digest}"
     text = re.sub(r"^__+", "_", text)
     if text[0].isdigit():
         text = "_" + text
@@ -51,7 +53,7 @@ def identifier(name: str, taken: Container[str] = ()) -> str:
 def class_name(name: str, taken: Container[str] = ()) -> str:
     """Return a C tag in CamelCase: `tcp_queue_key` gives `TcpQueueKey`."""
     words = re.split(r"[^A-Za-z0-9]+", name)
-    return identifier("".join(word[:1].upper() + word[1:] for word in words if word) or "_", taken)
+    return identifier("".join(word[:1].upper() + word[1:] for word in words if word) or "_", taken, MAX_CLASS_NAME)
 
 
 def literal(text: str) -> str:

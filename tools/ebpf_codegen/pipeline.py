@@ -6,7 +6,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import keyword
-import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from . import elf, model, syntax
+from . import constants, elf, model, syntax
 from .binding import Binding, bind, concerns
-from .compiler import ARCHITECTURES, Compiler, compile_object, syntax_dump
+from .compiler import ARCHITECTURES, Compiler, compile_object, constants_dump, syntax_dump
 from .errors import CodegenError, DriftError, UnsupportedError
+from .files import write_file
 from .render import Origin, render
 from .source import document, flatten
 from .strip import strip
@@ -102,6 +102,7 @@ def build_probe(
             image = output.read_bytes()
             models[architecture] = model.build(elf.parse(image, source.name), name, documentation)
             objects[architecture] = strip(image)
+        found = _constants(source, Path(scratch), flattened.text, compiler, architectures[0], include)
     first, *others = models.values()
     for architecture, other in zip(list(models)[1:], others, strict=True):
         if replace(other, doc=first.doc) != first:
@@ -111,6 +112,8 @@ def build_probe(
             )
     if not holes:
         model.refuse_holes(first)
+    classes = {enumerator for enum in first.enums for enumerator, _, _ in enum.values}
+    first = replace(first, constants=tuple(item for item in found if item.name not in classes))
     digest = hashlib.sha256(text.encode()).hexdigest()
     origin = Origin(f"bpf/{source.name}", digest, f"tools/regen {name}")
     warnings = (*binding.warnings, *first.warnings)
@@ -121,6 +124,21 @@ def build_probe(
         if item.type == "RINGBUF" and item.value is None and not any(f"map {item.name!r}: " in w for w in warnings)
     )
     return Built(name, render(first, origin), objects, text, tuple(sorted(dependencies)), warnings)
+
+
+def _constants(
+    source: Path, scratch: Path, text: str, compiler: Compiler, architecture: str, include: Sequence[Path]
+) -> tuple[constants.Constant, ...]:
+    """Return the constants of a source's own files; a compiler runs only where there are some."""
+    found = constants.candidates(text, source.name, lambda name: not any((d / name).is_file() for d in include))
+    names = [item.name for item in found if item.text is None]
+    integers: dict[str, int] = {}
+    if names:
+        probing = scratch / "constants.c"
+        probing.write_text(f'#include "{source.absolute()}"\n{constants.probing(names)}', "utf-8")
+        directories = (source.parent.absolute(), *include)
+        integers = constants.values(constants_dump(compiler, probing, architecture, directories), names)
+    return tuple(constants.constants(found, integers))
 
 
 def _dependencies(depfile: Path) -> Iterable[Path]:
@@ -160,24 +178,3 @@ def write_probe(built: Built, directory: Path, *, embedded: bool) -> list[Path]:
     """
     files = {f"{built.name}.py": built.module.encode(), **(built.embedded() if embedded else {})}
     return [path for name, data in files.items() if write_file(path := directory / name, data)]
-
-
-def write_file(path: Path, data: bytes) -> bool:
-    """Replace a file atomically if its content differs; return whether it did.
-
-    Raises:
-        CodegenError: The file cannot be written.
-    """
-    try:
-        if path.is_file() and path.read_bytes() == data:
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise CodegenError(f"write {path}: {error.strerror}.") from error
-    return True

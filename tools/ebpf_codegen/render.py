@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from .errors import CodegenError
+from .errors import CodegenError, UnsupportedError
 from .model import (
     ArrayOf,
     Bits,
@@ -37,16 +37,27 @@ from .model import (
     Text,
     ValueType,
 )
-from .names import LINE_LENGTH, byte_literal, class_name, count, docstring, identifier, literal, printable, wrap
+from .names import (
+    LINE_LENGTH,
+    MAX_CLASS_NAME,
+    byte_literal,
+    class_name,
+    count,
+    docstring,
+    identifier,
+    literal,
+    printable,
+    wrap,
+)
 from .runtime_names import MAP_CLASSES, OTHER_MAP, PROGRAM_CLASSES, program_class
+from .tags import FUNCTIONS, STANDARD, Accessor, Misplaced, accessors, unit
 
 __all__ = ["Origin", "render", "render_package", "template"]
 
 # Names of ebpf_runtime that generated modules may import, and so may not define.
 _SPECIFIERS: Final = (
     "array", "bitfield", "boolean", "either", "enumeration", "f32", "f64", "nested", "padding", "pointer", "raw",
-    "s128",
-    "s16", "s32", "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
+    "s128", "s16", "s32", "s64", "s8", "text", "u128", "u16", "u32", "u64", "u8",
 )  # fmt: skip
 _STREAM_SPECIFIERS: Final = ("one_of", "tagged")
 _BASES: Final = (
@@ -114,6 +125,7 @@ class _View:
     imports: list[str]
     typing_imports: list[str]
     exports: list[str]
+    constants: list[str]
     classes: list[_Class]
     spec: list[str]
     probe: str
@@ -162,13 +174,10 @@ class _Module:
         self.origin = origin
         self.used: set[str] = {"Links", "Maps", "ObjectSpec", "OpenProbe", "Probe", "Programs"}
         self.typing_used: set[str] = {"ProbeConfig"}
+        self.standard_used: set[str] = set()
         self.names: dict[tuple[str, str], str] = {}
-        taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
-        self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
-        self.open_probe = self.claim("open", model.name, identifier(f"Open{self.probe}", taken), taken)
-        self.maps = self.claim("maps", model.name, identifier(f"{self.probe}Maps", taken), taken)
-        self.programs = self.claim("programs", model.name, identifier(f"{self.probe}Programs", taken), taken)
-        self.links = self.claim("links", model.name, identifier(f"{self.probe}Links", taken), taken)
+        taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *FUNCTIONS, *STANDARD, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
+        self.taken = taken
         self.named: dict[tuple[object, ...], list[tuple[str, Any]]] = {}
         self.places: dict[str, str] = {}
         places = set(_PROBE_NAMES)
@@ -176,12 +185,21 @@ class _Module:
             place = "arena" if section.name == ".addr_space.1" else section.name.lstrip(".")
             self.places[section.name] = identifier(place, places)
             places.add(self.places[section.name])
-            name = f"{self.probe}{class_name(self.places[section.name])}"
-            self.claim("section", section.name, identifier(name, taken), taken)
+        taken |= places
+        self.probe = self.claim("probe", model.name, class_name(model.name, taken), taken)
+        self.open_probe = self.claim_class("open", model.name, f"Open{self.probe}", taken)
+        self.maps = self.claim_class("maps", model.name, f"{self.probe}Maps", taken)
+        self.programs = self.claim_class("programs", model.name, f"{self.probe}Programs", taken)
+        self.links = self.claim_class("links", model.name, f"{self.probe}Links", taken)
+        for name, place in self.places.items():
+            self.claim_class("section", name, f"{self.probe}{class_name(place)}", taken)
         for enum in model.enums:
             self.claim("enum", enum.name, class_name(enum.name, taken), taken)
         for record in model.records:
             self.claim("record", record.name, class_name(record.name, taken), taken)
+
+    def claim_class(self, kind: str, c_name: str, name: str, taken: set[str]) -> str:
+        return self.claim(kind, c_name, identifier(name, taken, MAX_CLASS_NAME), taken)
 
     def claim(self, kind: str, c_name: str, name: str, taken: set[str]) -> str:
         taken.add(name)
@@ -200,7 +218,9 @@ class _Module:
         spec = self.spec()
         opened = self.opened()
         loaded = self.loaded()
+        constants = self.constants()
         return _View(
+            constants=constants,
             tool=self.origin.tool,
             source=printable(self.origin.source),
             digest=self.origin.digest,
@@ -208,7 +228,7 @@ class _Module:
             command=printable(self.origin.command),
             doc=_docstring(model.doc or f"The eBPF object {model.name}.", 0, self.census()),
             imports=_imports(self.used),
-            typing_imports=_imports(self.typing_used, indent=4),
+            typing_imports=_typing_imports(self.standard_used, self.typing_used),
             exports=sorted(self.names.values(), key=_import_order),
             classes=classes,
             spec=spec,
@@ -217,6 +237,20 @@ class _Module:
             opened=opened,
             loaded=loaded,
         )
+
+    def constants(self) -> list[str]:
+        """Return the constants of C as lines, each with its documentation below it."""
+        lines = []
+        for constant in self.model.constants:
+            value = literal(constant.value) if isinstance(constant.value, str) else str(constant.value)
+            name = identifier(constant.name, self.taken)
+            line = f"{name}: Final = {value}"
+            if len(line) > LINE_LENGTH:
+                continue
+            self.claim("constant", constant.name, name, self.taken)
+            self.standard_used.add("Final")
+            lines += [line, *(_docstring(constant.doc, 0) if constant.doc else [])]
+        return ["", *lines] if lines else []
 
     def census(self) -> list[str]:
         model = self.model
@@ -257,7 +291,14 @@ class _Module:
 
     def record(self, record: RecordType) -> _Class:
         self.used.add("Record")
-        body, items = self.fields(record.members, _RECORD_NAMES)
+        meant = any(tag.startswith("as:") for member in record.members for tag in member.tags)
+        reserved = (*_RECORD_NAMES, *STANDARD, "property") if meant else _RECORD_NAMES
+        body, items = self.fields(record.members, reserved)
+        for accessor in self.meanings(record, reserved):
+            body += [""] if body else []
+            body += ["    @property", f"    def {accessor.name}(self) -> {accessor.annotation}:"]
+            body += [f'        """{accessor.doc}"""', f"        return {accessor.function}({accessor.argument})"]
+            items.append((accessor.name, accessor.doc, accessor.annotation))
         arguments = ["Record", f"c_name={literal(record.c_name)}", f"size={record.size}", *self.byte_order()]
         about = "Of its members, which share their bytes, one is given." if record.is_union else ""
         return _Class(
@@ -270,6 +311,18 @@ class _Module:
             ),
             ["", "    __slots__ = ()", *([""] if body else []), *body],
         )
+
+    def meanings(self, record: RecordType, reserved: tuple[str, ...]) -> list[Accessor]:
+        """Return what the tags of a record's members make of them."""
+        try:
+            found = accessors(
+                self.attributes(record.members, reserved), {*reserved, *_ANNOTATIONS, *self.names.values()}
+            )
+        except Misplaced as error:
+            raise UnsupportedError(f"{record.c_name}, {error}. Correct the tag or the type.") from error
+        self.used.update(accessor.function for accessor in found)
+        self.standard_used.update(accessor.annotation for accessor in found if accessor.annotation in STANDARD)
+        return found
 
     def byte_order(self) -> list[str]:
         return [f"byte_order={literal(self.model.byte_order)}"] if self.model.byte_order != "little" else []
@@ -284,7 +337,8 @@ class _Module:
             body += self.field(name, member)
             if not isinstance(member.type, Padding):
                 place = f"bit {member.type.first}" if isinstance(member.type, Bits) else f"offset {member.offset}"
-                items.append((name, member.doc, f"{member.type.c_type}, {place}"))
+                measure = f", in {unit(member)}" if unit(member) else ""
+                items.append((name, member.doc, f"{member.type.c_type}, {place}{measure}"))
         return body, items
 
     def section(self, section: SectionModel) -> _Class:
@@ -323,7 +377,7 @@ class _Module:
         body = [""]
         for name, item in self.attributes(self.model.maps, _NAMESPACE_NAMES):
             annotation = self.map_annotation(item)
-            body.append(f"    {name}: {annotation}")
+            body += _annotated(name, annotation)
             items.append((name, item.doc, f"{item.type}, {item.max_entries} {_unit(item)}"))
         return _Class(
             f"{self.maps}(Maps)",
@@ -335,7 +389,7 @@ class _Module:
         items = []
         body = [""]
         for name, item in self.attributes(self.model.programs, _NAMESPACE_NAMES):
-            body.append(f"    {name}: {self.program_annotation(item)}")
+            body += _annotated(name, self.program_annotation(item))
             items.append((name, item.doc, _hook(item)))
         return _Class(
             f"{self.programs}(Programs)",
@@ -415,6 +469,7 @@ class _Module:
             for section in (*self.model.sections, *(item.section for item in self.model.metadata))
             for name, item in self.attributes(section.variables, _SECTION_NAMES)
         ]
+        symbols = [(docstring(s.name).strip() or "?", s.doc, s.c_type) for s in self.model.kernel_symbols]
         about = self.model.doc.split("\n\n")[0] if self.model.doc else f"The eBPF object {self.model.name}."
         lines = _docstring(
             about,
@@ -425,7 +480,7 @@ class _Module:
             _items("Maps:", maps, 4),
             _items("Programs:", programs, 4),
             _items("Variables:", variables, 4),
-            _items("Kernel symbols:", [(docstring(s.name), s.doc, s.c_type) for s in self.model.kernel_symbols], 4),
+            _items("Kernel symbols:", symbols, 4),
         )
         return _Class(
             f"{self.probe}(Probe)",
@@ -682,6 +737,15 @@ def _lines(argument: _Argument, before: str, after: str, around: int, indent: in
     return [*lines, f"{' ' * indent}){after}"]
 
 
+def _annotated(name: str, annotation: str) -> list[str]:
+    """Return the declaration of an attribute; parameters that do not fit stand on a line of their own."""
+    line = f"    {name}: {annotation}"
+    cls, _, parameters = annotation.partition("[")
+    if len(line) <= LINE_LENGTH or not parameters:
+        return [line]
+    return [f"    {name}: {cls}[", f"        {parameters[:-1]}", "    ]"]
+
+
 def _pieces(prefix: str, data: bytes) -> _Call:
     """Return a bytes literal, in pieces where it is long."""
     step = len(data) if len(data) <= 16 else 24
@@ -694,7 +758,7 @@ def _strings(prefix: str, texts: Sequence[str]) -> _Call:
 
 
 def _unit(item: Map) -> str:
-    return "bytes" if item.type == "RINGBUF" else "entry" if item.max_entries == 1 else "entries"
+    return "bytes" if item.type in ("RINGBUF", "USER_RINGBUF") else "entry" if item.max_entries == 1 else "entries"
 
 
 def _hook(program: Program) -> str:
@@ -715,6 +779,15 @@ def _imports(names: Iterable[str], indent: int = 0) -> list[str]:
     if len(line) + indent <= LINE_LENGTH:
         return [line]
     return ["from ebpf_runtime import (", *(f"    {name}," for name in ordered), ")"]
+
+
+def _typing_imports(standard: Iterable[str], runtime: Iterable[str]) -> list[str]:
+    """Return the imports that only type checkers make, indented."""
+    modules: dict[str, list[str]] = {}
+    for name in sorted(standard):
+        modules.setdefault(STANDARD[name], []).append(name)
+    lines = [f"from {module} import {', '.join(names)}" for module, names in sorted(modules.items())]
+    return [f"    {line}" if line else "" for line in [*lines, *([""] if lines else []), *_imports(runtime, indent=4)]]
 
 
 def _import_order(name: str, fold: Callable[[str], str] = str) -> tuple[bool, bool, list[str | int], str]:

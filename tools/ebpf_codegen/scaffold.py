@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from .errors import CodegenError
+from .files import write_file
 from .names import class_name
-from .pipeline import write_file
 from .render import template
 
 __all__ = ["scaffold"]

@@ -6,13 +6,13 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from .errors import CodegenError
 
-__all__ = ["Documentation", "Flattened", "document", "flatten"]
+__all__ = ["Documentation", "Flattened", "Token", "clean", "document", "flatten", "members_of", "tokens_of"]
 
 _INCLUDE: Final = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
 _ONCE: Final = re.compile(r"\s*#\s*pragma\s+once\b")
@@ -58,7 +58,7 @@ def flatten(source: Path, include: Sequence[Path] = ()) -> Flattened:
             raise CodegenError(f"read {path}: {getattr(error, 'strerror', None) or error}.") from error
         file = path.resolve()
         files.setdefault(file, path)
-        tokens = [token for token in _tokens(text) if token.kind != "comment"]
+        tokens = [token for token in tokens_of(text) if token.kind != "comment"]
         includes = {t.line: m[1] for t in tokens if t.kind == "directive" and (m := _INCLUDE.match(t.text))}
         once = {t.line for t in tokens if t.kind == "directive" and _ONCE.match(t.text)}
         stack.append((file, bool(once) or _is_guarded(tokens)))
@@ -88,7 +88,7 @@ def flatten(source: Path, include: Sequence[Path] = ()) -> Flattened:
     return Flattened(text, tuple(files.values()))
 
 
-def _is_guarded(tokens: Sequence[_Token]) -> bool:
+def _is_guarded(tokens: Sequence[Token]) -> bool:
     """Return whether a header begins with `#ifndef X` and `#define X`."""
     first = "\n".join(token.text for token in tokens[:2] if token.kind == "directive")
     return bool(_GUARD.match(first))
@@ -116,8 +116,8 @@ class Documentation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
-    """One token; *kind* is comment, word or mark. Strings and numbers count as marks."""
+class Token:
+    """One token; *kind* is comment, directive, word, mark or attribute. Strings and numbers count as marks."""
 
     kind: str
     text: str
@@ -133,8 +133,12 @@ _TOKEN: Final = re.compile(
     r"|(?P<mark>[^\s])",
     re.DOTALL | re.MULTILINE,
 )
-_LABEL: Final = re.compile(r"[A-Z][A-Za-z-]*: ")
-_CALL_LIKE: Final = frozenset(("SEC", "VARIANT", "RINGBUF_RECORD", "ITER_RECORD", "__attribute__"))
+_LABEL: Final = re.compile(r"[A-Z][A-Za-z-]*: |@\w+:")
+_KERNEL_DOC: Final = re.compile(r"(?:(?:struct|union|enum|typedef) )?(\w+)(?:\(\))? +- +")
+_ITEM: Final = re.compile(r"@(\w+): ?(.*)", re.DOTALL)
+_CALL_LIKE: Final = frozenset(("SEC", "VARIANT", "RINGBUF_RECORD", "PERF_RECORD", "ITER_RECORD", "__attribute__"))
+# A macro that stands for an attribute, or for a macro that does.
+_DEFINE: Final = re.compile(r"\s*#\s*define\s+(\w+)(\([^)]*\))?\s+(\w+)")
 _VARIANT: Final = re.compile(r"\bVARIANT\s*\(\s*([^()]*?)\s*\)")
 _LINE: Final = re.compile(r'^\s*#\s*line\s+\d+\s+"([^"]*)"')
 _MACRO: Final = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -147,18 +151,19 @@ def document(text: str) -> Documentation:
     variable counts, and the one behind a member. The first comment that is not a licence line and stands alone
     describes the file, if it comes before all inlined headers: theirs are about them.
     """
-    tokens = list(_tokens(text))
+    tokens = list(tokens_of(text))
     found = Documentation(variants=_variants(tokens))
+    tokens = _with_attributes(tokens)
     files: set[str] = set()
     position = 0
-    pending: _Token | None = None
+    pending: Token | None = None
     while position < len(tokens):
         token = tokens[position]
         if token.kind == "comment":
             following = tokens[position + 1] if position + 1 < len(tokens) else None
             alone = following is None or following.kind == "directive" or following.line > token.end_line + 1
             if alone and len(files) < 2 and not found.file and "SPDX-License-Identifier" not in token.text:
-                found.file = _clean(token.text)
+                found.file = clean(token.text)
             pending = None if alone or "SPDX-License-Identifier" in token.text else token
             position += 1
             continue
@@ -169,31 +174,53 @@ def document(text: str) -> Documentation:
             continue
         end = _declaration_end(tokens, position)
         behind = _trailing(tokens, end - 1)
-        _declaration(tokens[position:end], _clean(pending.text) if pending else behind, found)
+        _declaration(tokens[position:end], clean(pending.text) if pending else behind, found)
         pending = None
         position = end + bool(behind)
     return found
 
 
-def _variants(tokens: Iterable[_Token]) -> tuple[str, ...]:
+def _with_attributes(tokens: list[Token]) -> list[Token]:
+    """Mark the macros that stand for attributes, with what is in their brackets, by the kind "attribute"."""
+    attributes: dict[str, bool] = {}
+    for token in tokens:
+        match = _DEFINE.match(token.text) if token.kind == "directive" else None
+        if match and (match[3] == "__attribute__" or match[3] in attributes):
+            attributes[match[1]] = bool(match[2])
+    marked: list[Token] = []
+    depth = 0
+    calling = False
+    for token in tokens:
+        starts = not calling and token.kind == "word" and token.text in attributes
+        marked.append(replace(token, kind="attribute") if calling or starts else token)
+        if starts:
+            calling = attributes[token.text]
+        elif calling:
+            depth += (token.text == "(") - (token.text == ")")
+            calling = depth > 0
+    return marked
+
+
+def _variants(tokens: Iterable[Token]) -> tuple[str, ...]:
     """Return the names that VARIANT is given, the macro's own definition aside."""
     code = (token.text for token in tokens if token.kind != "comment" and not token.text.startswith(('"', "'")))
     return tuple(dict.fromkeys(_VARIANT.findall(" ".join(text for text in code if "define VARIANT" not in text))))
 
 
-def _tokens(text: str) -> Iterator[_Token]:
+def tokens_of(text: str) -> Iterator[Token]:
+    """Yield the tokens of C text, comments and directives among them."""
     line = 1
     last = 0
     for match in _TOKEN.finditer(text):
         line += text.count("\n", last, match.start())
         end_line = line + match.group().count("\n")
         kind = match.lastgroup or "mark"
-        yield _Token("mark" if kind == "string" else kind, match.group(), line, end_line)
+        yield Token("mark" if kind == "string" else kind, match.group(), line, end_line)
         last = match.end()
         line = end_line
 
 
-def _declaration_end(tokens: list[_Token], position: int) -> int:
+def _declaration_end(tokens: list[Token], position: int) -> int:
     """Return the index behind one top-level declaration: behind its `;`, or behind a function's body."""
     depth = 0
     is_function = False
@@ -215,7 +242,7 @@ def _declaration_end(tokens: list[_Token], position: int) -> int:
     return len(tokens)
 
 
-def _declaration(tokens: list[_Token], doc: str, found: Documentation) -> None:
+def _declaration(tokens: list[Token], doc: str, found: Documentation) -> None:
     """Note the documentation of one top-level declaration and of its members."""
     code = [token for token in tokens if token.kind not in ("comment", "directive")]
     words = [token.text for token in code]
@@ -223,17 +250,22 @@ def _declaration(tokens: list[_Token], doc: str, found: Documentation) -> None:
         return
     name = _type_name(code)
     if name:
+        doc, items = _kernel_doc(doc, name)
         if doc:
             found.types.setdefault(name, doc)
+        for member, text in items.items():
+            found.members.setdefault((name, member), text)
         separator = "," if "enum" in words[:2] else ";"
         body = _body([token for token in _outside_calls(tokens) if token.kind != "directive"])
-        for member, text in _members(body, separator):
-            found.members.setdefault((name, member), text)
+        for member, text in members_of(body, separator):
+            item = _ITEM.match(text)
+            found.members.setdefault((name, member), item[2] if item is not None and item[1] == member else text)
         return
     if not doc:
         return
     if words[-1] == "}":
-        found.functions.setdefault(_function_name(code), doc)
+        function = _function_name(code)
+        found.functions.setdefault(function, _kernel_doc(doc, function)[0])
         return
     # A variable or map: its name stands behind the body of an anonymous struct, or before `=`, `[`, SEC or `;`.
     tail = code[len(code) - 1 - words[::-1].index("}") :] if "}" in words and words[1:2] == ["{"] else code
@@ -248,7 +280,31 @@ def _declaration(tokens: list[_Token], doc: str, found: Documentation) -> None:
         found.variables.setdefault(name, doc)
 
 
-def _type_name(code: list[_Token]) -> str:
+def _kernel_doc(doc: str, name: str) -> tuple[str, dict[str, str]]:
+    """Return a comment in kernel-doc's form without `struct name - ` and its `@member:` items, and these by name."""
+    match = _KERNEL_DOC.match(doc)
+    if match is not None and match[1] == name:
+        doc = doc[match.end() :]
+    items: dict[str, str] = {}
+    paragraphs = []
+    for paragraph in doc.split("\n\n"):
+        kept = []
+        last = ""
+        for line in paragraph.split("\n"):
+            item = _ITEM.match(line)
+            if item is not None:
+                last = item[1]
+                items[last] = item[2].strip()
+            elif last and line.startswith(" "):
+                items[last] = f"{items[last]} {line.strip()}".strip()
+            else:
+                kept.append(line)
+        if kept:
+            paragraphs.append("\n".join(kept))
+    return "\n\n".join(paragraphs), items
+
+
+def _type_name(code: list[Token]) -> str:
     """Return the name of a type that is defined here: its tag, or the typedef of an anonymous struct."""
     is_typedef = code[0].text == "typedef"
     words = [token.text for token in _outside_calls(code[is_typedef:])]
@@ -257,7 +313,7 @@ def _type_name(code: list[_Token]) -> str:
     return words[1] if words[1] != "{" else words[-2] if is_typedef else ""
 
 
-def _function_name(code: list[_Token]) -> str:
+def _function_name(code: list[Token]) -> str:
     """Return the word before the parameters, or the first in the brackets of a macro like BPF_KPROBE(name, …)."""
     depth = 0
     in_macro = False
@@ -276,11 +332,13 @@ def _function_name(code: list[_Token]) -> str:
     return name
 
 
-def _outside_calls(tokens: Iterable[_Token]) -> Iterator[_Token]:
+def _outside_calls(tokens: Iterable[Token]) -> Iterator[Token]:
     """Yield the tokens that are no attribute and no macro like one."""
     depth = 0
     calling = False
     for token in tokens:
+        if token.kind == "attribute":
+            continue
         if token.text in _CALL_LIKE:
             calling = True
         elif calling:
@@ -290,7 +348,7 @@ def _outside_calls(tokens: Iterable[_Token]) -> Iterator[_Token]:
             yield token
 
 
-def _body(tokens: list[_Token]) -> list[_Token]:
+def _body(tokens: list[Token]) -> list[Token]:
     """Return what stands between the outermost braces."""
     texts = [token.text if token.kind != "comment" else "" for token in tokens]
     start = texts.index("{") + 1
@@ -298,7 +356,7 @@ def _body(tokens: list[_Token]) -> list[_Token]:
     return tokens[start:end]
 
 
-def _members(body: list[_Token], separator: str) -> Iterator[tuple[str, str]]:
+def members_of(body: list[Token], separator: str) -> Iterator[tuple[str, str]]:
     """Yield (name, documentation) of members or enumerators, those of nested bodies included."""
     before = ""
     words: list[str] = []
@@ -309,7 +367,7 @@ def _members(body: list[_Token], separator: str) -> Iterator[tuple[str, str]]:
         token = body[index]
         if token.kind == "comment":
             if not words:
-                before = _clean(token.text)
+                before = clean(token.text)
         elif token.text == separator and depth == 0:
             after = _trailing(body, index)
             text = after or before
@@ -319,7 +377,7 @@ def _members(body: list[_Token], separator: str) -> Iterator[tuple[str, str]]:
             before, words, name = "", [], ""
         elif separator == ";" and token.text == "{" and depth == 0:
             end = _matching(body, index)
-            yield from _members(body[index + 1 : end], separator)
+            yield from members_of(body[index + 1 : end], separator)
             index = end
             words.append("}")
         else:
@@ -330,21 +388,21 @@ def _members(body: list[_Token], separator: str) -> Iterator[tuple[str, str]]:
             words.append(token.text)
         index += 1
     if name and separator == ",":
-        text = before or next((_clean(t.text) for t in reversed(body) if t.kind == "comment"), "")
+        text = before or next((clean(t.text) for t in reversed(body) if t.kind == "comment"), "")
         trailing = body[-1].kind == "comment" and words
         if before or trailing:
-            yield name, (_clean(body[-1].text) if trailing else text)
+            yield name, (clean(body[-1].text) if trailing else text)
 
 
-def _trailing(body: list[_Token], index: int) -> str:
+def _trailing(body: list[Token], index: int) -> str:
     """Return the comment that begins on the line of the token at *index*, if the next token is one."""
     following = body[index + 1] if index + 1 < len(body) else None
     if following is not None and following.kind == "comment" and following.line == body[index].end_line:
-        return _clean(following.text)
+        return clean(following.text)
     return ""
 
 
-def _matching(body: list[_Token], index: int) -> int:
+def _matching(body: list[Token], index: int) -> int:
     depth = 0
     for position in range(index, len(body)):
         if body[position].kind == "comment":
@@ -355,7 +413,7 @@ def _matching(body: list[_Token], index: int) -> int:
     return len(body) - 1
 
 
-def _clean(comment: str) -> str:
+def clean(comment: str) -> str:
     """Return a comment's text: paragraphs set apart by blank lines, each joined to one line.
 
     Lines that begin a label (`Kernel:`), or that are indented more than the text around them, keep their own line; the

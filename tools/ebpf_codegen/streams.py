@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["STREAMS", "Alike", "Arm", "OneOf", "WrongKindError", "one_of"]
 
 # Maps that carry records, of enum bpf_map_type without its prefix.
-STREAMS: Final = ("PERF_EVENT_ARRAY", "RINGBUF")
+STREAMS: Final = ("PERF_EVENT_ARRAY", "RINGBUF", "USER_RINGBUF")
 _KIND: Final = "kind:"
 
 

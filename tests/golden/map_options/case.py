@@ -14,7 +14,7 @@ from ebpf_runtime import Links, Maps, MapSpec, ObjectSpec, OpenProbe, Probe, Pro
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ebpf_runtime import HashMap, Link, Map, ProbeConfig, Program
+    from ebpf_runtime import ArrayOfMaps, BloomFilterMap, HashMap, Link, ProbeConfig, Program, ProgramArrayMap
 
 __all__ = [
     "Case",
@@ -37,9 +37,9 @@ class CaseMaps(Maps):
     """
 
     first: HashMap[int, int]
-    outer: Map
-    calls: Map
-    seen: Map
+    outer: ArrayOfMaps
+    calls: ProgramArrayMap
+    seen: BloomFilterMap[int]
     shared: HashMap[int, int]
 
 
@@ -115,9 +115,9 @@ class Case(Probe):
 
     Maps:
         maps.first: HashMap[int, int]
-        maps.outer: Map
-        maps.calls: Map
-        maps.seen: Map
+        maps.outer: ArrayOfMaps
+        maps.calls: ProgramArrayMap
+        maps.seen: BloomFilterMap[int]
         maps.shared: HashMap[int, int]
 
     Programs:

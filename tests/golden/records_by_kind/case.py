@@ -64,7 +64,7 @@ class Ended(Record, c_name="struct ended", size=8):
     C: struct ended, 8 bytes.
 
     Attributes:
-        kind: enum process_kind, offset 0
+        kind: What this is. (enum process_kind, offset 0)
         code: __s32, offset 4
     """
 
@@ -80,7 +80,7 @@ class Started(Record, c_name="struct started", size=8):
     C: struct started, 8 bytes.
 
     Attributes:
-        kind: enum process_kind, offset 0
+        kind: What this is. (enum process_kind, offset 0)
         pid: __u32, offset 4
     """
 

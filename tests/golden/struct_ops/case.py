@@ -28,7 +28,7 @@ from ebpf_runtime import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ebpf_runtime import Link, Map, ProbeConfig, Program
+    from ebpf_runtime import DetachedProgram, Link, ProbeConfig, StructOpsMap
 
 __all__ = [
     "Case",
@@ -67,7 +67,7 @@ class CaseMaps(Maps):
         slow: STRUCT_OPS, 1 entry
     """
 
-    slow: Map
+    slow: StructOpsMap
 
 
 class CasePrograms(Programs):
@@ -77,7 +77,7 @@ class CasePrograms(Programs):
         slow_ssthresh: struct_ops/slow_ssthresh
     """
 
-    slow_ssthresh: Program
+    slow_ssthresh: DetachedProgram
 
 
 class CaseLinks(Links):
@@ -128,7 +128,7 @@ class Case(Probe):
         links: The attachments of the programs by the same names; None where not attached.
 
     Maps:
-        maps.slow: Map
+        maps.slow: StructOpsMap
 
     Programs:
         programs.slow_ssthresh: struct_ops/slow_ssthresh

@@ -32,6 +32,7 @@ class Source:
         self.programs = {"trace": "kprobe/do_exit"}
         self.variables = {"limit": (".rodata", "u64"), "mode": (".rodata", "choice")}
         self.event_size = 8
+        self.event = "event"
 
     def writer(self) -> ObjectWriter:
         writer = ObjectWriter(self.order)
@@ -44,11 +45,12 @@ class Source:
         }
         types["port_t"] = btf.refer("typedef", types["u32"], "port_t")
         flow = btf.struct("flow", self.size, [(n, types[t], at) for n, t, at in self.members], flag=True)
-        event = btf.struct("event", self.event_size, [("id", types["u64"], 0)])
+        event = btf.struct(self.event, self.event_size, [("id", types["u64"], 0)])
         for name in self.maps:
             writer.map(name, self.map, {"key": types[self.key], "value": flow})
         writer.map("events", {"type": 27, "max_entries": 4096})
-        writer.record("events", event)
+        if self.event:
+            writer.record("events", event)
         for name, (section, kind) in self.variables.items():
             writer.variable(section, name, types[kind], 4 if kind in ("u32", "choice") else 8)
         for name, section in self.programs.items():
@@ -107,6 +109,21 @@ CHANGES: dict[str, tuple[Callable[[Source], object], list[tuple[bool, str, str]]
         ],
     ),
     "an event grows": (lambda s: setattr(s, "event_size", 16), [(True, "struct event", "its size was 8, now 16")]),
+    "another event": (
+        lambda s: setattr(s, "event", "other_event"),
+        [
+            (True, "map 'events'", "its records were struct event, now struct other_event"),
+            (True, "struct event", "it is gone"),
+            (False, "struct other_event", "it is new"),
+        ],
+    ),
+    "events without a type": (
+        lambda s: setattr(s, "event", ""),
+        [
+            (True, "map 'events'", "its records were struct event, now without a type"),
+            (True, "struct event", "it is gone"),
+        ],
+    ),
     "a key is wider": (
         lambda s: setattr(s, "key", "u64"),
         [(True, "map 'flows'", "its key size was 4 (unsigned int), now 8 (unsigned long long)")],

@@ -32,6 +32,7 @@ def sample(order: str = "<") -> ObjectWriter:
     choice = btf.enum("choice", 4, [("NO", 0), ("YES", 1)])
     writer.map("flows", {"type": 1, "max_entries": 64, "map_flags": 1, "pinning": 1}, {"key": u32, "value": flow})
     writer.map("events", {"type": 27, "max_entries": 4096})
+    writer.record("events", flow)
     definition = btf.struct("", 16, [("type", writer.number(2), 0), ("max_entries", writer.number(8), 64)])
     extra = btf.enum64("", [("___x", 1 << 33)])
     outer = btf.struct(
@@ -81,6 +82,7 @@ def test_everything_is_found(order: str) -> None:
             "flags": 1,
             "pinning": True,
             "map_extra": 0,
+            "records": [],
             "inner": None,
         },
         {
@@ -92,6 +94,7 @@ def test_everything_is_found(order: str) -> None:
             "flags": 0,
             "pinning": False,
             "map_extra": 0,
+            "records": ["struct flow"],
             "inner": None,
         },
         {
@@ -103,6 +106,7 @@ def test_everything_is_found(order: str) -> None:
             "flags": 0,
             "pinning": False,
             "map_extra": 1 << 33,
+            "records": [],
             "inner": {
                 "name": "outer.inner",
                 "type": "ARRAY",
@@ -112,16 +116,18 @@ def test_everything_is_found(order: str) -> None:
                 "flags": 0,
                 "pinning": False,
                 "map_extra": 0,
+                "records": [],
                 "inner": None,
             },
         },
     ]
     assert found["programs"] == [
-        {"name": "trace", "section": "kprobe/do_exit", "autoload": True, "instructions": 2},
-        {"name": "other", "section": "fentry/do_exit", "autoload": False, "instructions": 2},
+        {"name": "trace", "section": "kprobe/do_exit", "autoload": True, "instructions": 2, "records": []},
+        {"name": "other", "section": "fentry/do_exit", "autoload": False, "instructions": 2, "records": []},
     ]
     assert [tuple(variable.values()) for variable in found["variables"]] == [
         (".bss", "hits", "unsigned long long", 0, 8, "global"),
+        (".ringbuf_record", "__ringbuf_record_events", "struct flow *", 0, 8, "global"),
         (".rodata", "limit", "unsigned long long", 0, 8, "global"),
         (".rodata", "mode", "enum choice", 8, 4, "global"),
     ]
@@ -148,8 +154,8 @@ def test_the_text_shows_each_thing_once(tmp_path: Path, capsys: pytest.CaptureFi
     for line in (
         "programs (2)",
         "  trace  kprobe/do_exit  yes       2",
-        "  flows   HASH           unsigned int  struct flow  64           0x1",
-        "  .rodata  8       enum choice         mode   global",
+        "  flows   HASH           unsigned int  struct flow      64           0x1",
+        "  events  RINGBUF        -             struct flow      4096         0x0",
         "  kprobe/do_exit  enumval_exists     enum choice.YES             1",
         "  enum    4      choice",
     ):

@@ -11,7 +11,8 @@ import pytest
 from ebpf_codegen.__main__ import main
 from ebpf_codegen.compiler import Compiler
 from ebpf_codegen.errors import CodegenError, DriftError
-from ebpf_codegen.pipeline import Built, build_probe, compare, write_file, write_probe
+from ebpf_codegen.files import write_file
+from ebpf_codegen.pipeline import Built, build_probe, compare, write_probe
 
 BUILT = Built("probe", "x = 1\ny = 2\n", {"x86_64": b"one", "arm64": b"two"}, "int x;\n", ())
 

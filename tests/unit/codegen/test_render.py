@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -42,16 +43,28 @@ def hostile(texts: Iterator[str]) -> model.ObjectModel:
         model.ArrayOf(model.RecordRef(inner.name, 8, text()), 2, 16, text()),
         model.ArrayOf(model.Scalar("u8", 1, text()), 4, 4, text()),
         model.Scalar("f64", 8, text()),
+        model.Opaque(16, text()),
     ]
     members, offset = [], 0
     for kind in kinds:
         members.append(member(offset, kind))
         offset += kind.size
+    for base in (U32, model.EnumRef(enum.name, 4, text()), model.Scalar("boolean", 1, text())):
+        members.append(member(offset, model.Bits(base, 8 * offset, 1, 1, text())))
+        offset += 1
+    arms = tuple(model.Member(text(), offset, model.Scalar("s64", 8, text()), text(), shared=True) for _ in range(2))
+    members += arms
+    offset += 8
+    union = model.RecordType(f"{text()}  ", text(), 8, tuple(replace(arm, offset=0) for arm in arms), text(), True)
     outer = model.RecordType(text(), text(), offset, tuple(members), text())
     reference = model.RecordRef(outer.name, offset, text())
     maps = tuple(
         model.Map(text(), kind, U32, reference, 5, text()) for kind in ("HASH", "RINGBUF", "PERCPU_ARRAY", "QUEUE")
     )
+    like = model.Map(text(), "HASH", U32, reference, 5, text())
+    slots = ((0, text()), (3, text()))
+    maps += (model.Map(text(), "ARRAY_OF_MAPS", U32, None, 5, text(), 1, 2, 3, 1, like, slots),)
+    maps += (model.Map(text(), "STRUCT_OPS", U32, None, 1, text(), initial=model.RecordRef(union.name, 8, text())),)
     variants = (text(), text())
     programs = (
         model.Program(text(), text(), False, variants, None, text()),
@@ -60,10 +73,12 @@ def hostile(texts: Iterator[str]) -> model.ObjectModel:
     )
     sections = tuple(
         model.SectionModel(name, 16, (member(0, U32), member(4, model.EnumRef(enum.name, 4, text()))))
-        for name in (".rodata", ".bss")
+        for name in (".rodata", ".bss", f".data.{text()}", ".kconfig", ".addr_space.1")
     )
+    about = model.Metadata(model.SectionModel(f"{text()}.", 16, (member(0, U32),)), b'"\\\0\n' * 30)
     return model.ObjectModel(
-        text(), "little", text(), (enum,), (inner, outer), maps, programs, sections, variants
+        text(), "big", text(), (enum,), (inner, outer, union), maps, programs, sections, variants,
+        (about,), (model.KernelSymbol(text(), text(), text()),),
     )  # fmt: skip
 
 
@@ -101,6 +116,8 @@ def check(source: str) -> None:
     calls = {name for name in imported if name[0].islower()} | {"MapSpec", "ProgramSpec", "ObjectSpec"}
     for item in classes:
         assert not item.decorator_list
+        for keyword in item.keywords:
+            assert isinstance(keyword.value, ast.Constant)
         first, *body = item.body
         assert isinstance(first, ast.Expr)
         assert isinstance(first.value, ast.Constant)

@@ -222,6 +222,62 @@ def test_tags_behind_attributes_and_typedefs() -> None:
     assert found.members == members
 
 
+def test_kernel_doc() -> None:
+    found = document(
+        """
+        /**
+         * struct event - One thing that happened.
+         * @pid: process id,
+         *       in the initial namespace
+         * @comm: its name
+         *
+         * More about it.
+         */
+        struct event {
+            __u32 pid;
+            /* said here, too */
+            char comm[16];
+            /** @late: inside */
+            __u32 late;
+        };
+        /** enum e - Choices. */
+        enum e { A };
+        /**
+         * counts() - Count something.
+         * @ctx: left out
+         */
+        SEC("x") int counts(void *ctx) { return 0; }
+        """
+    )
+    assert found.types == {"event": "One thing that happened.\n\nMore about it.", "e": "Choices."}
+    assert found.members == {
+        ("event", "pid"): "process id, in the initial namespace",
+        ("event", "comm"): "its name",
+        ("event", "late"): "inside",
+    }
+    assert found.functions == {"counts": "Count something."}
+
+
+def test_macros_of_attributes_are_no_names() -> None:
+    found = document(
+        """
+        #define TAG(x) __attribute__((btf_decl_tag(x)))
+        #define PID TAG("pid")
+        #define NO_ATTRIBUTE 1
+        struct s {
+            int a TAG("b, c"); /* about a */
+            /* about p */
+            int p PID;
+            int q[NO_ATTRIBUTE] PID; /* about q */
+        };
+        /* the variable */
+        int shown PID = 3;
+        """
+    )
+    assert found.members == {("s", "a"): "about a", ("s", "p"): "about p", ("s", "q"): "about q"}
+    assert found.variables == {"shown": "the variable"}
+
+
 def test_enumerators() -> None:
     found = document(
         """

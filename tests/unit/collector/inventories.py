@@ -5,6 +5,7 @@ from typing import Any
 
 from ebpf_collector.inventory import Inventory, MapState, ProgramState, Sample
 from ebpf_probes.ebpf_inventory import InventoryMapType, InventoryProgramType
+from ebpf_runtime import LoadReport
 
 
 def map_state(**changes: Any) -> MapState:
@@ -59,6 +60,7 @@ class FakeProbe:
         self.inventories = list(inventories)
         self.variant = variant
         self.origin = "co_re"
+        self.report = LoadReport()
         self.windows: list[float] = []
         self.closed = 0
 

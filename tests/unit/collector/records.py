@@ -5,6 +5,7 @@ from typing import Any
 
 from ebpf_probes.oom_kill import OomKillConstraint, OomKillEvent, OomKillSource
 from ebpf_probes.tcp_queue_length import TcpQueue, TcpQueueKey, TcpQueueStats
+from ebpf_runtime import LoadReport
 
 DOCKER_ID = "3f" * 32
 
@@ -43,6 +44,7 @@ class FakeProbe:
         self.windows = list(windows)
         self.variant = variant
         self.origin = origin
+        self.report = LoadReport()
         self.lost = lost
         self.closed = 0
 
@@ -74,6 +76,7 @@ class FakeTracer:
         self.windows = list(windows)
         self.variant = variant
         self.origin = origin
+        self.report = LoadReport()
         self.lost = lost
         self.closed = 0
 

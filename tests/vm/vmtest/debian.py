@@ -20,12 +20,13 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 class Apt:
     """APT for one suite, with its own lists: the machine's APT state is not touched."""
 
-    def __init__(self, directory: Path, suite: str, mirror: str | None) -> None:
+    def __init__(self, directory: Path, suite: str, mirror: str | None, architecture: str = "amd64") -> None:
         """Read the suite's package index.
 
         Args:
             directory: Where lists and index are kept.
             mirror: A Debian mirror; None takes the one of this machine's APT sources.
+            architecture: Whose packages.
         """
         self.directory = directory
         for name in ("lists/partial", "cache/archives/partial"):
@@ -40,7 +41,8 @@ class Apt:
             f"-oDir::State::lists={directory / 'lists'}",
             f"-oDir::State::status={directory / 'status'}",
             f"-oDir::Cache={directory / 'cache'}",
-            "-oAPT::Architecture=amd64",
+            f"-oAPT::Architecture={architecture}",
+            f"-oAPT::Architectures={architecture}",
             "-oAPT::Sandbox::User=root",
             "-oAcquire::Languages=none",
         ]
@@ -103,6 +105,14 @@ class Apt:
             raise VmtestError(f"download {' '.join(wanted)}: apt-get failed. It said\n{done.stderr.strip()}")
         return sorted(directory.glob("*.deb"))
 
+    def download_with_needs(self, packages: Iterable[str]) -> list[Path]:
+        """Download packages and all that they need, as if nothing were installed; return the files."""
+        wanted = list(packages)
+        done = self._run("apt-get", "-qq", "-y", "--no-install-recommends", "--download-only", "install", *wanted)
+        if done.returncode:
+            raise VmtestError(f"download {' '.join(wanted)}: apt-get failed. It said\n{done.stderr.strip()}")
+        return sorted((self.directory / "cache" / "archives").glob("*.deb"))
+
     def _run(self, program: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         command = [program, *self._options, *arguments]
         return subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -110,7 +120,7 @@ class Apt:
 
 def unpack(packages: Iterable[Path], root: Path) -> None:
     """Unpack package files below *root*, which must not exist."""
-    root.mkdir()
+    root.mkdir(parents=True)
     for package in packages:
         done = subprocess.run(["dpkg-deb", "--extract", package, root], capture_output=True, text=True, check=False)
         if done.returncode:

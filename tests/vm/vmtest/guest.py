@@ -57,6 +57,8 @@ class Guest:
     memory: str = "2G"
     cpus: int = 2
     timeout_s: float = 600
+    root: Path = Path("/")
+    """What the guest's root file system is a view of."""
     tty: bool = False
     """Connect the command to this terminal."""
     on_console: Callable[[bytes], None] | None = None
@@ -122,23 +124,27 @@ class Guest:
         initramfs.write_bytes(self._initramfs())
 
         command = [*self.emulator.command, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-        command += ["-machine", "pc,accel=tcg,memory-backend=memory", "-cpu", self.emulator.processor()]
+        command += self.emulator.machine()
         command += ["-smp", str(self.cpus), "-m", self.memory]
         # virtiofsd reads and writes the guest's memory, which must therefore be shared.
         command += ["-object", f"memory-backend-memfd,id=memory,size={self.memory},share=on"]
         command += ["-kernel", str(self.kernel.image()), "-initrd", str(initramfs)]
         command += ["-append", f"console=ttyS0 rdinit=/init oops=panic panic=-1 {self.parameters}"]
-        served = [("vmtest_root", Path("/"), False)]
+        served = [("vmtest_root", self.root, False)]
         served += [(share.tag(), share.machine, True) for share in self.shares if share.writable]
         for number, (tag, directory, writable) in enumerate(served):
             socket_path = work / f"socket{number}"
             _stop_at_end(cleanup, serve(directory, writable=writable, socket_path=socket_path, log=log))
             command += ["-chardev", f"socket,id=share{number},path={socket_path}"]
             command += ["-device", f"vhost-user-fs-pci,chardev=share{number},tag={tag},queue-size=1024"]
-        serial = [port.options() for port in ports]
+        chardevs = {port.name: port.backend() for port in ports}
+        names = list(chardevs)
         if self.tty:
-            serial[1] = ["-chardev", "stdio,id=tty,signal=off", "-serial", "chardev:tty"]
-        return [*command, *(option for options in serial for option in options)]
+            del chardevs[names[1]]
+            names[1] = "tty"
+            chardevs["tty"] = "stdio,id=tty,signal=off"
+        backends = [option for backend in chardevs.values() for option in ("-chardev", backend)]
+        return [*command, *backends, *self.emulator.serial_ports(names)]
 
     def _initramfs(self) -> bytes:
         size = shutil.get_terminal_size()
@@ -169,9 +175,12 @@ class _Port:
         self.reader, self.writer = os.pipe()
         self._open = {self.reader, self.writer}
 
-    def options(self) -> list[str]:
-        name = f"port{self.writer}"
-        return ["-chardev", f"file,id={name},path=/dev/fd/{self.writer}", "-serial", f"chardev:{name}"]
+    @property
+    def name(self) -> str:
+        return f"port{self.writer}"
+
+    def backend(self) -> str:
+        return f"file,id={self.name},path=/dev/fd/{self.writer}"
 
     def close_writer(self) -> None:
         """Leave QEMU's copy of the writing end as the only one."""

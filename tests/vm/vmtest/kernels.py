@@ -37,6 +37,7 @@ class Kernel:
     """What uname -r says."""
     version: str
     """Debian's package version."""
+    architecture: str = "amd64"
 
     def image(self) -> Path:
         """Return the bootable image (its place differs between Debian releases)."""
@@ -87,13 +88,21 @@ class Cache:
         files = sorted(self.kernels.glob("*/vmtest.json"))
         return [Kernel(root=path.parent, **json.loads(path.read_text())) for path in files]
 
-    def find(self, name: str, flavour: str) -> Kernel | None:
+    def find(self, name: str, flavour: str, architecture: str = "amd64") -> Kernel | None:
         """Return the latest downloaded kernel that a name means, or None."""
         return max(
-            (kernel for kernel in self.all() if kernel.flavour == flavour and kernel.is_called(name)),
+            (
+                kernel
+                for kernel in self.all()
+                if (kernel.flavour, kernel.architecture) == (flavour, architecture) and kernel.is_called(name)
+            ),
             key=lambda kernel: kernel.root.stat().st_mtime,
             default=None,
         )
+
+    def apt(self, suite: str, architecture: str) -> Path:
+        """Return where APT keeps what it knows of a suite."""
+        return self.directory / "apt" / (suite if architecture == "amd64" else f"{suite}-{architecture}")
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -109,28 +118,35 @@ def default_cache() -> Path:
 
 
 def kernel_for(
-    cache: Cache, name: str, *, flavour: str = "cloud", mirror: str | None = None, update: bool = False
+    cache: Cache,
+    name: str,
+    *,
+    flavour: str = "cloud",
+    mirror: str | None = None,
+    update: bool = False,
+    architecture: str = "amd64",
 ) -> Kernel:
     """Return the kernel that a name means, downloading it unless it is there.
 
     Args:
         name: A series (`6.1`), a Debian suite, or an exact release.
         update: Look for a newer package even so.
+        architecture: `amd64` or `arm64`.
     """
     with cache.lock():
-        kernel = cache.find(name, flavour)
+        kernel = cache.find(name, flavour, architecture)
         if kernel is None or update:
-            kernel = _download(cache, name, flavour, mirror)
+            kernel = _download(cache, name, flavour, mirror, architecture)
         return kernel
 
 
-def _download(cache: Cache, name: str, flavour: str, mirror: str | None) -> Kernel:
+def _download(cache: Cache, name: str, flavour: str, mirror: str | None, architecture: str) -> Kernel:
     series = name if name[:1].isdigit() else None
     suite = SUITES.get(name, _NEWEST_SUITE if series else name)
-    apt = Apt(cache.directory / "apt" / suite, suite, mirror)
+    apt = Apt(cache.apt(suite, architecture), suite, mirror, architecture)
     infix = "-cloud" if flavour == "cloud" else ""
 
-    version = apt.fields(f"linux-image{infix}-amd64")["Version"]
+    version = apt.fields(f"linux-image{infix}-{architecture}")["Version"]
     if series and not version.startswith(series + "."):
         raise VmtestError(
             f"find kernel {series}: Debian {suite} has {version} now. "
@@ -138,9 +154,9 @@ def _download(cache: Cache, name: str, flavour: str, mirror: str | None) -> Kern
         )
     # The meta-packages name the real ones. Those depend, in the newest suites, on the packages with the image and the
     # modules; kbuild and compilers are of no use here.
-    real = [apt.depends(f"linux-{part}{infix}-amd64", rf"linux-{part}-\d") for part in ("image", "headers")]
+    real = [apt.depends(f"linux-{part}{infix}-{architecture}", rf"linux-{part}-\d") for part in ("image", "headers")]
     release = real[0][0].removeprefix("linux-image-")
-    number = re.escape(release.split("-cloud")[0].removesuffix("-amd64"))
+    number = re.escape(release.split("-cloud")[0].removesuffix(f"-{architecture}"))
     names = apt.closure([package for part in real for package in part], rf"linux-(?!kbuild|compiler)[a-z]+-{number}")
 
     root = cache.kernels / f"{release}_{version}"
@@ -149,10 +165,10 @@ def _download(cache: Cache, name: str, flavour: str, mirror: str | None) -> Kern
         work = Path(tempfile.mkdtemp(prefix=".new-", dir=cache.kernels))
         try:
             unpack(apt.download([*names, "busybox-static"], work / "debs"), work / "root")
-            fields = asdict(Kernel(work / "root", suite, flavour, release, version))
+            fields = asdict(Kernel(work / "root", suite, flavour, release, version, architecture))
             del fields["root"]
             (work / "root" / "vmtest.json").write_text(json.dumps(fields, indent=1) + "\n")
             (work / "root").rename(root)  # complete or not there at all
         finally:
             shutil.rmtree(work)
-    return Kernel(root, suite, flavour, release, version)
+    return Kernel(root, suite, flavour, release, version, architecture)

@@ -7,14 +7,14 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .debian import Apt, unpack
 from .errors import VmtestError, note
 from .kernels import Cache
 
-__all__ = ["Emulator", "emulator_for"]
+__all__ = ["Emulator", "arm64_emulator", "emulator_for"]
 
 # QEMU 7.2 leaves wrong flags behind when it emulates the instruction cmpxchg16b: every third boot of Linux 6.12 dies of
 # it, so the emulated processor must not offer it. But without it BPF local storage stays empty under Linux 7.2. A QEMU
@@ -28,10 +28,36 @@ class Emulator:
 
     command: tuple[str, ...]
     version: tuple[int, ...]
+    architecture: str = "amd64"
 
-    def processor(self) -> str:
-        """Return the most capable processor that it emulates correctly."""
+    def machine(self) -> list[str]:
+        """Return the options for a machine and the most capable processor that it emulates correctly."""
+        if self.architecture == "arm64":
+            # Pointer authentication by the architecture's own algorithm would take most of the time.
+            return ["-machine", "virt,accel=tcg,memory-backend=memory", "-cpu", "max,pauth-impdef=on"]
+        return ["-machine", "pc,accel=tcg,memory-backend=memory", "-cpu", self._processor()]
+
+    def serial_ports(self, chardevs: list[str]) -> list[str]:
+        """Return the options that make four character devices /dev/ttyS0 to /dev/ttyS3 of the guest."""
+        if self.architecture == "arm64":  # which has one port of another kind
+            numbered = (f"chardev{number}={name}" for number, name in enumerate(chardevs, 1))
+            return ["-device", f"pci-serial-4x,{','.join(numbered)}"]
+        return [option for name in chardevs for option in ("-serial", f"chardev:{name}")]
+
+    def _processor(self) -> str:
         return "max" if self.version >= _RIGHT else "max,cx16=off"
+
+
+def arm64_emulator() -> Emulator:
+    """Return the installed QEMU for arm64.
+
+    Raises:
+        VmtestError: There is none.
+    """
+    installed = _probe("qemu-system-aarch64")
+    if installed is None:
+        raise VmtestError("start a guest: qemu-system-aarch64 is missing. Install qemu-system-arm.")
+    return replace(installed, architecture="arm64")
 
 
 def emulator_for(cache: Cache, *, mirror: str | None = None) -> Emulator:

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from ebpf_codegen.compiler import find_compiler
-from ebpf_codegen.pipeline import build_probe, compare, write_file, write_probe
+from ebpf_codegen.files import write_file
+from ebpf_codegen.pipeline import build_probe, compare, write_probe
 
 from .arguments import Commands, add_command
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from ebpf_codegen.errors import CodegenError
+from ebpf_codegen.files import write_file
 from ebpf_codegen.generate import generate, module_name
-from ebpf_codegen.pipeline import write_file
 
 from .arguments import Commands, add_command, say
 

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects that were compiled on this host: what they are called, and finding them again without a compiler.
+
+A name is made of digests: of the kernel, the source, and the rules, by which is meant all of the generator that has a
+say in what comes out. A start from a kept object imports little more than a start by CO-RE.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from hashlib import sha256
+
+from .build_directory import BuildDirectory
+from .errors import CompileError, TrustError
+from .load_report import compile_result
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import ProbeConfig
+    from .load_report import LoadReport
+    from .specs import ObjectSpec
+
+__all__ = ["KERNEL_BTF", "CompiledObjects", "compiled_image"]
+
+KERNEL_BTF = "/sys/kernel/btf/vmlinux"
+_RULES = ("compiler.py", "header_types.py", "host_source.py", "strip.py")
+
+
+def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport) -> bytes:
+    """Return a probe's embedded source as an object for the running kernel, compiled now or before.
+
+    Args:
+        report: Is told what became of it.
+    Raises:
+        OpenError: The source is missing from the package.
+        DigestError: The source was changed, or the object that was kept.
+        CompileError: There is no compiler or no BTF, the compiler refuses the source, the directory is not safe, or a
+            record, map or variable has another layout than in the module.
+    """
+    started = time.monotonic()
+    try:
+        report.compile_result = compile_result("source_verification_error")
+        objects = CompiledObjects(spec.name, spec.read("flat.c"), config, report)
+        found = objects.find()
+        if found is None:
+            from .host_compiler import compile_image
+
+            found = compile_image(objects, spec)
+        return found
+    finally:
+        report.compile_seconds = time.monotonic() - started
+
+
+class CompiledObjects:
+    """What was compiled of one source for the running kernel.
+
+    Attributes:
+        directory: Where it is kept.
+        prefix: What the names of these objects begin with.
+        btf: Configured BTF, which serves where the kernel shows none; None: the kernel's, or that of its headers.
+    """
+
+    def __init__(self, name: str, source: bytes, config: ProbeConfig, report: LoadReport) -> None:
+        self.name = name
+        self.source = source
+        self.config = config
+        self.report = report
+        report.compile_result = compile_result("output_directory_error")
+        self.directory = BuildDirectory(config.runtime_compiler_output_dir)
+        report.compile_result = compile_result("kernel_version_error")
+        self.btf: bytes | None = None
+        parts = (self._kernel(), source, _rules())
+        self.prefix = "-".join((name, *(sha256(part).hexdigest()[:16] for part in parts))) + "-"
+
+    def find(self) -> bytes | None:
+        """Return the newest object, None if there is none yet.
+
+        Raises:
+            CompileError: Others than we could have made it.
+            DigestError: It is not the one that was compiled.
+        """
+        self.report.compile_result = compile_result("output_file_error")
+        found = self.directory.find(self.prefix)
+        if found is not None:
+            self.report.compile_result = compile_result("cached")
+        return found
+
+    def fail(self, reason: str, log: str = "") -> CompileError:
+        """Return the error that says why there is no object."""
+        return CompileError(f"compile {self.name!r} on this host: {reason}.", name=self.name, log=log)
+
+    def _kernel(self) -> bytes:
+        """Return what tells this kernel from others.
+
+        `btf_path` serves only where the kernel shows no BTF, as what CO-RE could not use may well be wrong.
+        """
+        system = os.uname()
+        identity = f"{system.release} {system.version} {system.machine} {os.sysconf('SC_PAGESIZE')}".encode()
+        if os.path.exists(KERNEL_BTF):  # noqa: PTH110  # pathlib would cost more than all the rest
+            return identity
+        if self.config.btf_path is None:
+            return identity + b" headers"
+        from .trust import read_trusted
+
+        try:
+            self.btf = read_trusted(self.config.btf_path)
+        except TrustError as error:
+            raise self.fail(str(error).removesuffix(".")) from error
+        return identity + sha256(self.btf).digest()
+
+
+def _rules() -> bytes:
+    """Return the text of the modules that say how a source is compiled; none of them is imported for that."""
+    import ebpf_codegen
+
+    loader = ebpf_codegen.__spec__.loader if ebpf_codegen.__spec__ else None
+    texts = []
+    for name in _RULES:
+        for directory in ebpf_codegen.__path__:
+            try:
+                texts.append(loader.get_data(f"{directory}/{name}"))  # type: ignore[union-attr]
+                break
+            except OSError:
+                continue
+    return b"\0".join(texts)

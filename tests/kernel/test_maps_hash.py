@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hash maps on the running kernel: in bulk, per CPU, while they change, from several threads, without batches."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ebpf_runtime import MapError, MapFullError, RecordError, possible_cpus
+from tests.support.kernel import open_files
+from tests.support.maps import SOURCE
+from tests.support.sources import make_module, write_source
+
+numpy = pytest.importorskip("numpy")
+pytestmark = pytest.mark.kernel
+
+ENOTSUPP = 524  # the kernel's own, which errno has not
+RELEASE = tuple(map(int, os.uname().release.split(".")[:2]))
+CPUS = range(possible_cpus())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    directory = tmp_path_factory.mktemp("kinds")
+    return make_module(directory, write_source(directory, "kinds", SOURCE))
+
+
+@pytest.fixture
+def maps(made: ModuleType) -> Iterator[Any]:
+    with made.Kinds.open_and_load() as probe:
+        yield probe.maps
+
+
+class Refusing:
+    """libbpf, of which some functions answer with an error as a kernel would that lacks their command."""
+
+    def __init__(self, library: Any, refusals: dict[str, int]) -> None:
+        self._library = library
+        self._refusals = refusals
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._refusals:
+            return getattr(self._library, name)
+
+        def refuse(*_arguments: object) -> int:
+            self.asked.append(name)
+            return -self._refusals[name]
+
+        return refuse
+
+    def __getitem__(self, name: str) -> Any:
+        return self._library[name]
+
+
+BATCHES = ("bpf_map_lookup_batch", "bpf_map_lookup_and_delete_batch", "bpf_map_update_batch")
+IN_ONE_STEP = "bpf_map_lookup_and_delete_elem"
+
+
+@pytest.fixture(params=["in batches", "one by one", "in two steps", "by an old kernel"])
+def way(request: pytest.FixtureRequest) -> Callable[[Any], Refusing]:
+    """Make a map do with what older kernels can."""
+    refusals: dict[str, dict[str, int]] = {
+        "in batches": {},
+        "one by one": dict.fromkeys(BATCHES, ENOTSUPP),
+        "in two steps": dict.fromkeys((*BATCHES, IN_ONE_STEP), ENOTSUPP),
+        "by an old kernel": dict.fromkeys((*BATCHES, IN_ONE_STEP), errno.EINVAL),
+    }
+
+    def limit(entries: Any) -> Refusing:
+        limited = entries._lib = Refusing(entries._lib, refusals[request.param])
+        return limited
+
+    return limit
+
+
+def test_all_is_read_in_every_way(maps: Any, way: Callable[[Any], Refusing]) -> None:
+    way(maps.small)
+    expected = {number: number * 3 for number in range(9973)}
+    maps.small.update(expected)
+    assert len(maps.small) == 9973
+    assert dict(maps.small.items()) == expected
+    assert sorted(maps.small) == list(expected)
+    assert sorted(maps.small.values()) == list(expected.values())
+    keys, values = maps.small.columns()
+    assert (keys.format, values.format) == ("I", "Q")
+    assert dict(zip(keys.tolist(), values.tolist(), strict=True)) == expected
+    key_array, value_array = maps.small.to_numpy()
+    assert dict(zip(key_array.tolist(), value_array.tolist(), strict=True)) == expected
+    assert maps.small == expected
+
+
+def test_records_are_read_in_every_way(made: ModuleType, maps: Any, way: Callable[[Any], Refusing]) -> None:
+    way(maps.wide)
+    expected = {
+        made.WideKey(number=number, zero=0): made.WideValue(count=number, balance=-number, ranks=(1, number))
+        for number in range(5003)
+    }
+    maps.wide.update(expected.items())
+    assert dict(maps.wide.items()) == expected
+    keys, values = maps.wide.to_numpy()
+    assert sorted(keys["number"].tolist()) == list(range(5003))
+    assert (values["count"] == keys["number"]).all()
+    assert (values["balance"] == -keys["number"].astype("i8")).all()
+    assert (values["ranks"][:, 1] == keys["number"]).all()
+    plain_keys, plain_values = maps.wide.columns()
+    assert (len(plain_keys), len(plain_values)) == (5003 * 16, 5003 * 20)
+
+
+def test_drain_takes_every_entry_out(maps: Any, way: Callable[[Any], Refusing]) -> None:
+    asked = way(maps.small).asked
+    expected = {number: number * 7 for number in range(4999)}
+    maps.small.update(expected)
+    asked.clear()
+    assert dict(maps.small.drain()) == expected
+    assert len(maps.small) == 0
+    assert list(maps.small.drain()) == []
+    # A refused command is asked for once a walk and no more.
+    assert asked.count("bpf_map_lookup_and_delete_batch") <= 2
+    assert asked.count(IN_ONE_STEP) <= 1
+
+
+def test_what_an_interrupted_drain_took_out_comes_next(maps: Any) -> None:
+    expected = {number: number for number in range(100)}
+    maps.small.update(expected)
+    found = dict(itertools.islice(maps.small.drain(), 3))
+    assert len(maps.small) == 0
+    maps.small[1000] = 1
+    with pytest.raises(ZeroDivisionError):
+        for key, value in maps.small.drain():
+            found[key] = value
+            if len(found) == 50:
+                1 / 0  # noqa: B018
+    found |= dict(maps.small.drain())
+    assert found == {**expected, 1000: 1}
+
+
+def test_pop_is_one_step_where_the_kernel_can(maps: Any, way: Callable[[Any], Refusing]) -> None:
+    way(maps.small)
+    maps.small[5] = 50
+    assert maps.small.pop(5) == 50
+    assert maps.small.pop(5, None) is None
+    with pytest.raises(KeyError):
+        maps.small.pop(5)
+    maps.small.update({1: 10, 2: 20})
+    assert sorted((maps.small.popitem(), maps.small.popitem())) == [(1, 10), (2, 20)]
+    with pytest.raises(KeyError, match="map 'small' is empty"):
+        maps.small.popitem()
+
+
+def test_clear_in_every_way(maps: Any, way: Callable[[Any], Refusing]) -> None:
+    way(maps.small)
+    maps.small.update((number, number) for number in range(5000))
+    maps.small.clear()
+    assert len(maps.small) == 0
+    assert dict(maps.small) == {}
+
+
+def test_updates_say_where_the_map_is_full(maps: Any, way: Callable[[Any], Refusing]) -> None:
+    way(maps.small)
+    with pytest.raises(MapFullError) as caught:
+        maps.small.update((number, 1) for number in range(20001))
+    assert str(caught.value) == (
+        "update map 'small': E2BIG, it is full; it holds at most 20000 entries. "
+        "Delete some, or make it larger before load."
+    )
+    assert len(maps.small) == 20000
+
+
+@pytest.mark.parametrize("all_before", [False, True], ids=["one goes", "all that were read go"])
+def test_a_walk_that_is_sent_back_again_and_again_reads_each_entry_once(maps: Any, all_before: bool) -> None:
+    """Without batches, deleting the entry that the walk stands on sends it to the beginning again."""
+    maps.small._lib = Refusing(maps.small._lib, dict.fromkeys(BATCHES, ENOTSUPP))
+    maps.small.update((number, number) for number in range(50))
+    library = maps.small._lib
+    following = library.bpf_map_get_next_key
+    sent_back = 0
+    asked: list[bytes] = []
+
+    def next_key(fd: int, key: Any, found: Any) -> int:
+        nonlocal sent_back
+        current = bytes(key)[:4] if key is not None else b""
+        if current and current not in asked:
+            asked.append(current)
+            # As if another process deleted the entry just before the kernel is asked for the one behind it.
+            if sent_back < 3 and len(asked) % 12 == 0:
+                sent_back += 1
+                for gone in asked if all_before else [current]:
+                    library.bpf_map_delete_elem(fd, gone)
+        return int(following(fd, key, found))
+
+    library.bpf_map_get_next_key = next_key
+    keys = list(maps.small)
+    assert sent_back == 3
+    assert len(keys) == len(set(keys))
+    left = set(maps.small)
+    assert len(left) == (14 if all_before else 47)
+    assert left <= set(keys)
+
+
+def test_entries_that_stay_are_read_once_while_others_come_and_go(maps: Any, way: Callable[[Any], Refusing]) -> None:
+    way(maps.small)
+    stable = {number: number + 1 for number in range(5000)}
+    maps.small.update(stable)
+    done = threading.Event()
+
+    def churn() -> None:
+        for number in itertools.cycle(range(10000, 12000)):
+            maps.small[number] = 0
+            maps.small.delete(number - 500)
+            if done.is_set():
+                return
+
+    writer = threading.Thread(target=churn)
+    writer.start()
+    try:
+        for _ in range(3):
+            read = [item for item in maps.small.items() if item[0] < 10000]
+            assert len(read) == len(stable)
+            assert dict(read) == stable
+    finally:
+        done.set()
+        writer.join()
+
+
+def test_several_threads_read_one_map(maps: Any) -> None:
+    expected = {number: number * 11 for number in range(3000)}
+    maps.small.update(expected)
+    wrong: list[object] = []
+
+    def read(start: int) -> None:
+        for number in (*range(start, 3000), *range(start)):
+            if maps.small[number] != number * 11:
+                wrong.append(number)
+        if dict(maps.small.items()) != expected:
+            wrong.append("items")
+        keys, _ = maps.small.to_numpy(fast=True)
+        if len(keys) != 3000:
+            wrong.append("fast")
+
+    threads = [threading.Thread(target=read, args=(start,)) for start in range(0, 3000, 500)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_the_fast_dump_reads_the_same(made: ModuleType, maps: Any) -> None:
+    maps.wide.update(
+        (made.WideKey(number=number, zero=0), made.WideValue(count=number, balance=-1, ranks=(2, 3)))
+        for number in range(19997)
+    )
+    keys, values = maps.wide.to_numpy(fast=True)
+    assert maps.wide._dump is not None
+    assert sorted(keys["number"].tolist()) == list(range(19997))
+    assert (values["count"] == keys["number"]).all()
+    assert values["ranks"].tolist() == [[2, 3]] * 19997
+    # What was read is the caller's: the next dump leaves it alone.
+    maps.wide.clear()
+    maps.wide.update(
+        (made.WideKey(number=number, zero=0), made.WideValue(count=7, balance=7, ranks=(7, 7)))
+        for number in range(10000)
+    )
+    again, _ = maps.wide.to_numpy(fast=True)
+    assert sorted(keys["number"].tolist()) == list(range(19997))
+    assert sorted(again["number"].tolist()) == list(range(10000))
+
+
+def test_the_fast_dump_is_left_out_where_it_does_not_pay(maps: Any) -> None:
+    maps.small.update((number, number) for number in range(100))
+    keys, _ = maps.small.to_numpy(fast=True)
+    assert sorted(keys.tolist()) == list(range(100))
+    assert maps.small._dump is None
+    maps.small.update((number, number) for number in range(5000))
+    maps.small.to_numpy(fast=True, max_bytes=20000 * 16 - 1)
+    assert maps.small._dump is None
+    keys, _ = maps.small.to_numpy(fast=True, max_bytes=20000 * 16)
+    assert maps.small._dump is not None
+    assert sorted(keys.tolist()) == list(range(5000))
+
+
+def test_counting_needs_no_walk(maps: Any) -> None:
+    maps.small.update((number, number) for number in range(7919))
+    asked = Refusing(maps.small._lib, {"bpf_map_lookup_batch": ENOTSUPP})
+    maps.small._lib = asked
+    assert len(maps.small) == 7919
+    if RELEASE >= (6, 6):
+        assert asked.asked == []
+    maps.small._counter, maps.small._counted = None, False
+    assert len(maps.small) == 7919
+    assert asked.asked == ["bpf_map_lookup_batch"]
+
+
+def test_lru_maps_forget_instead_of_being_full(maps: Any) -> None:
+    for number in range(1000):
+        maps.lru[number] = number
+    assert 0 < len(maps.lru) <= 64
+    assert all(key == value for key, value in maps.lru.items())
+    maps.lru_per_cpu[1] = tuple(CPUS)
+    assert maps.lru_per_cpu[1] == tuple(CPUS)
+
+
+def test_per_cpu_values_all_and_reduced(made: ModuleType, maps: Any, way: Callable[[Any], Refusing]) -> None:
+    way(maps.per_cpu)
+    expected = {number: tuple(number + 100 * cpu for cpu in CPUS) for number in range(5003)}
+    maps.per_cpu.update(expected)
+    assert dict(maps.per_cpu.items()) == expected
+    assert dict(maps.per_cpu.reduced("sum")) == {number: sum(values) for number, values in expected.items()}
+    assert maps.per_cpu.sum(7) == sum(expected[7])
+    assert (maps.per_cpu.min(7), maps.per_cpu.max(7)) == (min(expected[7]), max(expected[7]))
+    keys, values = maps.per_cpu.to_numpy()
+    assert values.shape == (5003, len(CPUS))
+    assert {key: tuple(row) for key, row in zip(keys.tolist(), values.tolist(), strict=True)} == expected
+    for how, function in (("sum", sum), ("max", max), ("min", min)):
+        keys, values = maps.per_cpu.to_numpy(reduce=how)
+        assert dict(zip(keys.tolist(), values.tolist(), strict=True)) == {
+            number: function(cells) for number, cells in expected.items()
+        }
+    assert dict(maps.per_cpu.drain()) == expected
+    assert len(maps.per_cpu) == 0
+
+
+def test_per_cpu_sums_have_64_bits(maps: Any) -> None:
+    maps.per_cpu[1] = (0xFFFFFFFF,) * len(CPUS)
+    assert maps.per_cpu.sum(1) == 0xFFFFFFFF * len(CPUS)
+    _, values = maps.per_cpu.to_numpy(reduce="sum")
+    assert values.tolist() == [0xFFFFFFFF * len(CPUS)]
+
+
+def test_per_cpu_records_are_reduced_by_member(made: ModuleType, maps: Any) -> None:
+    maps.wide_per_cpu[3] = tuple(made.WideValue(count=cpu + 1, balance=-cpu, ranks=(cpu, 1)) for cpu in CPUS)
+    total = maps.wide_per_cpu.sum(3)
+    assert total == made.WideValue(count=sum(cpu + 1 for cpu in CPUS), balance=-sum(CPUS), ranks=(sum(CPUS), len(CPUS)))
+    _, values = maps.wide_per_cpu.to_numpy(reduce="sum")
+    assert values["count"].tolist() == [total.count]
+    assert values["balance"].tolist() == [total.balance]
+    assert values["ranks"].tolist() == [list(total.ranks)]
+    assert maps.wide_per_cpu.max(3).ranks == (max(CPUS), 1)
+
+
+def test_an_empty_map_gives_empty_columns(maps: Any) -> None:
+    for entries in (maps.small, maps.wide, maps.per_cpu):
+        keys, values = entries.to_numpy()
+        assert (len(keys), len(values)) == (0, 0)
+        plain_keys, plain_values = entries.columns()
+        assert (len(plain_keys), len(plain_values)) == (0, 0)
+        assert list(entries.items()) == []
+    assert maps.per_cpu.to_numpy(reduce="sum")[1].tolist() == []
+
+
+def test_keys_that_do_not_fit_are_refused(maps: Any) -> None:
+    for key, text in ((-1, "-1 does not fit u32"), ("one", "'one' does not fit u32"), (1 << 32, "does not fit u32")):
+        with pytest.raises(RecordError, match=text):
+            maps.small[key]
+        with pytest.raises(RecordError, match=text):
+            maps.small.delete(key)
+        with pytest.raises(RecordError, match=text):
+            maps.small.update({key: 1})
+        assert key not in maps.small
+    with pytest.raises(RecordError, match="'two' does not fit u64"):
+        maps.small[1] = "two"
+
+
+def test_the_collector_runs_again_after_reading(maps: Any) -> None:
+    maps.small.update((number, number) for number in range(5000))
+    assert gc.isenabled()
+    for _ in maps.small.items():
+        assert gc.isenabled()
+        break
+    gc.disable()
+    try:
+        list(maps.small.items())
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_a_closed_map_says_so(made: ModuleType) -> None:
+    with made.Kinds.open_and_load() as probe:
+        small = probe.maps.small
+    for use in (
+        lambda: small[1],
+        lambda: small.update({1: 1}),
+        lambda: list(small.items()),
+        lambda: list(small.drain()),
+        lambda: len(small),
+        small.to_numpy,
+        lambda: small.to_numpy(fast=True),
+        small.columns,
+        small.clear,
+        lambda: small.pop(1),
+    ):
+        with pytest.raises(MapError, match=r"map 'small': the probe is closed\.$"):
+            use()
+
+
+def kinds_of_files() -> list[str]:
+    return sorted(entry.partition(" ")[2] for entry in open_files())
+
+
+def test_nothing_leaks_in_many_rounds(made: ModuleType) -> None:
+    with made.Kinds.open_and_load() as probe:
+        small = probe.maps.small
+        small.update((number, number) for number in range(5000))
+        small.to_numpy(fast=True)
+        before = kinds_of_files()
+        for _ in range(1000):
+            len(small)
+            small[1] = small[2]
+            next(iter(small.items()))
+        for _ in range(20):
+            held = small.to_numpy(fast=True)
+            small.to_numpy(fast=True)
+            del held
+        assert kinds_of_files() == before
+        cells = len(small._cells)
+        assert cells == 1

@@ -1,0 +1,470 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every other kind of map on the running kernel."""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ebpf_runtime import (
+    ArenaMap,
+    ArrayOfMaps,
+    HashOfMaps,
+    MapError,
+    MapFullError,
+    MapSpec,
+    RecordError,
+    Redirection,
+    StructOpsMap,
+    possible_cpus,
+    u32,
+    u64,
+)
+from tests.support.kernel import open_files
+from tests.support.maps import GETPPID, SOURCE
+from tests.support.sources import make_module, write_source
+
+numpy = pytest.importorskip("numpy")
+pytestmark = pytest.mark.kernel
+
+CPUS = possible_cpus()
+_libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
+
+
+def create_options(btf_fd: int = 0, btf_vmlinux_value_type_id: int = 0, map_flags: int = 0) -> bytes:
+    """Return struct bpf_map_create_opts."""
+    return struct.pack("=QIIIIIIQII", 48, btf_fd, 0, 0, btf_vmlinux_value_type_id, 0, map_flags, 0, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    directory = tmp_path_factory.mktemp("kinds")
+    return make_module(directory, write_source(directory, "kinds", SOURCE))
+
+
+@pytest.fixture
+def probe(made: ModuleType) -> Iterator[Any]:
+    opened = made.Kinds.open()
+    opened.rodata.wanted_pid = os.getpid()
+    opened.rodata.wanted_call = GETPPID
+    with opened.load() as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def maps(probe: Any) -> Any:
+    return probe.maps
+
+
+def test_arrays_are_read_in_batches(maps: Any) -> None:
+    maps.numbers.update((index, index * 2) for index in range(5000))
+    assert list(maps.numbers) == [index * 2 for index in range(5000)]
+    assert list(maps.numbers.items())[4999] == (4999, 9998)
+    assert maps.numbers.to_numpy().tolist() == list(maps.numbers)
+    indices, values = maps.numbers.columns()
+    assert (indices.tolist(), values.tolist()) == (list(range(5000)), list(maps.numbers))
+    assert len(maps.numbers) == 5000
+    with pytest.raises(IndexError, match="map 'numbers' has entries 0 to 4999, not 5000"):
+        maps.numbers[5000]
+    text = r"borrow map 'numbers': it is not mapped\. Give it the flag BPF_F_MMAPABLE\."
+    with pytest.raises(MapError, match=text), maps.numbers.borrow():
+        pass
+
+
+def test_mapped_arrays_are_memory(made: ModuleType, probe: Any) -> None:
+    mapped = probe.maps.mapped
+    mapped[3] = made.WideValue(count=1 << 40, balance=-3, ranks=(4, 5))
+    assert mapped[3].ranks == (4, 5)
+    # The kernel sees it: libbpf's lookup goes through the system call.
+    value = ctypes.create_string_buffer(24)
+    assert _libbpf.bpf_map_lookup_elem(mapped.fd, (3).to_bytes(4, "little"), value) == 0
+    assert value.raw[:20] == bytes(mapped[3])
+    kept = mapped[0]
+    probe.attach()
+    for _ in range(7):
+        os.getppid()
+    assert mapped[0].count == 7
+    assert kept.count == 0  # what was read is of that moment
+    with mapped.borrow() as array:
+        before = int(array["count"][0])
+        os.getppid()
+        assert int(array["count"][0]) == before + 1
+        array["balance"][1] = -77
+    assert mapped[1].balance == -77
+    copy = mapped.to_numpy()
+    assert (copy["ranks"][3].tolist(), len(copy)) == ([4, 5], 1000)
+    assert [value.balance for value in mapped][:4] == [0, -77, 0, -3]
+    with pytest.raises(IndexError, match="map 'mapped' has entries 0 to 999, not -1"):
+        mapped[-1]
+    with pytest.raises(RecordError, match="does not fit WideValue"):
+        mapped[0] = 5
+
+
+def test_per_cpu_arrays(probe: Any) -> None:
+    cells = probe.maps.cells
+    cells[1] = tuple(range(10, 10 + CPUS))
+    probe.attach()
+    for _ in range(11):
+        os.getppid()
+    assert cells.sum(0) == 11
+    assert cells.max(1) == 9 + CPUS
+    assert list(cells.reduced("min")) == [min(values) for values in cells]
+    assert cells.to_numpy().shape == (5, CPUS)
+    assert cells.to_numpy(reduce="sum").tolist() == [11, sum(range(10, 10 + CPUS)), 0, 0, 0]
+
+
+def test_longest_prefixes(made: ModuleType, maps: Any) -> None:
+    routes = maps.routes
+    networks = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "2001:db8::/32", "0.0.0.0/0"]
+    for number, network in enumerate(networks):
+        routes[routes.prefix(network)] = number
+    assert routes[routes.prefix("10.1.2.3")] == 2
+    assert routes[routes.prefix(ipaddress.ip_address("10.1.9.9"))] == 1
+    assert routes[routes.prefix(ipaddress.ip_network("10.200.0.0/16"))] == 0
+    assert routes[routes.prefix("2001:db8::1")] == 3
+    assert len(routes) == 5
+    assert {key.length: value for key, value in routes.items()} == {8: 0, 16: 1, 24: 2, 32: 3, 0: 4}
+    assert routes.network(routes.prefix("2001:db8::/32")) == ipaddress.ip_network("2001:db8::/32")
+    del routes[routes.prefix("10.1.2.0/24")]
+    assert routes[routes.prefix("10.1.2.3")] == 1
+    with pytest.raises(KeyError):
+        del routes[routes.prefix("10.1.2.0/24")]
+    with pytest.raises(RecordError, match=r"make a key of map 'routes': 10\.0\.0\.1/8 has host bits set"):
+        routes.prefix("10.0.0.1/8")
+    # The kernel cannot take entries of this type out in one step, so it is done in two.
+    assert routes.pop(routes.prefix("10.1.0.0/16")) == 1
+    assert sorted(value for _, value in routes.drain()) == [0, 3, 4]
+    assert len(routes) == 0
+
+
+def test_a_walk_over_prefixes_survives_deletion(maps: Any) -> None:
+    routes = maps.routes
+    for number in range(100):
+        routes[routes.prefix(f"10.{number}.0.0/16")] = number
+    found = []
+    for key, value in routes.items():
+        found.append(value)
+        routes.delete(key)
+    assert sorted(found) == list(range(100))
+    assert len(routes) == 0
+
+
+def test_queues_and_stacks(made: ModuleType, maps: Any) -> None:
+    for number in (1, 2, 3):
+        maps.queue.push(number)
+    with pytest.raises(MapFullError, match="push into map 'queue': E2BIG, it is full; it holds at most 3 entries"):
+        maps.queue.push(4)
+    maps.queue.push(4, replace=True)
+    assert maps.queue.peek() == 2
+    assert [maps.queue.pop(), maps.queue.pop(), maps.queue.pop(), maps.queue.pop()] == [2, 3, 4, None]
+    assert maps.queue.peek() is None
+    values = [made.WideValue(count=number, balance=-number, ranks=(number, 0)) for number in range(3)]
+    for value in values:
+        maps.stack.push(value)
+    assert maps.stack.peek() == values[2]
+    assert list(maps.stack.drain()) == values[::-1]
+    with pytest.raises(RecordError, match="does not fit u32"):
+        maps.queue.push(-1)
+
+
+def test_bloom_filters(maps: Any) -> None:
+    for number in range(0, 100, 2):
+        maps.bloom.push(number)
+    assert all(number in maps.bloom for number in range(0, 100, 2))
+    assert sum(number in maps.bloom for number in range(1001, 3001, 2)) < 500
+
+
+def test_program_arrays(probe: Any) -> None:
+    programs = probe.maps.programs
+    probe.programs.on_call.attach()
+    os.getppid()
+    assert probe.bss.calls == 1
+    programs[1] = probe.programs.on_tail_call
+    os.getppid()
+    assert probe.bss.calls == 1002
+    assert programs[1] > 0
+    assert programs.lookup(0) is None
+    with pytest.raises(KeyError):
+        programs[0]
+    del programs[1]
+    os.getppid()
+    assert probe.bss.calls == 1003
+    with pytest.raises(KeyError):
+        del programs[1]
+    with pytest.raises(IndexError, match="map 'programs' has entries 0 to 3, not 4"):
+        programs[4] = probe.programs.on_tail_call
+    with pytest.raises(MapError, match="update map 'programs': EBADF"):
+        programs[0] = 987654
+
+
+@pytest.fixture(scope="module")
+def cgroup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cgroup of version 2."""
+    root = tmp_path_factory.mktemp("cgroup")
+    subprocess.run(["mount", "-t", "cgroup2", "none", str(root)], check=True)
+    path = root / "ebpf-runtime-maps"
+    path.mkdir()
+    try:
+        yield str(path)
+    finally:
+        path.rmdir()
+        subprocess.run(["umount", str(root)], check=True)
+
+
+def test_cgroup_arrays(maps: Any, cgroup: str) -> None:
+    maps.cgroups[2] = cgroup
+    assert maps.cgroups.delete(2) is True
+    assert maps.cgroups.delete(2) is False
+    with pytest.raises(MapError, match="open '/nosuch' for map 'cgroups': ENOENT, no such file or directory"):
+        maps.cgroups[1] = "/nosuch"
+
+
+def test_stacks(probe: Any) -> None:
+    probe.programs.on_call.attach()
+    os.getppid()
+    number = probe.data.last_stack
+    assert number >= 0
+    stacks = probe.maps.stacks
+    frames = stacks[number]
+    assert frames
+    assert all(frame > 1 << 63 for frame in frames)
+    assert list(stacks) == [number]
+    assert dict(stacks.items()) == {number: frames}
+    assert any("sys" in name or "trace" in name for name in stacks.symbols(number))
+    assert stacks.pop(number) == frames
+    assert stacks.lookup(number) is None
+    assert stacks.lookup(-14) is None  # an error that a program noted
+    with pytest.raises(KeyError):
+        stacks[number]
+
+
+def test_storage_of_tasks(maps: Any) -> None:
+    by_task = maps.by_task
+    assert by_task.lookup(os.getpid()) is None
+    by_task[os.getpid()] = 42
+    assert by_task[os.getpid()] == 42
+    pidfd = os.pidfd_open(os.getpid())
+    with os.fdopen(pidfd, "rb") as process:
+        assert by_task[process] == 42
+        assert process in by_task
+    with pytest.raises(MapError, match="update map 'by_task': EEXIST"):
+        by_task.update_elem(os.getpid(), 1, exist=False)
+    del by_task[os.getpid()]
+    with pytest.raises(KeyError):
+        by_task[os.getpid()]
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    with pytest.raises(MapError, match=rf"open {child.pid} to look up in map 'by_task': ESRCH, no such process\."):
+        by_task.lookup(child.pid)
+
+
+def test_storage_of_sockets_inodes_and_cgroups(maps: Any, tmp_path: Path, cgroup: str) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    with socket.socket() as plug:
+        for entries, owner, other in (
+            (maps.by_socket, plug, plug.fileno()),
+            (maps.by_inode, path, str(path)),
+            (maps.by_cgroup, cgroup, cgroup),
+        ):
+            assert owner not in entries
+            entries[owner] = 7
+            assert entries[other] == 7
+            assert entries.delete(owner) is True
+            assert entries.delete(other) is False
+    with pytest.raises(MapError, match="open '/nosuch' to look up in map 'by_inode': ENOENT"):
+        maps.by_inode.lookup("/nosuch")
+
+
+def test_device_maps(maps: Any) -> None:
+    index = socket.if_nametoindex("lo")
+    maps.devices[1] = "lo"
+    maps.devices[3] = index
+    assert maps.devices[1] == Redirection(index)
+    assert dict(maps.devices.items()) == {1: Redirection(index), 3: Redirection(index)}
+    del maps.devices[1]
+    assert list(maps.devices.items()) == [(3, Redirection(index))]
+    with pytest.raises(MapError, match=r"find device 'nosuch0' for map 'devices': ENODEV, no such device\."):
+        maps.devices[0] = "nosuch0"
+    with pytest.raises(RecordError, match="its values have no place for a program"):
+        maps.devices[0] = Redirection(index, 5)
+    maps.devices_hash[77] = "lo"
+    assert dict(maps.devices_hash) == {77: Redirection(index)}
+    assert maps.devices_hash.pop(77) == Redirection(index)
+    assert len(maps.devices_hash) == 0
+
+
+def test_cpu_maps(maps: Any) -> None:
+    maps.cpus[0] = 192
+    assert maps.cpus[0] == Redirection(192)
+    assert 1 not in maps.cpus
+    assert dict(maps.cpus) == {0: Redirection(192)}
+    with pytest.raises(MapError, match="update map 'cpus': E"):
+        maps.cpus[1] = 1 << 20
+
+
+def test_xsk_maps(maps: Any) -> None:
+    address_family_xdp = 44
+    with socket.socket(address_family_xdp, socket.SOCK_RAW) as plug:
+        maps.xsks[0] = plug
+        del maps.xsks[0]
+    with socket.socket() as plug, pytest.raises(MapError, match="update map 'xsks': EOPNOTSUPP"):
+        maps.xsks[0] = plug  # of another family
+
+
+def cookie(plug: socket.socket) -> int:
+    return int.from_bytes(plug.getsockopt(socket.SOL_SOCKET, 57, 8), sys.byteorder)
+
+
+def test_socket_maps(maps: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        maps.sockets[2] = client
+        maps.sockets_hash[1 << 40] = client.fileno()
+        assert maps.sockets[2] == cookie(client)
+        assert maps.sockets_hash[1 << 40] == cookie(client)
+        assert maps.sockets.delete(2) is True
+        del maps.sockets_hash[1 << 40]
+        assert maps.sockets.lookup(2) is None
+        with pytest.raises(KeyError):
+            maps.sockets_hash[1 << 40]
+        with pytest.raises(MapError, match="update map 'sockets': E"):
+            maps.sockets[1] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def test_reuseport_arrays(maps: Any) -> None:
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        maps.listeners[0] = server
+        assert maps.listeners[0] == cookie(server)
+        del maps.listeners[0]
+        with pytest.raises(KeyError):
+            maps.listeners[0]
+
+
+OUTER = """
+struct inner_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 10);
+	__type(key, __u32);
+	__type(value, __u64);
+} first SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 3);
+	__uint(key_size, 4);
+	__array(values, struct inner_map);
+} by_index SEC(".maps") = { .values = { [1] = &first } };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(max_entries, 3);
+	__type(key, __u64);
+	__array(values, struct inner_map);
+} by_name SEC(".maps");
+"""
+INNER = MapSpec("inner", "HASH", key=u32(0), value=u64(0), max_entries=10)
+
+
+@pytest.fixture
+def outer(tmp_path: Path) -> Iterator[Any]:
+    with make_module(tmp_path, write_source(tmp_path, "outer", OUTER)).Outer.open_and_load() as probe:
+        probe.maps.by_index.inner = probe.maps.by_name.inner = INNER
+        yield probe.maps
+
+
+def test_maps_of_maps(outer: Any) -> None:
+    by_index: ArrayOfMaps[Any] = outer.by_index
+    by_name: HashOfMaps[int, Any] = outer.by_name
+    outer.first[5] = 55
+    files = len(open_files())
+    with by_index[1] as inner:
+        assert inner[5] == 55
+        inner[6] = 66
+    assert outer.first[6] == 66
+    assert by_index.lookup(0) is None
+    with pytest.raises(KeyError):
+        by_index[2]
+    with pytest.raises(IndexError, match="map 'by_index' has entries 0 to 2, not 3"):
+        by_index[3]
+    with by_name.create() as inner:
+        inner[1] = 11
+        by_name[1 << 40] = inner
+        by_index[0] = inner
+    by_name[7] = outer.first
+    assert {key: dict(inner) for key, inner in by_name.items()} == {1 << 40: {1: 11}, 7: {5: 55, 6: 66}}
+    assert sorted(by_index.ids()) == [0, 1]
+    assert by_name.ids()[7] == outer.first.id
+    assert len(by_name) == 2
+    assert 7 in by_name
+    del by_name[7]
+    assert 7 not in by_name
+    with pytest.raises(KeyError):
+        del by_name[7]
+    with pytest.raises(MapError, match="update map 'by_name': EINVAL"):
+        by_name[8] = outer.by_index
+    with pytest.raises(ResourceWarning, match=r"map 'by_index\.\d+' was never closed"):
+        with pytest.warns(ResourceWarning) as caught:
+            by_index.lookup(1)
+        raise caught[0].message  # type: ignore[misc]
+    assert len(open_files()) == files
+
+
+def test_an_arena_is_shared_memory() -> None:
+    kind, pages = 33, 4
+    options = create_options(map_flags=1 << 10)  # BPF_F_MMAPABLE
+    fd = _libbpf.bpf_map_create(kind, b"arena", 0, 0, pages, options)
+    if fd < 0:
+        pytest.skip(f"this kernel has no arenas: {os.strerror(-fd)}")
+    try:
+        arena = ArenaMap("arena", "ARENA", fd, (0, 0, pages), None, None)
+        arena.memory[5000:5005] = b"hello"
+        assert arena.at(arena.address + 5000) == 5000
+        assert arena.memory[5000:5005] == b"hello"
+        with pytest.raises(MapError, match=r"follow 0x10 in arena 'arena': it is outside\."):
+            arena.at(0x10)
+        other = ArenaMap("arena", "ARENA", fd, (0, 0, pages), None, None)
+        with pytest.raises(MapError, match=r"map arena 'arena': E.*\. An arena has one address; read its variables"):
+            other.memory  # noqa: B018
+        arena._close()
+        with pytest.raises(MapError, match="map map 'arena': the probe is closed"):
+            arena.memory  # noqa: B018
+    finally:
+        os.close(fd)
+
+
+def test_a_struct_ops_map_says_its_state() -> None:
+    _libbpf.btf__load_vmlinux_btf.restype = ctypes.c_void_p
+    kernel = ctypes.c_void_p(_libbpf.btf__load_vmlinux_btf())
+    try:
+        number = _libbpf.btf__find_by_name_kind(kernel, b"bpf_struct_ops_tcp_congestion_ops", 4)
+        size = _libbpf.btf__resolve_size(kernel, number)
+    finally:
+        _libbpf.btf__free(kernel)
+    # The kernel wants the object's own types, too: an int will do.
+    types, strings = struct.pack("<4I", 1, 1 << 24, 4, 1 << 24 | 32), b"\0int\0"
+    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+    btf = _libbpf.bpf_btf_load(header + types + strings, 24 + len(types) + len(strings), None)
+    assert btf >= 0, os.strerror(-btf)
+    fd = _libbpf.bpf_map_create(26, b"congestion", 4, size, 1, create_options(btf, number))
+    os.close(btf)
+    assert fd >= 0, os.strerror(-fd)
+    try:
+        structure = StructOpsMap("congestion", "STRUCT_OPS", fd, (4, size, 1), None, None)
+        assert structure.state == "init"
+        assert structure.references == 0
+    finally:
+        os.close(fd)

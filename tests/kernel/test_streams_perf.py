@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Perf buffers: one buffer on each CPU, opened when it is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ebpf_runtime import MapError
+from ebpf_runtime.streams import perf_buffer
+from tests.support.kernel import open_files
+from tests.support.streams import WAYS, burst, call, open_feed, read_by
+
+pytestmark = pytest.mark.kernel
+
+ONLINE = sorted(os.sched_getaffinity(0))
+SAMPLE = 48  # header, size, 32 bytes, and what fills them up to a multiple of eight
+
+
+@contextmanager
+def on(cpu: int) -> Iterator[None]:
+    """Run on one CPU."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.fixture(params=WAYS)
+def probe(feed: ModuleType, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    read_by(request.param, monkeypatch)
+    with open_feed(feed) as loaded, on(ONLINE[0]):
+        loaded.bss.target = 2
+        yield loaded
+
+
+def test_records_come_once_and_in_order_around_the_end(probe: Any) -> None:
+    perf = probe.maps.perf
+    perf.open(8)
+    found: list[int] = []
+    for _ in range(11):
+        burst(probe, 397)
+        found += [event.number for event in perf.poll(0)]
+        burst(probe, 211)
+        found += [item[0] for item in perf.poll_tuples(0)]
+        burst(probe, 199)
+        found += [event.number for event in perf.read_batch()]
+    assert found == list(range(1, 11 * (397 + 211 + 199) + 1))
+    assert (perf.lost, probe.bss.dropped) == (0, 0)
+
+
+def test_arrays_own_the_records_of_all_cpus(probe: Any) -> None:
+    pytest.importorskip("numpy")
+    perf = probe.maps.perf
+    perf.open(8)
+    found: dict[int, list[int]] = {}
+    total = 0
+    for _ in range(9):
+        for cpu in ONLINE:
+            with on(cpu):
+                burst(probe, 173)
+                total += 173
+        array = perf.read_array()
+        assert array.flags.writeable
+        assert (array["twice"] == 2 * array["number"]).all()
+        for cpu in ONLINE:
+            found.setdefault(cpu, []).extend(array["number"][array["cpu"] == cpu].tolist())
+    assert all(numbers == sorted(numbers) for numbers in found.values())
+    assert sorted(chain(*found.values())) == list(range(1, total + 1))
+    assert perf.read_array().size == 0
+
+
+def test_a_full_buffer_reports_what_it_lost_on_each_cpu(probe: Any) -> None:
+    perf = probe.maps.perf
+    perf.open(2)
+    assert perf.lost_by_cpu == dict.fromkeys(perf.cpus, 0)
+    burst(probe, 1000)
+    kept = [event.number for event in perf.poll(0)]
+    assert kept == list(range(1, 2 * 4096 // SAMPLE + 1))
+    assert probe.bss.dropped == 1000 - len(kept)
+    call()  # the kernel reports between two records
+    assert [event.number for event in perf.poll(0)] == [1001]
+    assert perf.lost_by_cpu[ONLINE[0]] == perf.lost == 1000 - len(kept)
+    burst(probe, 3)
+    assert [event.number for event in perf.poll(0)] == [1002, 1003, 1004]
+
+
+def test_no_buffer_is_made_before_one_reads(probe: Any) -> None:
+    perf = probe.maps.perf
+    before = open_files()
+    assert (perf.cpus, perf.lost, perf.lost_by_cpu) == ((), 0, {})
+    call(3)
+    assert probe.bss.dropped == 3  # ENOENT: there is nowhere to write
+    assert list(perf.poll(0)) == []
+    assert perf.cpus == tuple(ONLINE)
+    assert len(open_files() - before) >= len(ONLINE)
+    call()
+    assert [event.number for event in perf.poll(0)] == [4]
+    perf.open(1)  # does nothing: they are made
+    call()
+    assert [event.number for event in perf.poll(0)] == [5]
+
+
+def test_a_cpu_that_is_offline_is_left_out(feed: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = max(ONLINE) + 1
+    monkeypatch.setattr(perf_buffer, "_online_cpus", lambda: [*ONLINE, absent])
+    refused: list[tuple[int, int]] = []
+    open_event = perf_buffer._open_event
+
+    def note(cpu: int, wakeup_events: int) -> int:
+        try:
+            return open_event(cpu, wakeup_events)
+        except OSError as error:
+            refused.append((cpu, error.errno or 0))
+            raise OSError(19, "ENODEV, as for a CPU that is there and offline") from error
+
+    monkeypatch.setattr(perf_buffer, "_open_event", note)
+    opened = feed.Feed.open()
+    opened.resize("perf", absent + 1)
+    with opened.load() as probe:
+        probe.maps.perf.open()
+        assert probe.maps.perf.cpus == tuple(ONLINE)
+    assert [cpu for cpu, _ in refused] == [absent]
+
+
+def test_a_map_with_less_room_than_cpus_uses_what_there_is(feed: ModuleType) -> None:
+    opened = feed.Feed.open()
+    opened.resize("perf", 1)
+    with opened.load() as probe:
+        probe.maps.perf.open()
+        assert probe.maps.perf.cpus == (0,)
+
+
+def test_what_cannot_be_opened_says_why(probe: Any) -> None:
+    with pytest.raises(MapError) as caught:
+        probe.maps.perf.open(3)
+    assert str(caught.value) == "open map 'perf': 3 pages are no power of two."
+    before = open_files()
+    with pytest.raises(MapError) as caught:
+        probe.maps.perf.open(1 << 40)
+    assert str(caught.value).startswith("open map 'perf': ")
+    assert open_files() == before
+
+
+def test_closing_frees_every_buffer(feed: ModuleType) -> None:
+    before = open_files()
+    for _ in range(20):
+        with open_feed(feed) as probe:
+            probe.bss.target = 2
+            probe.maps.perf.open(1)
+            call(3)
+            assert len(list(probe.maps.perf.poll(1))) == 3
+    assert open_files() == before
+    with pytest.raises(MapError, match=r"^poll map 'perf': the probe is closed\.$"):
+        list(probe.maps.perf.poll(0))
+    with pytest.raises(MapError, match=r"^open map 'perf': the probe is closed\.$"):
+        probe.maps.perf.open()

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""User ring buffers: records from Python that a program drains."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ebpf_runtime import MapError, MapFullError, RecordError
+from tests.support.kernel import open_files
+from tests.support.streams import call, open_feed
+
+pytestmark = pytest.mark.kernel
+
+ROOM = 4096 // 24  # records of 16 bytes and a header
+
+
+@pytest.fixture
+def probe(feed: ModuleType) -> Iterator[Any]:
+    with open_feed(feed) as loaded:
+        loaded.bss.target = 4
+        yield loaded
+
+
+def order(feed: ModuleType, amount: int) -> Any:
+    return feed.Order(amount=amount, from_=7, zero=0)
+
+
+def test_the_program_takes_every_record_once(feed: ModuleType, probe: Any) -> None:
+    sent = 0
+    for turn in range(10):
+        for number in range(101):
+            probe.maps.inbox.submit(order(feed, turn * number))
+            sent += turn * number
+        call()
+    assert (probe.bss.orders, probe.bss.amount) == (1010, sent)
+
+
+def test_reserved_memory_is_written_in_place_and_discarded_where_the_block_raises(probe: Any) -> None:
+    with probe.maps.inbox.reserve() as memory:
+        assert len(memory) == 16
+        memory[:8] = (77).to_bytes(8, "little")
+    with pytest.raises(ZeroDivisionError), probe.maps.inbox.reserve() as memory:
+        memory[:8] = (1000).to_bytes(8, "little")
+        1 / 0  # noqa: B018
+    with pytest.raises(ValueError, match="released"):
+        memory[0]
+    call()
+    assert (probe.bss.orders, probe.bss.amount) == (1, 77)
+
+
+def test_a_full_ring_refuses_and_has_room_again_when_drained(feed: ModuleType, probe: Any) -> None:
+    inbox = probe.maps.inbox
+    for _ in range(ROOM):
+        inbox.submit(order(feed, 1))
+    for timeout in (0, 0.05):
+        with pytest.raises(MapFullError) as caught:
+            inbox.submit(order(feed, 1), timeout=timeout)
+        assert str(caught.value) == (
+            "write user ring buffer 'inbox': ENOSPC, no space left on device; it has no room for 16 bytes. "
+            "Have the program drain it, wait longer, or make it larger before load."
+        )
+        assert caught.value.errno == 28
+    call()
+    inbox.submit(order(feed, 2))
+    call()
+    assert (probe.bss.orders, probe.bss.amount) == (ROOM + 1, ROOM + 2)
+
+
+def test_a_writer_waits_until_the_program_has_drained(feed: ModuleType, probe: Any) -> None:
+    inbox = probe.maps.inbox
+    for _ in range(ROOM):
+        inbox.submit(order(feed, 1))
+    timer = threading.Timer(0.2, call)
+    timer.start()
+    started = time.monotonic()
+    inbox.submit(order(feed, 5), timeout=30)
+    assert 0.1 < time.monotonic() - started < 20
+    timer.join()
+    call()
+    assert (probe.bss.orders, probe.bss.amount) == (ROOM + 1, ROOM + 5)
+
+
+def test_threads_take_turns(feed: ModuleType, probe: Any) -> None:
+    def write() -> None:
+        for _ in range(40):
+            probe.maps.inbox.submit(order(feed, 1))
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    call()
+    assert (probe.bss.orders, probe.bss.amount) == (160, 160)
+
+
+def test_what_does_not_fit_is_refused(feed: ModuleType, probe: Any) -> None:
+    with pytest.raises(RecordError, match=r"does not fit Order\.$"):
+        probe.maps.inbox.submit(b"bytes")
+    with pytest.raises(MapError) as caught, probe.maps.inbox.reserve(1 << 20):
+        pass
+    assert str(caught.value) == "write user ring buffer 'inbox': a record of 1048576 bytes never fits."
+    call()
+    assert probe.bss.orders == 0
+
+
+def test_closing_frees_the_ring(feed: ModuleType) -> None:
+    before = open_files()
+    with open_feed(feed) as probe:
+        probe.maps.inbox.submit(order(feed, 1))
+    assert open_files() == before
+    with pytest.raises(MapError) as caught:
+        probe.maps.inbox.submit(order(feed, 1))
+    assert str(caught.value) == "write map 'inbox': the probe is closed."

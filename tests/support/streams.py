@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A probe that fills every kind of stream, and the ways to read them: by plain loads, the compiled helper, libbpf."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebpf_runtime.libbpf import load_walker
+from ebpf_runtime.streams import perf_buffer, ring_buffer
+from tests.support.sources import ROOT
+
+__all__ = ["MIXED_SIZES", "RING", "SOURCE", "WAYS", "burst", "call", "compiled_walker", "open_feed", "read_by"]
+
+GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
+RING = 1 << 16
+# Bytes of the records of `mixed`: those of number n are MIXED_SIZES[n % 4].
+MIXED_SIZES = (8, 24, 64, 17)
+WAYS = ("plain loads", "plain loads and helper", "helper", "libbpf")
+
+SOURCE = """
+#define THIS_CPU 0xffffffffULL /* BPF_F_CURRENT_CPU */
+
+/* One call. */
+struct feed_event {
+	__u64 number;
+	__u32 pid;
+	__u32 cpu;
+	char name[8];
+	__u64 twice;
+};
+
+/* One record from Python. */
+struct order {
+	__u64 amount;
+	__u32 from;
+	__u32 zero;
+};
+
+/* Pid whose calls are reported. */
+const volatile __u32 wanted_pid = 0;
+const volatile __u64 wanted_call = 0;
+/* Where records go: 0 uniform, 1 mixed, 2 perf, 3 uniform and held, 4 drain orders. */
+__u32 target = 0;
+/* Records of each call. */
+__u32 burst = 1;
+/* Each so many records are discarded; 0: none. */
+__u32 discard_every = 0;
+/* What a held record waits for, in rounds of a loop. */
+__u32 rounds = 0;
+__u64 calls = 0;
+__u64 dropped = 0;
+__u64 orders = 0;
+__u64 amount = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 65536);
+} uniform SEC(".maps");
+RINGBUF_RECORD(uniform, struct feed_event);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 65536);
+} mixed SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, 4);
+	__uint(value_size, 4);
+} perf SEC(".maps");
+PERF_RECORD(perf, struct feed_event);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_USER_RINGBUF);
+	__uint(max_entries, 4096);
+} inbox SEC(".maps");
+RINGBUF_RECORD(inbox, struct order);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct feed_event[2]);
+} scratch SEC(".maps");
+
+static long spin(__u32 index, void *context)
+{
+	return 0;
+}
+
+static void fill(struct feed_event *event, __u64 number)
+{
+	event->number = number;
+	event->pid = bpf_get_current_pid_tgid() >> 32;
+	event->cpu = bpf_get_smp_processor_id();
+	__builtin_memcpy(event->name, "feed\\0\\0\\0", 8);
+	event->twice = 2 * number;
+}
+
+static void send_uniform(__u64 number)
+{
+	struct feed_event *event = bpf_ringbuf_reserve(&uniform, sizeof(*event), 0);
+
+	if (!event) {
+		dropped++;
+		return;
+	}
+	fill(event, number);
+	if (target == 3)
+		bpf_loop(rounds, spin, 0, 0);
+	if (discard_every && number % discard_every == 0)
+		bpf_ringbuf_discard(event, 0);
+	else
+		bpf_ringbuf_submit(event, 0);
+}
+
+static void send_mixed(__u64 number)
+{
+	__u32 zero = 0;
+	struct feed_event *event = bpf_map_lookup_elem(&scratch, &zero);
+	long result;
+
+	if (!event)
+		return;
+	fill(event, number);
+	switch (number % 4) {
+	case 0:
+		result = bpf_ringbuf_output(&mixed, event, 8, 0);
+		break;
+	case 1:
+		result = bpf_ringbuf_output(&mixed, event, 24, 0);
+		break;
+	case 2:
+		result = bpf_ringbuf_output(&mixed, event, 64, 0);
+		break;
+	default:
+		result = bpf_ringbuf_output(&mixed, event, 17, 0);
+	}
+	if (result)
+		dropped++;
+}
+
+static long take(struct bpf_dynptr *dynptr, void *context)
+{
+	struct order order;
+
+	if (bpf_dynptr_read(&order, sizeof(order), dynptr, 0, 0))
+		return 0;
+	orders++;
+	amount += order.amount;
+	return 0;
+}
+
+struct work {
+	struct bpf_raw_tracepoint_args *ctx;
+};
+
+static long send(__u32 index, struct work *work)
+{
+	__u64 number = ++calls;
+	struct feed_event event;
+
+	if (target == 1) {
+		send_mixed(number);
+	} else if (target == 2) {
+		fill(&event, number);
+		if (bpf_perf_event_output(work->ctx, &perf, THIS_CPU, &event, sizeof(event)))
+			dropped++;
+	} else {
+		send_uniform(number);
+	}
+	return 0;
+}
+
+SEC("raw_tp/sys_enter")
+int on_call(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct work work = { .ctx = ctx };
+
+	if (bpf_get_current_pid_tgid() >> 32 != wanted_pid || ctx->args[1] != wanted_call)
+		return 0;
+	if (target == 4)
+		bpf_user_ringbuf_drain(&inbox, take, 0, 0);
+	else
+		bpf_loop(burst, send, &work, 0);
+	return 0;
+}
+"""
+
+
+@cache
+def compiled_walker() -> ctypes.CDLL:
+    """Return the helper of a wheel with libbpf, compiled as there by `zig cc`."""
+    library = Path(tempfile.mkdtemp(prefix="ebpf-walker-"), "_walker.so")
+    source = ROOT / "ebpf_runtime" / "_walker.c"
+    options = ("-O2", "-fPIC", "-shared", "-nostdlib")
+    command = [sys.executable, "-m", "ziglang", "cc", *options, str(source), "-o", str(library)]
+    subprocess.run(command, check=True, capture_output=True)
+    return load_walker(str(library))
+
+
+def read_by(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the streams that are opened from now on read in one of the ways."""
+    helper = compiled_walker() if "helper" in way else None
+    for module in (ring_buffer, perf_buffer):
+        monkeypatch.setattr(module, "_ORDERED", way.startswith("plain"))
+        monkeypatch.setattr(module, "walker", lambda: helper)
+
+
+@contextmanager
+def open_feed(module: Any, pid: int | None = None) -> Iterator[Any]:
+    """Load and attach the probe for the calls of one process, by default this one."""
+    opened = module.Feed.open()
+    opened.rodata.wanted_pid = pid or os.getpid()
+    opened.rodata.wanted_call = GETPPID
+    with opened.load() as loaded:
+        loaded.attach()
+        yield loaded
+
+
+def call(times: int = 1) -> None:
+    for _ in range(times):
+        os.getppid()
+
+
+def burst(probe: Any, count: int) -> None:
+    """Send *count* records by one call."""
+    probe.data.burst = count
+    call()
+    probe.data.burst = 1

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of kernels: cells from answers, and sections that a partial run leaves alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.vm.matrix import Answers, page, rows
+
+VARIANTS = {
+    "oom_kill": {
+        "fentry": {"loads": "EINVAL: program of this type cannot | use <helper>"},
+        "kprobe": {"loads": "", "attaches": "ENOENT: no such file"},
+        "raw_tp": {"loads": "", "attaches": ""},
+    }
+}
+DEFAULT = {
+    "oom_kill": {"variant": "raw_tp", "origin": "co_re", "loads": ""},
+    "tcp_queue_length": {"loads": "ESRCH: no types"},
+}
+
+
+def test_cells_are_yes_or_the_reason() -> None:
+    answers = Answers(VARIANTS, DEFAULT, {"test_kills_are_equal_in_all_variants": "passed"})
+    assert list(rows(answers)) == [
+        "| probe | variant | loads | attaches | readings equal |",
+        "|---|---|---|---|---|",
+        "| `oom_kill` | `fentry` | EINVAL: program of this type cannot \\| use &lt;helper> |  |  |",
+        "| `oom_kill` | `kprobe` | yes | ENOENT: no such file |  |",
+        "| `oom_kill` | `raw_tp` | yes | yes | yes |",
+        "",
+        "| probe | by default | readings right |",
+        "|---|---|---|",
+        "| `oom_kill` | `raw_tp`, origin `co_re` | yes |",
+        "| `tcp_queue_length` | ESRCH: no types | |",
+    ]
+
+
+def test_readings_that_were_not_equal_or_not_compared_say_so() -> None:
+    works = {"oom_kill": {"raw_tp": {"loads": "", "attaches": ""}}}
+    failed = Answers(works, {}, {"test_kills_are_equal_in_all_variants": "failed"})
+    assert list(rows(failed))[2].endswith("| yes | yes | failed |")
+    assert list(rows(Answers(works, {}, {})))[2].endswith("| yes | yes | not compared |")
+
+
+def test_a_run_replaces_its_own_sections_and_no_other() -> None:
+    first = page("", {"6.12": ["| a |"], "5.10": ["| b |", "| c |"]})
+    assert first.startswith("# What works on which kernel\n")
+    assert first.endswith("\n## 5.10\n\n| b |\n| c |\n\n## 6.12\n\n| a |\n")
+    second = page(first, {"6.12": ["| new |"], "6.1, cgroup v1": ["| d |"]})
+    assert second.endswith("\n## 5.10\n\n| b |\n| c |\n\n## 6.1, cgroup v1\n\n| d |\n\n## 6.12\n\n| new |\n")
+    assert page(second, {}) == second
+
+
+def test_answers_are_read_from_the_guests_file(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.json"
+    assert Answers.read(path, {}) == Answers({}, {}, {})
+    path.write_text(json.dumps({"variants": VARIANTS, "default": DEFAULT}))
+    assert Answers.read(path, {"a": "passed"}) == Answers(VARIANTS, DEFAULT, {"a": "passed"})

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where nothing can make a probe fit the kernel it says so; run inside a guest, whose compilers it deletes."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from ebpf_runtime import EbpfError
+from tests.vm.inside_matrix import PROBES, refusal, write
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def no_compiler() -> None:
+    """Take the compilers away, in the scratch layer of the guest."""
+    assert Path("/run/vmtest/settings").exists(), "this is no guest"
+    for directory in os.environ["PATH"].split(os.pathsep):
+        for path in Path(directory).glob("clang*"):
+            path.unlink()
+    spec = find_spec("ziglang")
+    if spec is not None and spec.origin is not None:
+        (Path(spec.origin).parent / "zig").unlink()
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_types_headers_and_compiler_the_refusal_is_clear() -> None:
+    """One line that names the probe and what to do, and nothing loaded."""
+    answers: dict[str, dict[str, str]] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, cls in PROBES.items():
+            with pytest.raises(EbpfError) as caught:
+                cls.open_and_load()
+            text = str(caught.value)
+            assert "\n" not in text
+            assert name in text
+            answers[name] = {"loads": refusal(caught.value)}
+    write("default", answers)
