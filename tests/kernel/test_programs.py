@@ -112,9 +112,9 @@ SEC("sk_reuseport")
 int on_reuse(void *ctx) { count(12); return 1; }
 """
 
-COMMON = HOOKS[: HOOKS.index('SEC("tp/')]
 FILTER = (
-    COMMON
+    HOOKS[: HOOKS.index("const volatile")]
+    + HOOKS[HOOKS.index("static __always_inline int count(") : HOOKS.index("static __always_inline int count_mine(")]
     + """
 SEC("netfilter")
 int on_local_in(void *ctx) { count(7); return 1; }
@@ -157,7 +157,7 @@ int absent(void *ctx) { return 0; }
 GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 
 
-def missing(section: str, floor: str) -> Any:
+def missing(section: str, floor: str) -> pytest.MarkDecorator:
     """Return a mark that skips a test where the kernel takes no programs of a section, as from *floor* on."""
     hook = hook_of(section)
     lacks = has_program_type(hook.program_type, hook.attach_type) is False
