@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .btf_sources import BtfSource
     from .config import ProbeConfig
     from .light import Light, LightObject
+    from .links import Link
     from .maps import Map
     from .programs import BaseProgram
     from .records import Variables
@@ -523,6 +524,7 @@ class Loaded:
         self._facts: dict[str, tuple[int, tuple[int, int, int]]] = {}
         self._maps = Deferred((item.name for item in spec.maps), self._make_map)
         self._mappings: list[mmap.mmap] = []
+        self._structures: list[Link] = []
         try:
             for item in spec.maps:
                 self._facts[item.name] = _check_map(opened, item)
@@ -597,6 +599,23 @@ class Loaded:
             failures = self._detach()
         self._raise(failures, "try")
 
+    def attach_struct_ops(self, name: str) -> Link:
+        """Register the structure of functions that a map holds; see `Probe.attach_struct_ops`."""
+        item = next((item for item in self.spec.maps if item.name == name), None)
+        if self.closed or item is None or item.type != "STRUCT_OPS" or not isinstance(self._object, _Object):
+            reason = "the probe is closed" if self.closed else "it is no map of type STRUCT_OPS of this probe"
+            raise AttachError(f"attach map {name!r}: {reason}.", name=name)
+        from .libbpf import attach_by
+        from .links import LibbpfLink
+
+        with signals_held():
+            pointer, number, log = attach_by("bpf_map__attach_struct_ops", self._object.map(item.c_name))
+            if not pointer:
+                raise AttachError(f"attach map {name!r}: {describe(number)}.", name=name, errno=number, log=log)
+            link = LibbpfLink(name, pointer)
+            self._structures.append(link)
+            return link
+
     def attaches_again(self) -> bool:
         """Return whether programs attach once more after a trial; asked of the kernel once a process.
 
@@ -622,6 +641,11 @@ class Loaded:
 
     def _detach(self) -> list[Exception]:
         failures: list[Exception] = []
+        while self._structures:
+            try:
+                self._structures.pop().detach()
+            except CloseError as error:
+                failures.append(error)
         for program in reversed(self._programs.values()):
             failures += program._detach()
         links = getattr(self, "links", None)

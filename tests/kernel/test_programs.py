@@ -684,3 +684,51 @@ def test_a_child_leaves_the_parents_probe_alone(probe: Any) -> None:
         os.getppid()
         assert count() == 1
         link.detach()
+
+
+CONGESTION = """
+struct tcp_congestion_ops {
+	__u32 (*ssthresh)(void *sk);
+	void (*cong_avoid)(void *sk, __u32 ack, __u32 acked);
+	__u32 (*undo_cwnd)(void *sk);
+	char name[16];
+} __attribute__((preserve_access_index));
+
+SEC("struct_ops/slow_ssthresh")
+__u32 slow_ssthresh(void *ctx) { return 2; }
+
+SEC("struct_ops/slow_avoid")
+void slow_avoid(void *ctx) { }
+
+SEC("struct_ops/slow_undo")
+__u32 slow_undo(void *ctx) { return 2; }
+
+SEC(".struct_ops")
+struct tcp_congestion_ops slow = {
+	.ssthresh = (void *)slow_ssthresh,
+	.cong_avoid = (void *)slow_avoid,
+	.undo_cwnd = (void *)slow_undo,
+	.name = "slow_of_test",
+};
+"""
+
+
+def available() -> list[str]:
+    """Return the congestion controls that the kernel has."""
+    return Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
+
+
+def test_a_structure_of_functions_is_registered(tmp_path: Path) -> None:
+    module = make_module(tmp_path, write_source(tmp_path, "congestion", CONGESTION))
+    with module.Congestion.open_and_load() as probe:
+        assert "slow_of_test" not in available()
+        link = probe.attach_struct_ops("slow")
+        assert "slow_of_test" in available()
+        with pytest.raises(AttachError) as caught:
+            probe.attach_struct_ops("fast")
+        assert str(caught.value) == "attach map 'fast': it is no map of type STRUCT_OPS of this probe."
+        link.detach()
+        assert "slow_of_test" not in available()
+    with module.Congestion.open_and_load() as probe:
+        probe.attach_struct_ops("slow")
+    assert "slow_of_test" not in available()
