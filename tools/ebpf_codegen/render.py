@@ -792,9 +792,20 @@ def _typing_imports(standard: Iterable[str], runtime: Iterable[str]) -> list[str
     return [f"    {line}" if line else "" for line in [*lines, *([""] if lines else []), *_imports(runtime, indent=4)]]
 
 
-def _import_order(name: str, fold: Callable[[str], str] = str) -> tuple[bool, bool, list[str | int], str]:
+class _Digits(str):
+    """A number in a name: compared by value, but digit by digit where one begins with 0."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: str) -> bool:
+        if self[0] == "0" or other[0] == "0":
+            return str(self) < str(other)
+        return (len(self), str(self)) < (len(other), str(other))
+
+
+def _import_order(name: str, fold: Callable[[str], str] = str) -> tuple[bool, bool, list[str], str]:
     """Return isort's key: constants, then classes, then the rest, and in each the numbers in names by value."""
-    parts: list[str | int] = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", fold(name))]
+    parts = [_Digits(part) if part.isdigit() else part for part in re.split(r"(\d+)", fold(name))]
     return not (name.isupper() and len(name) > 1), not name[0].isupper(), parts, name
 
 
