@@ -100,28 +100,52 @@ def _cell(text: str) -> str:
 
 def _rows(case: str) -> Iterator[tuple[str, str]]:
     """Yield (declaration, line of the module) of a case."""
-    source = re.sub(r"/\*.*?\*/|//[^\n]*", "", _source(case), flags=re.DOTALL)
+    texts = (_source(case), *(path.read_text("utf-8") for path in sorted((GOLDEN / case).glob("*.h"))))
+    source = re.sub(r"/\*.*?\*/|//[^\n]*", "", "\n".join(texts), flags=re.DOTALL)
     text = (GOLDEN / case / "case.py").read_text("utf-8")
     for node in ast.parse(text).body:
-        if not isinstance(node, ast.ClassDef) or not node.bases:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield _constant(source, node.target.id), ast.get_source_segment(text, node) or ""
+        if isinstance(node, ast.ClassDef) and node.bases:
+            yield from _class(node, text, source)
+
+
+def _constant(source: str, name: str) -> str:
+    found = re.search(rf"#define {name}\b(?:[^\n\\]|\\\n|\\.)*", source)
+    if found:
+        return found[0].replace("\\\n", " ")
+    enumerator = re.search(rf"\b{name}\b(?:\s*=[^,}}]*)?", source)
+    return f"enum {{ … {enumerator[0].strip()} … }};" if enumerator else ""
+
+
+def _class(node: ast.ClassDef, text: str, source: str) -> Iterator[tuple[str, str]]:
+    base = ast.unparse(node.bases[0])
+    c_name = next((ast.literal_eval(word.value) for word in node.keywords if word.arg == "c_name"), "")
+    if base == "CEnum":
+        yield from _enum(node, source)
+    for statement in node.body:
+        if isinstance(statement, ast.FunctionDef) and base == "Record":
+            yield from _meaning(statement, source, c_name)
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
             continue
-        base = ast.unparse(node.bases[0])
-        c_name = next((ast.literal_eval(word.value) for word in node.keywords if word.arg == "c_name"), "")
-        if base == "CEnum":
-            yield from _enum(node, source)
-        for statement in node.body:
-            if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
-                continue
-            name, line = statement.target.id, ast.get_source_segment(text, statement) or ""
-            declaration = ""
-            if base in ("Record", "Variables"):
-                declaration = _declaration(source, name, c_name)
-            elif base == "Maps" and not name.endswith("values"):  # with a map of this name cases show their types
-                declaration = _map(source, name)
-            elif base == "Programs":
-                declaration = _program(source, name)
-            if declaration:
-                yield declaration, line
+        name, line = statement.target.id, ast.get_source_segment(text, statement) or ""
+        declaration = ""
+        if base in ("Record", "Variables"):
+            declaration = _declaration(source, name, c_name)
+        elif base == "Maps" and not name.endswith("values"):  # with a map of this name cases show their types
+            declaration = _map(source, name)
+        elif base == "Programs":
+            declaration = _program(source, name)
+        if declaration:
+            yield declaration, line
+
+
+def _meaning(accessor: ast.FunctionDef, source: str, c_name: str) -> Iterator[tuple[str, str]]:
+    """Yield the member that an accessor of a meaning reads, and the accessor."""
+    body = ast.unparse(accessor)
+    member = re.search(r"self\.(?:raw\(['\"])?(\w+)", body)
+    if member and accessor.returns:
+        yield _declaration(source, member[1], c_name), f"{accessor.name}: {ast.unparse(accessor.returns)}  # a property"
 
 
 def _enum(node: ast.ClassDef, source: str) -> Iterator[tuple[str, str]]:
