@@ -38,6 +38,7 @@ __all__ = [
     "library",
     "load_walker",
     "origin",
+    "undeclared",
     "walker",
 ]
 
@@ -184,6 +185,7 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_object__gen_loader": (c_int, (c_void_p, POINTER(GenLoaderOptions))),
     "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
     "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_map__attach_struct_ops": (c_void_p, (c_void_p,)),
     "bpf_map__pin_path": (c_char_p, (c_void_p,)),
     "bpf_map__set_pin_path": (c_int, (c_void_p, c_char_p)),
     "bpf_map__name": (c_char_p, (c_void_p,)),
@@ -284,6 +286,16 @@ def library() -> ctypes.CDLL:
 def origin() -> tuple[str, str]:
     """Return what chose the loaded library, "EBPF_LIBBPF", "bundled" or "system", and the name it was loaded by."""
     return _origin
+
+
+def undeclared(name: str) -> Any:
+    """Return a function of libbpf for who calls it millions of times.
+
+    Arguments go to it as they are, unconverted and unchecked, and errno is not kept: only for functions that return
+    the error, with what `ctypes.byref` made.
+    """
+    found = library()
+    return ctypes.CDLL(found._name, handle=found._handle)[name]
 
 
 def _candidates() -> list[tuple[str, str]]:

@@ -45,6 +45,7 @@ __all__ = [
 
 _MAGIC: Final = 0xEB9F
 _MIN_HEADER: Final = 24
+_MAX_PARTS: Final = 0xFFFF  # BTF_MAX_VLEN
 _MAX_DEPTH: Final = 64  # longest chain of typedefs, modifiers and arrays that is followed
 
 
@@ -362,6 +363,8 @@ class _Reader:
     def one(self, type_id: int, name: str, info: int, extra: int, room: int) -> tuple[BtfType, int]:
         """Decode one type; *extra* is its size or type field. Return it and the length of its payload."""
         kind, flag, vlen = info >> 24 & 0x7F, bool(info >> 31), info & 0xFFFFFF
+        if vlen > _MAX_PARTS:
+            raise self.fail(self.offset, f"type {type_id} has {vlen} parts, the kernel takes {_MAX_PARTS} at most")
         match kind:
             case 1:
                 (word,) = self.words(type_id, 1, room)
