@@ -403,7 +403,10 @@ class Opened:
         missing = missing_capabilities()
         if missing and any(item.errno == errno.EPERM for item in refused):
             return _not_permitted(self.spec.name, missing)
-        reasons = "; ".join(f"{item.variant}: {item.phase}, {item.reason}" for item in refused)
+        said: dict[str, list[str]] = {}  # what several variants share is said once
+        for item in refused:
+            said.setdefault(f"{item.phase}, {item.reason}", []).append(item.variant)
+        reasons = "; ".join(f"{', '.join(variants)}: {text}" for text, variants in said.items())
         error = LoadError(
             f"load probe {self.spec.name!r}: no variant works here. {reasons}",
             name=self.spec.name,
