@@ -6,7 +6,6 @@ The answers go to the file that EBPF_MATRIX names, as `tests.vm.matrix` reads th
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import warnings
@@ -22,6 +21,7 @@ from ebpf_probes.ebpf_inventory import EbpfInventory
 from ebpf_probes.oom_kill import OomKill
 from ebpf_probes.tcp_queue_length import TcpQueueLength
 from ebpf_runtime import CoReError, EbpfError, ProbeConfig, VerifierError, possible_cpus
+from ebpf_runtime.errors import describe
 from tests.support.kills import kill_one, victims_cgroup
 from tests.support.planted import plant
 from tests.support.tcp import connection, workers_cgroup
@@ -43,7 +43,7 @@ def refusal(error: EbpfError) -> str:
     """Return errno and the line of the log that says why, on one line."""
     if isinstance(error, CoReError) and isinstance(error.__cause__, EbpfError):
         error = error.__cause__  # its advice is of no use here
-    number = errno.errorcode.get(error.errno, str(error.errno)) if error.errno else type(error).__name__
+    number = describe(error.errno).partition(",")[0] if error.errno else type(error).__name__
     said = error.reason if isinstance(error, VerifierError) else str(error)
     return f"{number}: {' '.join(said.split())}"
 
