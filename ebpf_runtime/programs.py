@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from struct import pack
 
-from . import perf_events, system_calls
+from . import system_calls
 from .errors import AttachError, EbpfError, PermissionDeniedError, describe
 from .handles import Handle
 from .hooks import Hook
@@ -271,6 +271,8 @@ class Program(BaseProgram):
             return system_calls.raw_tracepoint_open("", self.fd)
         if hook.way == "iter":
             return system_calls.link_create(self.fd, 0, _TRACE_ITER)
+        from . import perf_events
+
         if hook.way == "tracepoint":
             return perf_events.attach(self.fd, perf_events.open_tracepoint(hook.target))
         if hook.way == "kprobe" and (perf_events.has_source("kprobe") or not self._pointer):
