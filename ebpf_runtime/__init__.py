@@ -367,6 +367,6 @@ _ON_USE = {
 def __getattr__(name: str) -> object:
     if name not in _ON_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f".{_ON_USE[name]}", __name__), name)
+    # As importlib.import_module does, which brings the module `warnings` along.
+    module = __import__(f"{__name__}.{_ON_USE[name]}", fromlist=(name,))
+    return getattr(module, name)
