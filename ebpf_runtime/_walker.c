@@ -9,13 +9,13 @@
 #define EXPORT __attribute__((visibility("default")))
 
 /* Records in a ring buffer: length and flags, an offset of the kernel's, the data, 8-byte aligned. */
-#define RING_HEADER 8
-#define RING_BUSY (1u << 31)
+#define RING_HEADER    8
+#define RING_BUSY      (1u << 31)
 #define RING_DISCARDED (1u << 30)
 
 /* Records in a perf buffer: type, misc, size of the whole, then for a sample the size of its data, and the data. */
 #define PERF_HEADER 8
-#define PERF_LOST 2
+#define PERF_LOST   2
 #define PERF_SAMPLE 9
 
 struct walked {
@@ -38,14 +38,15 @@ EXPORT void ebpf_walker_store(uint64_t *position, uint64_t value)
 }
 
 /* Notes start and size of each committed record of a run, up to the first that is still being written. */
-EXPORT void ebpf_walker_ring(const unsigned char *run, uint64_t length, uint32_t *starts, uint32_t *sizes,
-			     struct walked *walked)
+EXPORT void ebpf_walker_ring(const unsigned char *run, uint64_t length, uint32_t *starts,
+			     uint32_t *sizes, struct walked *walked)
 {
 	uint64_t position = 0, count = 0, discarded = 0;
 	uint32_t smallest = UINT32_MAX, largest = 0;
 
 	while (position < length) {
-		uint32_t header = __atomic_load_n((const uint32_t *)(run + position), __ATOMIC_ACQUIRE);
+		uint32_t header =
+			__atomic_load_n((const uint32_t *)(run + position), __ATOMIC_ACQUIRE);
 		uint32_t size = header & ~(RING_BUSY | RING_DISCARDED);
 
 		if (header & RING_BUSY)
@@ -69,8 +70,8 @@ EXPORT void ebpf_walker_ring(const unsigned char *run, uint64_t length, uint32_t
 }
 
 /* Notes start and size of each sample of a run of whole records, and adds up what the kernel had no room for. */
-EXPORT void ebpf_walker_perf(const unsigned char *run, uint64_t length, uint32_t *starts, uint32_t *sizes,
-			     struct walked *walked)
+EXPORT void ebpf_walker_perf(const unsigned char *run, uint64_t length, uint32_t *starts,
+			     uint32_t *sizes, struct walked *walked)
 {
 	uint64_t position = 0, count = 0, lost = 0;
 	uint32_t smallest = UINT32_MAX, largest = 0;

@@ -33,6 +33,7 @@ __all__ = [
     "library",
     "load_walker",
     "origin",
+    "undeclared",
     "walker",
 ]
 
@@ -283,6 +284,16 @@ def library() -> ctypes.CDLL:
 def origin() -> tuple[str, str]:
     """Return what chose the loaded library, "EBPF_LIBBPF", "bundled" or "system", and the name it was loaded by."""
     return _origin
+
+
+def undeclared(name: str) -> Any:
+    """Return a function of libbpf for who calls it millions of times.
+
+    Arguments go to it as they are, unconverted and unchecked, and errno is not kept: only for functions that return
+    the error, with what `ctypes.byref` made.
+    """
+    found = library()
+    return ctypes.CDLL(found._name, handle=found._handle)[name]
 
 
 def _candidates() -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@
 #include "probe.bpf.h"
 
 #define BURST	  1000
-#define NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP */
+#define NO_WAKEUP 1		/* BPF_RB_NO_WAKEUP */
 #define THIS_CPU  0xffffffffULL /* BPF_F_CURRENT_CPU */
 
 /* One record, 64 bytes, nine fields. */
@@ -103,11 +103,13 @@ int on_call(struct bpf_raw_tracepoint_args *ctx)
 	for (int i = 0; i < BURST; i++) {
 		fill(&event.event);
 		if (target == 1) {
-			if (bpf_ringbuf_output(&uniform, &event.event, sizeof(event.event), NO_WAKEUP))
+			if (bpf_ringbuf_output(&uniform, &event.event, sizeof(event.event),
+					       NO_WAKEUP))
 				dropped++;
 		} else if (target == 2) {
 			send_mixed(&event);
-		} else if (bpf_perf_event_output(ctx, &perf, THIS_CPU, &event.event, sizeof(event.event))) {
+		} else if (bpf_perf_event_output(ctx, &perf, THIS_CPU, &event.event,
+						 sizeof(event.event))) {
 			dropped++;
 		}
 	}

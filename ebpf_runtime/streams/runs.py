@@ -194,6 +194,7 @@ class RecordBatch(Sequence[R]):
     def __getitem__(self, index: int | slice) -> R | list[R]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
+        start = self.starts[index]
         size = self._sizes if isinstance(self._sizes, int) else self._sizes[index]
         if size < self._least:
             from ebpf_runtime.errors import RecordError
@@ -201,7 +202,7 @@ class RecordBatch(Sequence[R]):
             raise RecordError(
                 f"read record {index} of a batch: {size} bytes are fewer than the {self._least} of its type."
             )
-        record: R = self._unpack(self.data, self.starts[index], size)
+        record: R = self._unpack(self.data, start, size)
         return record
 
     def __repr__(self) -> str:

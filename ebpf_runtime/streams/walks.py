@@ -7,6 +7,7 @@ Source: Linux kernel/bpf/ringbuf.c; perf_event_open(2), include/uapi/linux/perf_
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Callable
 from itertools import repeat
 from typing import Any
@@ -143,19 +144,22 @@ def address(data: memoryview | bytes) -> int:
 
 
 def _compiled(walk: Any, run: memoryview, least: int) -> Layout:
-    room = len(run) // least
-    starts, sizes = (ctypes.c_uint32 * room)(), (ctypes.c_uint32 * room)()
+    half = max(len(run) // least, 1) * 4
+    # Of memory mapped for this only what is written to is ever touched; most runs need a tenth of it.
+    room = mmap.mmap(-1, 2 * half, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    words = memoryview(room)
+    start = address(words)
     walked = Walked()
-    walk(address(run), len(run), starts, sizes, ctypes.byref(walked))
+    walk(address(run), len(run), start, start + half, ctypes.byref(walked))
     count = walked.count
     step = (walked.largest + least + 7) & ~7
     if count and walked.smallest == walked.largest and count * step == walked.end:
         return Layout(range(least, walked.end + 1, step), walked.largest, walked.end)
-    found = memoryview(starts).cast("B").cast("I")[:count]
+    found = words[:half].cast("I")[:count]
     different = {walked.smallest, walked.largest} if count else set()
     return Layout(
         found,
-        Sizes(memoryview(sizes).cast("B").cast("I")[:count], different),
+        Sizes(words[half:].cast("I")[:count], different),
         walked.end,
         discarded=walked.discarded,
         lost=walked.lost,

@@ -81,7 +81,9 @@ def test_a_batch_is_a_sequence_over_its_block(probe: Any) -> None:
     batch = probe.maps.uniform.read_batch()
     assert [event.number for event in batch] == [7, 8]
     assert list(batch.sizes) == [32, 32]
-    assert len(probe.maps.uniform.read_batch()) == 0
+    assert list(probe.maps.uniform.read_batch()) == []
+    with probe.maps.uniform.borrow_batch() as batch:
+        assert list(batch) == []
 
 
 @pytest.mark.parametrize("every", [2, 7, 64])

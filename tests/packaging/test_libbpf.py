@@ -35,7 +35,8 @@ PINNED = ROOT / "tools" / "sources.toml"
 PARTS = ("libbpf", "elfutils", "zlib", "include", "sources.toml")
 LIBRARY = "ebpf_runtime/_libbpf.so"
 WALKER = "ebpf_runtime/_walker.so"
-MAXIMUM_BYTES = 650_000
+# See decision 25: the aim of 650 kB is missed.
+MAXIMUM_BYTES = 820_000
 MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
 
 LOADED = """

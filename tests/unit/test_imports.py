@@ -59,6 +59,7 @@ FOREIGN = {
         "btf_sources.py",
         "cpus.py",
         "dump.py",
+        "keyed.py",
         "facts.py",
         "light_maker.py",
         "links.py",
