@@ -17,6 +17,10 @@ from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint6
 
 from .errors import LibraryNotFoundError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = [
     "PERF_LOST_CALLBACK",
     "PERF_SAMPLE_CALLBACK",
