@@ -129,8 +129,9 @@ class BaseProgram(Handle):
         """Attach by one of libbpf's functions."""
         if not self._pointer:
             raise AttachError(f"attach program {self.name!r} to {where}: it is not libbpf's.", name=self.name)
-        from .libbpf import attach_by
+        from .libbpf import attach_by, require
 
+        require(self._hook.kind)
         pointer, number, log = attach_by(function, self._pointer, *arguments)
         if pointer:
             return LibbpfLink(self.name, pointer)

@@ -159,7 +159,6 @@ def test_importing_a_probe_is_light() -> None:
         "enum",
         "errno",
         "functools",
-        "importlib",
         "itertools",
         "keyword",
         "operator",
