@@ -535,19 +535,21 @@ class IndexedBtf(Btf):
         found: dict[bytes, list[int]] = {}
         types, strings = self.types, self._strings
         assert isinstance(types, _LazyTypes)
-        for type_id, kind in enumerate(self._kinds):
-            if kind in _TAGGED:
+        for code in _TAGGED:
+            type_id = self._kinds.find(code)
+            while type_id >= 0:
                 name = types.name_offset(type_id)
                 if name:
                     end = strings.find(b"\0", name)
                     found.setdefault(strings[name:end], []).append(type_id)
+                type_id = self._kinds.find(code, type_id + 1)
         return found
 
     def tagged(self, kinds: type[Struct] | type[Enum], name: str) -> list[int]:
         """Return the ids of all structs and unions, or all enums, of this name."""
         if self._tagged is None:
             self._tagged = self._by_name()
-        found = self._tagged.get(name.encode(), ())
+        found = sorted(self._tagged.get(name.encode(), ()))
         return [type_id for type_id in found if isinstance(self[type_id], kinds)]
 
 

@@ -75,7 +75,8 @@ _RECORD_NAMES: Final = (
 )  # fmt: skip
 _SECTION_NAMES: Final = (
     *_SPECIFIERS,
-    "_assign", "_base", "_block", "_close", "_fields_", "_locked", "_memory", "_order_", "_size_", "attribute", "data",
+    "_assign", "_base", "_block", "_close", "_fields_", "_locked", "_memory", "_order_", "_refuse_if_locked", "_size_",
+    "attribute", "data",
     "section",
 )  # fmt: skip
 _RUNTIME_CLASSES: Final = (*(cls for cls, _ in MAP_CLASSES.values()), OTHER_MAP[0], *PROGRAM_CLASSES)
@@ -564,9 +565,19 @@ class _Module:
     def map_annotation(self, item: Map) -> str:
         cls, parameters = MAP_CLASSES.get(item.type, OTHER_MAP)
         self.typing_used.add(cls)
-        kinds = {"k": item.key, "v": item.value}
-        arguments = [self.annotation(kind) if kind is not None else "bytes" for kind in map(kinds.get, parameters)]
+        arguments = [self.map_argument(item, parameter) for parameter in parameters]
         return f"{cls}[{', '.join(arguments)}]" if arguments else cls
+
+    def map_argument(self, item: Map, parameter: str) -> str:
+        """Return a type parameter of a map's class; see MAP_CLASSES."""
+        if parameter == "m":
+            return self.map_annotation(item.inner) if item.inner is not None else self.other_map()
+        kind = item.key if parameter == "k" else item.value
+        return self.annotation(kind) if kind is not None else "bytes"
+
+    def other_map(self) -> str:
+        self.typing_used.add(OTHER_MAP[0])
+        return OTHER_MAP[0]
 
     def field(self, name: str, member: Member) -> list[str]:
         value = self.specifier(member.type, member.offset)
