@@ -537,7 +537,8 @@ class _Builder:
             if symbol.offset + kind.size > size:
                 end = symbol.offset + kind.size
                 raise self.fail(where, f"it ends at byte {end} of {size}", "The object is damaged.")
-            yield Member(var.name, symbol.offset, kind, self.docs.variables.get(var.name, ""))
+            doc = self.docs.variables.get(var.name, "")
+            yield Member(var.name, symbol.offset, kind, doc, self.layouts.tags(var))
 
     def is_volatile(self, type_id: int) -> bool:
         """Return whether programs read a variable each time; of what is only const, the compiler may keep the value."""
