@@ -251,13 +251,17 @@ def _declaration(tokens: list[Token], doc: str, found: Documentation) -> None:
         return
     name = _type_name(code)
     if name:
+        body = _body([token for token in _outside_calls(tokens) if token.kind != "directive"])
+        brace = next(token for token in code if token.text == "{")
+        if body[1:] and body[0].kind == "comment" and body[0].line == brace.line < body[1].line:
+            behind = clean(body.pop(0).text)  # `struct name { /* about it */`
+            doc = doc or behind
         doc, items = _kernel_doc(doc, name)
         if doc:
             found.types.setdefault(name, doc)
         for member, text in items.items():
             found.members.setdefault((name, member), text)
         separator = "," if "enum" in words[:2] else ";"
-        body = _body([token for token in _outside_calls(tokens) if token.kind != "directive"])
         for member, text in members_of(body, separator):
             item = _ITEM.match(text)
             found.members.setdefault((name, member), item[2] if item is not None and item[1] == member else text)

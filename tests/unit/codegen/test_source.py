@@ -243,6 +243,26 @@ def test_each_name_of_a_declaration_is_documented() -> None:
     }
 
 
+def test_a_comment_behind_the_brace_is_the_type_s() -> None:
+    found = document(
+        """
+        struct s { /* About s. */
+            int a;
+        };
+        /* About t. */
+        struct t { /* More of t. */
+            int a;
+        };
+        enum e { /* About e. */
+            A,
+        };
+        struct one { /* a */ int a; };
+        """
+    )
+    assert found.types == {"s": "About s.", "t": "About t.", "e": "About e."}
+    assert found.members == {("one", "a"): "a"}
+
+
 def test_tags_behind_attributes_and_typedefs() -> None:
     found = document(
         """
