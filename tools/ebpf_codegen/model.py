@@ -167,13 +167,13 @@ class Options:
     """What the user adds to what the object says.
 
     Attributes:
-        records: Ring or perf buffer -> name of the struct that its events are.
+        records: Ring or perf buffer -> names of the structs that its events are.
         all_types: Whether every named struct and union is emitted, reachable or not.
         foreign: Whether the object may be anybody's: implicit padding gets names instead of being refused later, and
             what could be better bound is warned of.
     """
 
-    records: Mapping[str, str] = field(default_factory=dict)
+    records: Mapping[str, Sequence[str]] = field(default_factory=dict)
     all_types: bool = False
     foreign: bool = False
 
@@ -288,11 +288,11 @@ class _Builder:
             if isinstance(var, btf.Var):
                 found[var.name] = (self.place(var, variable, section).offset, var)
         records = self.bindings(".ringbuf_record", list(found))
-        chosen = {name: self.named_type(name, text) for name, text in self.options.records.items()}
+        chosen = {name: [self.named_type(name, text) for text in texts] for name, texts in self.options.records.items()}
         slots = self.slots(found)
         untyped = []
         for _, var in sorted(found.values(), key=lambda pair: pair[0]):
-            item = self.map(var, records.pop(var.name, []), chosen.pop(var.name, None), slots.get(var.name, []))
+            item = self.map(var, records.pop(var.name, []), chosen.pop(var.name, []), slots.get(var.name, []))
             if item.type in STREAMS and item.value is None:
                 untyped.append(item.name)
             yield item
@@ -352,16 +352,16 @@ class _Builder:
         return slots
 
     def map(
-        self, var: btf.Var, records: Sequence[tuple[int, bool]], option: int | None, slots: list[tuple[int, str]]
+        self, var: btf.Var, records: Sequence[tuple[int, bool]], option: list[int], slots: list[tuple[int, str]]
     ) -> Map:
         where = f"map {var.name!r}"
         definition = self.btf[self.btf.resolve(var.type)]
         if not isinstance(definition, btf.Struct):
             raise self.fail(where, "its definition is no struct", 'Define it as in SEC(".maps").')
-        if option is not None:
-            if records and {self.btf.resolve(item) for item, _ in records} != {self.btf.resolve(option)}:
+        if option:
+            if records and {self.btf.resolve(item) for item, _ in records} != set(map(self.btf.resolve, option)):
                 raise self.fail(where, "RINGBUF_RECORD and --record name different types", "Leave the option out.")
-            records = [(option, False)]
+            records = [(item, False) for item in dict.fromkeys(option)]
         return self.definition(var.name, where, definition, records, slots, 0)
 
     def definition(
@@ -529,7 +529,8 @@ class _Builder:
             if symbol.offset + kind.size > size:
                 end = symbol.offset + kind.size
                 raise self.fail(where, f"it ends at byte {end} of {size}", "The object is damaged.")
-            yield Member(var.name, symbol.offset, kind, self.docs.variables.get(var.name, ""))
+            doc = self.docs.variables.get(var.name, "")
+            yield Member(var.name, symbol.offset, kind, doc, self.layouts.tags(var))
 
     def is_volatile(self, type_id: int) -> bool:
         """Return whether programs read a variable each time; of what is only const, the compiler may keep the value."""
