@@ -15,6 +15,7 @@ __all__ = [
     "assert_nothing_new",
     "identifiers",
     "kprobe_refusal",
+    "map_refusal",
     "open_files",
     "refusal",
     "send_length_refusal",
@@ -51,6 +52,13 @@ def kprobe_refusal() -> str:
     """Return why the kernel takes no kprobes; empty if it does."""
     pmu = Path("/sys/bus/event_source/devices/kprobe")
     return "" if pmu.exists() else f"the kernel has no kprobes ({pmu} is missing)"
+
+
+@cache
+def map_refusal(name: str, number: int, floor: str) -> str:
+    """Return why the kernel has no maps of a type that came with *floor*; empty if libbpf can make one."""
+    answer = ctypes.CDLL("libbpf.so.1").libbpf_probe_bpf_map_type(number, None)
+    return f"the kernel has no maps of type {name} (before Linux {floor})" if answer == 0 else ""
 
 
 @cache
