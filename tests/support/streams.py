@@ -18,9 +18,22 @@ import pytest
 
 from ebpf_runtime.libbpf import load_walker
 from ebpf_runtime.streams import perf_buffer, ring_buffer
+from tests.support.kernel import helper_refusal, map_refusal
 from tests.support.sources import ROOT
 
-__all__ = ["MIXED_SIZES", "RING", "SOURCE", "WAYS", "burst", "call", "compiled_walker", "open_feed", "read_by"]
+__all__ = [
+    "LOOP_REFUSAL",
+    "MIXED_SIZES",
+    "RING",
+    "SOURCE",
+    "USER_RING_REFUSAL",
+    "WAYS",
+    "burst",
+    "call",
+    "compiled_walker",
+    "open_feed",
+    "read_by",
+]
 
 GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 RING = 1 << 16
@@ -28,7 +41,16 @@ RING = 1 << 16
 MIXED_SIZES = (8, 24, 64, 17)
 WAYS = ("plain loads", "plain loads and helper", "helper", "libbpf")
 
-SOURCE = """
+LOOP_REFUSAL = helper_refusal("bpf_loop", 181, "5.17")
+USER_RING_REFUSAL = map_refusal("USER_RINGBUF", 31, "6.1")
+
+
+# Without bpf_loop() one record a call, and none is held.
+SOURCE = f"""
+#define HAS_LOOP {int(not LOOP_REFUSAL)}
+#define HAS_USER_RING {int(not USER_RING_REFUSAL)}
+"""
+SOURCE += """
 #define THIS_CPU 0xffffffffULL /* BPF_F_CURRENT_CPU */
 
 /* One call. */
@@ -81,11 +103,13 @@ struct {
 } perf SEC(".maps");
 PERF_RECORD(perf, struct feed_event);
 
+#if HAS_USER_RING
 struct {
 	__uint(type, BPF_MAP_TYPE_USER_RINGBUF);
 	__uint(max_entries, 4096);
 } inbox SEC(".maps");
 RINGBUF_RECORD(inbox, struct order);
+#endif
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -94,10 +118,12 @@ struct {
 	__type(value, struct feed_event[2]);
 } scratch SEC(".maps");
 
+#if HAS_LOOP
 static long spin(__u32 index, void *context)
 {
 	return 0;
 }
+#endif
 
 static void fill(struct feed_event *event, __u64 number)
 {
@@ -117,8 +143,10 @@ static void send_uniform(__u64 number)
 		return;
 	}
 	fill(event, number);
+#if HAS_LOOP
 	if (target == 3)
 		bpf_loop(rounds, spin, 0, 0);
+#endif
 	if (discard_every && number % discard_every == 0)
 		bpf_ringbuf_discard(event, 0);
 	else
@@ -151,6 +179,7 @@ static void send_mixed(__u64 number)
 		dropped++;
 }
 
+#if HAS_USER_RING
 static long take(struct bpf_dynptr *dynptr, void *context)
 {
 	struct order order;
@@ -161,6 +190,7 @@ static long take(struct bpf_dynptr *dynptr, void *context)
 	amount += order.amount;
 	return 0;
 }
+#endif
 
 struct work {
 	struct bpf_raw_tracepoint_args *ctx;
@@ -190,10 +220,17 @@ int on_call(struct bpf_raw_tracepoint_args *ctx)
 
 	if (bpf_get_current_pid_tgid() >> 32 != wanted_pid || ctx->args[1] != wanted_call)
 		return 0;
-	if (target == 4)
+#if HAS_USER_RING
+	if (target == 4) {
 		bpf_user_ringbuf_drain(&inbox, take, 0, 0);
-	else
-		bpf_loop(burst, send, &work, 0);
+		return 0;
+	}
+#endif
+#if HAS_LOOP
+	bpf_loop(burst, send, &work, 0);
+#else
+	send(0, &work);
+#endif
 	return 0;
 }
 """
@@ -235,7 +272,10 @@ def call(times: int = 1) -> None:
 
 
 def burst(probe: Any, count: int) -> None:
-    """Send *count* records by one call."""
+    """Send *count* records, by one call where the kernel can."""
+    if LOOP_REFUSAL:
+        call(count)
+        return
     probe.data.burst = count
     call()
     probe.data.burst = 1
