@@ -65,7 +65,7 @@ regen: $(VENV)/.tools
 	$(BIN)/python tools/regen
 
 bench: $(VENV)/.wheel $(VENV)/.tools
-	$(SUDO) $(BIN)/python benchmarks/run.py
+	$(SUDO) $(BIN)/python benchmarks/run.py --write
 
 vm: $(VENV)/.wheel $(VENV)/.tools
 	$(SUDO) $(BIN)/python -B $(BIN)/pytest -p no:cacheprovider -m vm $(KERNEL:%=--kernel=%) $(ARCH:%=--architecture=%) tests/vm

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         run_statistics,
     )
     from .links import Link
+    from .live_variables import live
     from .load_report import LoadReport
     from .maps import Map
     from .maps.arena import ArenaMap
@@ -242,6 +243,7 @@ __all__ = [
     "ipv4_address",
     "ipv6_address",
     "kernel_symbol",
+    "live",
     "loaded_objects",
     "map_memory",
     "memory_cgroup_path",
@@ -346,6 +348,7 @@ _ON_USE = {
     "ipv4_address": "semantics",
     "ipv6_address": "semantics",
     "kernel_symbol": "semantics",
+    "live": "live_variables",
     "loaded_objects": "registry",
     "map_memory": "kernel_objects",
     "memory_cgroup_path": "semantics",
@@ -367,6 +370,8 @@ _ON_USE = {
 def __getattr__(name: str) -> object:
     if name not in _ON_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f".{_ON_USE[name]}", __name__), name)
+    # As importlib.import_module does, which brings the module `warnings` along.
+    module = __import__(f"{__name__}.{_ON_USE[name]}", fromlist=(name,))
+    return getattr(module, name)
+    # As importlib.import_module does; but importing importlib takes as long as importing a probe.
+    return getattr(__import__(f"{__name__}.{_ON_USE[name]}", fromlist=(name,)), name)

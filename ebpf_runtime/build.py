@@ -9,7 +9,8 @@ It serves every package that has probes of its own::
 
 It builds this project too. Where `EBPF_LIBBPF_SOURCE` names libbpf's sources, as a CMake definition in the settings
 (`-Ccmake.define.EBPF_LIBBPF_SOURCE=...`) or as an environment variable, the wheel has a libbpf of its own inside, and
-is tagged for the architecture that `EBPF_LIBBPF_ARCHITECTURE` names.
+is tagged for the architecture that `EBPF_LIBBPF_ARCHITECTURE` names. Where `EBPF_BTF_DIRECTORY` names kernels' BTF, the
+packages with probes carry what these need of it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _Settings = dict[str, str | list[str]]
 
 _SOURCE: Final = "EBPF_LIBBPF_SOURCE"
 _ARCHITECTURE: Final = "EBPF_LIBBPF_ARCHITECTURE"
+_BTF: Final = "EBPF_BTF_DIRECTORY"
 
 
 def __getattr__(name: str) -> Any:
@@ -72,6 +74,8 @@ def _with_libbpf(config_settings: _Settings | None) -> _Settings:
     for name in (_SOURCE, _ARCHITECTURE):
         if os.environ.get(name):
             settings.setdefault(f"cmake.define.{name}", os.environ[name])
+    if os.environ.get(_BTF):  # the build may run elsewhere, on what it unpacked of an sdist
+        settings.setdefault(f"cmake.define.{_BTF}", str(Path(os.environ[_BTF]).absolute()))
     if _bundles(settings):
         architecture = settings.get(f"cmake.define.{_ARCHITECTURE}") or platform.machine()
         settings.setdefault("wheel.tags", f"py3-none-manylinux_2_17_{architecture}")

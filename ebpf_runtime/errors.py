@@ -215,6 +215,11 @@ class CloseError(EbpfError):
         self.failures = failures
 
 
+_ENOTSUPP = 524  # the kernel's own; neither errno(3) nor the C library knows it
+
+
 def describe(number: int) -> str:
     """Return an error number as `ENOENT, no such file or directory`."""
+    if number == _ENOTSUPP:
+        return "ENOTSUPP, this kernel does not support it"
     return f"{_errno.errorcode.get(number, f'error {number}')}, {os.strerror(number).lower()}"

@@ -16,6 +16,8 @@ __all__ = ["floor_of", "has_program_type", "is_missing"]
 
 _RETURN_0 = b"\xb7\0\0\0\0\0\0\0\x95\0\0\0\0\0\0\0"  # r0 = 0; exit
 _RETURN_1 = b"\xb7\0\0\0\1\0\0\0\x95\0\0\0\0\0\0\0"
+_NO_DEVICE = (1 << 31) - 1
+_TCX_INGRESS = 46
 # Types whose programs name a type of the kernel's BTF, and cannot be tried without one.
 _BY_BTF = (26, 27, 28, 29)
 
@@ -96,8 +98,12 @@ def is_missing(hook: Hook, number: int) -> bool:
 
 
 def _has_link(hook: Hook) -> bool | None:
-    """Ask for a link of no program: a kernel that knows the command looks for the program first (EBADF)."""
-    if hook.way not in ("xdp", "cgroup", "netns", "iter", "netfilter", "tcx", "netkit"):
+    """Ask for a link to a device that cannot be: a kernel with such links looks for the device (ENODEV)."""
+    if hook.way not in ("tcx", "netkit"):
         return None
-    answer = system_calls.link_create((1 << 31) - 1, 0, hook.attach_type)
-    return {-errno.EBADF: True, -errno.EINVAL: False}.get(answer)
+    fd = system_calls.program_load(hook.program_type, _RETURN_0, expected_attach_type=hook.attach_type)
+    if fd < 0:
+        return None
+    answer = system_calls.link_create(fd, _NO_DEVICE, hook.attach_type or _TCX_INGRESS, more=bytes(16))
+    os.close(fd)
+    return {-errno.ENODEV: True, -errno.EINVAL: False}.get(answer)

@@ -277,8 +277,15 @@ def _member_differences(
 def _field_differences(
     where: str, field: Field, kind: model.ValueType, records: dict[str, model.RecordType]
 ) -> list[str]:
-    from ebpf_codegen.model import ArrayOf, Bits, EnumRef, RecordRef, Scalar
+    from ebpf_codegen.model import ArrayOf, Bits, EnumRef, OneOf, RecordRef, Scalar
 
+    if isinstance(kind, OneOf):
+        kinds = [arm.type for arm in kind.arms]
+        fields: tuple[Field, ...] = getattr(field, "fields", (field,))
+        if len(fields) != len(kinds):
+            return [f"{where} is one of {len(kinds)} types, the module says {len(fields)}"]
+        pairs = zip(fields, kinds, strict=True)
+        return [text for one, other in pairs for text in _field_differences(where, one, other, records)]
     if field.size != kind.size:
         return [f"{where} has {kind.size} bytes, the module says {field.size}"]
     if isinstance(field, _Nested) and isinstance(kind, RecordRef):

@@ -19,7 +19,6 @@ from .errors import LibraryNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 __all__ = [
@@ -38,6 +37,7 @@ __all__ = [
     "library",
     "load_walker",
     "origin",
+    "undeclared",
     "walker",
 ]
 
@@ -184,6 +184,7 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_object__gen_loader": (c_int, (c_void_p, POINTER(GenLoaderOptions))),
     "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
     "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_map__attach_struct_ops": (c_void_p, (c_void_p,)),
     "bpf_map__pin_path": (c_char_p, (c_void_p,)),
     "bpf_map__set_pin_path": (c_int, (c_void_p, c_char_p)),
     "bpf_map__name": (c_char_p, (c_void_p,)),
@@ -257,9 +258,12 @@ _WALKER_PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "ebpf_walker_perf": (None, (c_void_p, c_uint64, c_void_p, POINTER(Walked))),
 }
 
-# What came after the floor: name: (version, result, arguments)
-_NEWER: dict[str, tuple[str, type | None, tuple[type, ...]]] = {
-    "bpf_program__attach_uprobe_multi": ("1.3", c_void_p, (c_void_p, c_int, c_char_p, c_char_p, c_void_p)),
+# Sections that came after the floor, and that libbpf alone can attach: the version that has them.
+_SINCE = {
+    "kprobe.session": (1, 5),
+    "uprobe.multi": (1, 3),
+    "uprobe.session": (1, 6),
+    "uretprobe.multi": (1, 3),
 }
 
 _loaded: ctypes.CDLL | None = None
@@ -284,6 +288,16 @@ def library() -> ctypes.CDLL:
 def origin() -> tuple[str, str]:
     """Return what chose the loaded library, "EBPF_LIBBPF", "bundled" or "system", and the name it was loaded by."""
     return _origin
+
+
+def undeclared(name: str) -> Any:
+    """Return a function of libbpf for who calls it millions of times.
+
+    Arguments go to it as they are, unconverted and unchecked, and errno is not kept: only for functions that return
+    the error, with what `ctypes.byref` made.
+    """
+    found = library()
+    return ctypes.CDLL(found._name, handle=found._handle)[name]
 
 
 def _candidates() -> list[tuple[str, str]]:
@@ -397,37 +411,30 @@ def attach_by(function: str, program: int, *arguments: object) -> tuple[int, int
 
     Returns:
         The bpf_link, 0 where it refused; the error number; and what libbpf said.
-    Raises:
-        LibraryNotFoundError: This libbpf has no such function; the text names the version that has it.
     """
-    call = newer_function(function) if function in _NEWER else getattr(library(), function)
+    call = getattr(library(), function)
     with captured() as messages:
         pointer = call(program, *arguments)
         number = ctypes.get_errno()
     return pointer or 0, 0 if pointer else number, "".join(messages)
 
 
-def newer_function(name: str) -> Callable[..., Any]:
-    """Return a function that the floor's libbpf lacks.
+def require(kind: str) -> None:
+    """See that this libbpf can attach programs of a kind of section.
 
     Raises:
-        LibraryNotFoundError: The libbpf in use lacks it, too; the text names the version that has it.
+        LibraryNotFoundError: It cannot; the text names the version that can.
     """
     lib = library()
-    version, result, arguments = _NEWER[name]
-    try:
-        function: Any = getattr(lib, name)
-    except AttributeError:
-        has = f"{lib.libbpf_major_version()}.{lib.libbpf_minor_version()}"
+    version = (lib.libbpf_major_version(), lib.libbpf_minor_version())
+    since = _SINCE.get(kind, _FLOOR)
+    if version < since:
         raise LibraryNotFoundError(
-            f"call {name}: libbpf {has} has no such function, libbpf {version} has. "
-            "Install a newer libbpf, or set EBPF_LIBBPF to the path of one.",
-            name=name,
-            feature=name,
-        ) from None
-    function.restype = result
-    function.argtypes = arguments
-    return function  # type: ignore[no-any-return]
+            f"attach a program of section {kind}: libbpf {version[0]}.{version[1]} cannot, "
+            f"libbpf {since[0]}.{since[1]} can. Install a newer libbpf, or set EBPF_LIBBPF to the path of one.",
+            name="libbpf",
+            feature=kind,
+        )
 
 
 _libc = ctypes.CDLL(None)

@@ -199,11 +199,21 @@ class LightObject(Handle):
         return 0
 
     def close(self) -> None:
-        """Close all file descriptors; a second call does nothing."""
+        """Close all file descriptors; a second call does nothing.
+
+        Raises:
+            OSError: Some could not be closed, of which this is the first; all others are.
+        """
         fds = [*self._maps.values(), *self._programs.values()]
         self._maps, self._programs = {}, {}
+        first: OSError | None = None
         for fd in reversed(fds):
-            os.close(fd)
+            try:
+                os.close(fd)
+            except OSError as error:
+                first = first or error
+        if first is not None:
+            raise first
 
 
 def read(spec: ObjectSpec, architecture: str) -> Light | None:

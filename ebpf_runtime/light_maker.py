@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["main", "make"]
 
 _MAP_TYPE_STRUCT_OPS = 26
+# Name of the section, in BTF, of the kernel's functions and variables that a program uses. A loader program takes a
+# weak one for absent though the kernel has it, and says nothing.
+_KERNEL_SYMBOLS = b"\0.ksyms\0"
 
 
 def make(spec: ObjectSpec, image: bytes) -> bytes | None:
@@ -34,6 +37,8 @@ def make(spec: ObjectSpec, image: bytes) -> bytes | None:
     Raises:
         OpenError: libbpf cannot open the object, or cannot make a loader program of it.
     """
+    if _KERNEL_SYMBOLS in image:
+        return None
     maps: list[str] = []
     values: list[bytes] = []
     variants: list[str] = []

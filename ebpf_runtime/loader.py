@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import mmap
 import os
 
 from . import registry
@@ -34,9 +33,12 @@ from .specs import architecture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import mmap
+
     from .btf_sources import BtfSource
     from .config import ProbeConfig
     from .light import Light, LightObject
+    from .links import Link
     from .maps import Map
     from .programs import BaseProgram
     from .records import Variables
@@ -401,7 +403,10 @@ class Opened:
         missing = missing_capabilities()
         if missing and any(item.errno == errno.EPERM for item in refused):
             return _not_permitted(self.spec.name, missing)
-        reasons = "; ".join(f"{item.variant}: {item.phase}, {item.reason}" for item in refused)
+        said: dict[str, list[str]] = {}  # what several variants share is said once
+        for item in refused:
+            said.setdefault(f"{item.phase}, {item.reason}", []).append(item.variant)
+        reasons = "; ".join(f"{', '.join(variants)}: {text}" for text, variants in said.items())
         error = LoadError(
             f"load probe {self.spec.name!r}: no variant works here. {reasons}",
             name=self.spec.name,
@@ -487,7 +492,7 @@ class Opened:
         """Return the size that a map was given; a ring buffer's is a power of two of pages."""
         entries = self._sizes[item.name]
         if item.type in _RING_BUFFERS:
-            entries = max(1 << (entries - 1).bit_length(), mmap.PAGESIZE)
+            entries = max(1 << (entries - 1).bit_length(), os.sysconf("SC_PAGE_SIZE"))
         return entries
 
     def close(self) -> None:
@@ -522,6 +527,7 @@ class Loaded:
         self._facts: dict[str, tuple[int, tuple[int, int, int]]] = {}
         self._maps = Deferred((item.name for item in spec.maps), self._make_map)
         self._mappings: list[mmap.mmap] = []
+        self._structures: list[Link] = []
         try:
             for item in spec.maps:
                 self._facts[item.name] = _check_map(opened, item)
@@ -562,6 +568,8 @@ class Loaded:
 
     def _map_section(self, section: type[Variables]) -> Variables:
         """Map a section's memory: the programs' own, read-only for `.rodata`."""
+        import mmap
+
         constant = section.section.startswith((".rodata", ".kconfig"))
         fd = self._section_fd(section)
         length = -(-section._size_ // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -594,6 +602,23 @@ class Loaded:
             failures = self._detach()
         self._raise(failures, "try")
 
+    def attach_struct_ops(self, name: str) -> Link:
+        """Register the structure of functions that a map holds; see `Probe.attach_struct_ops`."""
+        item = next((item for item in self.spec.maps if item.name == name), None)
+        if self.closed or item is None or item.type != "STRUCT_OPS" or not isinstance(self._object, _Object):
+            reason = "the probe is closed" if self.closed else "it is no map of type STRUCT_OPS of this probe"
+            raise AttachError(f"attach map {name!r}: {reason}.", name=name)
+        from .libbpf import attach_by
+        from .links import LibbpfLink
+
+        with signals_held():
+            pointer, number, log = attach_by("bpf_map__attach_struct_ops", self._object.map(item.c_name))
+            if not pointer:
+                raise AttachError(f"attach map {name!r}: {describe(number)}.", name=name, errno=number, log=log)
+            link = LibbpfLink(name, pointer)
+            self._structures.append(link)
+            return link
+
     def attaches_again(self) -> bool:
         """Return whether programs attach once more after a trial; asked of the kernel once a process.
 
@@ -619,6 +644,11 @@ class Loaded:
 
     def _detach(self) -> list[Exception]:
         failures: list[Exception] = []
+        while self._structures:
+            try:
+                self._structures.pop().detach()
+            except CloseError as error:
+                failures.append(error)
         for program in reversed(self._programs.values()):
             failures += program._detach()
         links = getattr(self, "links", None)
@@ -648,7 +678,10 @@ class Loaded:
                 failures.append(error)
         for program in self._programs.values():
             program._close()
-        self._object.close()
+        try:
+            self._object.close()
+        except OSError as error:
+            failures.append(error)
 
     def _raise(self, failures: list[Exception], action: str) -> None:
         if failures:

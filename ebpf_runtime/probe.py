@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Self, TypeVar
 
     from .config import ProbeConfig
+    from .links import Link
     from .load_report import LoadReport
     from .loader import Loaded
     from .programs import BaseProgram
@@ -235,6 +236,16 @@ class Probe(Handle):
                 self.detach()
                 raise
             return self
+
+    def attach_struct_ops(self, map_name: str) -> Link:
+        """Register the structure of functions that a map of type STRUCT_OPS holds, such as a congestion control.
+
+        Raises:
+            AttachError: There is no such map, or the kernel refused, as for a name that is registered already.
+        Kernel: 5.6.
+        Source: libbpf bpf_map__attach_struct_ops().
+        """
+        return self._loaded.attach_struct_ops(map_name)
 
     def detach(self) -> None:
         """Unhook every program, the last attached first; maps stay.

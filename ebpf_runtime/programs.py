@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from struct import pack
 
-from . import perf_events, system_calls
+from . import system_calls
 from .errors import AttachError, EbpfError, PermissionDeniedError, describe
 from .handles import Handle
 from .hooks import Hook
@@ -129,8 +129,9 @@ class BaseProgram(Handle):
         """Attach by one of libbpf's functions."""
         if not self._pointer:
             raise AttachError(f"attach program {self.name!r} to {where}: it is not libbpf's.", name=self.name)
-        from .libbpf import attach_by
+        from .libbpf import attach_by, require
 
+        require(self._hook.kind)
         pointer, number, log = attach_by(function, self._pointer, *arguments)
         if pointer:
             return LibbpfLink(self.name, pointer)
@@ -271,6 +272,8 @@ class Program(BaseProgram):
             return system_calls.raw_tracepoint_open("", self.fd)
         if hook.way == "iter":
             return system_calls.link_create(self.fd, 0, _TRACE_ITER)
+        from . import perf_events
+
         if hook.way == "tracepoint":
             return perf_events.attach(self.fd, perf_events.open_tracepoint(hook.target))
         if hook.way == "kprobe" and (perf_events.has_source("kprobe") or not self._pointer):

@@ -610,7 +610,8 @@ class Variables(_Struct):
         attribute: What it is called on a probe.
 
     Before load all can be set. After load `.data` and `.bss` are the running programs' memory: each read is theirs of
-    this moment, each write is seen by them. `.rodata` is then read-only.
+    this moment, each write is seen by them. `.rodata` is then read-only. A struct or array that is read is a copy of
+    that moment; `live()` gives views of them, to read and write in place.
     """
 
     __slots__ = ("_base", "_locked", "_memory")
@@ -645,9 +646,12 @@ class Variables(_Struct):
                 raise AttributeError(f"set variable {name!r}: {self.section} has none of this name; it has {known}")
             object.__setattr__(self, name, value)
 
-    def _assign(self, field: Field, value: object) -> None:
+    def _refuse_if_locked(self, field: Field) -> None:
         if self._locked:
             raise VariableError(f"set variable {field.name!r}: {self._locked}", name=field.name)
+
+    def _assign(self, field: Field, value: object) -> None:
+        self._refuse_if_locked(field)
         field.pack(self._block, self._base, value)
 
     def _close(self) -> None:

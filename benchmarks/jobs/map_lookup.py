@@ -21,7 +21,8 @@ _C = "C bpf_map_lookup_elem"
 _LOOKUP = "m[k]"
 _BCC = "bcc t[k]"
 _ENTRIES = 100_000
-_LOOKUPS = 20_000
+_LOOKUPS = 2_000
+_SLICES = 20  # of a round; the fastest counts, for a lookup is so short that neighbours disturb most long runs
 
 
 @contextmanager
@@ -32,18 +33,22 @@ def lookup(_options: Options) -> Iterator[Job]:
         c.run("fill")
         python = stack.enter_context(python_worker(readers, fd, files=(fd,)))
         bcc = stack.enter_context(bcc_worker("maps_bcc", SMALL.name, _ENTRIES, _LOOKUPS))
-        contenders = {_C: c.contender("lookup"), _LOOKUP: python.contender("lookup")}
+        contenders = {_C: _fastest(c.contender("lookup")), _LOOKUP: _fastest(python.contender("lookup"))}
         if bcc:
-            contenders[_BCC] = bcc.contender("lookup")
+            contenders[_BCC] = _fastest(bcc.contender("lookup"))
         refusal = bcc_refusal()
         yield Job(
-            f"{_LOOKUPS} lookups in a hash of {_ENTRIES} entries of 4 + 8 bytes",
+            f"{_LOOKUPS} lookups, the fastest of {_SLICES} a round, in a hash of {_ENTRIES} entries of 4 + 8 bytes",
             _C,
             contenders,
             (Bar(_LOOKUP, _C, 1.9), Bar(_LOOKUP, _BCC, 1)),
             Yardstick(_BCC, _C, 1.92),
             [refusal] if refusal else [],
         )
+
+
+def _fastest(run: Callable[[], Sample]) -> Callable[[], Sample]:
+    return lambda: min(run() for _ in range(_SLICES))
 
 
 def readers(fd: str) -> dict[str, Callable[[], Sample]]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from ebpf_runtime.libbpf import undeclared
+
 from .base import NOT_SUPPORTED, Map, exact
 from .decoding import decoder, gc_paused, number_code
 from .walk import Columns, address, batches
@@ -55,8 +57,7 @@ class KeyedMap(Map, Generic[K, V]):
         self._unpack_value: Callable[[bytes, int], Any] = value.unpack if value is not None else self._unpack_bytes
         self._value_bytes = self._all_value_bytes()
         self._number = _NUMBERS.get(number_code(value)) if self._value_bytes == self.value_size else None
-        # Undeclared: what a cell holds goes to libbpf as it is, with no conversion of each argument.
-        self._lookup_elem = self._lib["bpf_map_lookup_elem"]
+        self._lookup_elem = undeclared("bpf_map_lookup_elem")
 
     def _all_value_bytes(self) -> int:
         """Return the bytes that the kernel gives and takes for a value: that of one CPU, or of all."""

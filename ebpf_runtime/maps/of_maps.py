@@ -8,7 +8,7 @@ import errno
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
-from ebpf_runtime.errors import MapError
+from ebpf_runtime.errors import MapError, PermissionDeniedError
 from ebpf_runtime.kernel_objects import map_sizes
 from ebpf_runtime.libbpf import MapCreateOptions
 from ebpf_runtime.records import u32
@@ -69,6 +69,13 @@ class _OfMaps(Map, Generic[K, M]):
         fd: int = self._lib.bpf_map_get_fd_by_id(number)
         if fd == -errno.ENOENT:
             return None  # it was taken out, and is gone
+        if fd == -errno.EPERM:
+            raise PermissionDeniedError(
+                f"open map {number} in map {self.name!r}: EPERM, this process lacks CAP_SYS_ADMIN. "
+                "Run as root, or grant the capability.",
+                name=self.name,
+                errno=errno.EPERM,
+            )
         if fd < 0:
             raise self._fail(f"open map {number} in", -fd)
         return self._made(fd, f"{self.name}.{number}")

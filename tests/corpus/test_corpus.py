@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from ebpf_codegen.generate import module_name
-from ebpf_runtime import Record, fields, sizeof
+from ebpf_runtime import Record, dtype, fields, sizeof
 
 from .bpftool import Types, opens
 
@@ -184,3 +184,26 @@ def test_nothing_is_bytes_that_has_a_type(bindings: Bindings, types: dict[Path, 
                         kind = types[path].resolve(members[field.name])
                         assert kind["kind"] == "ARRAY", (path.name, cls.c_name, field)
                         assert types[path].size(kind["type_id"]) == 1, (path.name, cls.c_name, field)
+
+
+def test_numpy_has_the_same_layouts(bindings: Bindings) -> None:
+    for path in PATHS:
+        module = bindings.module(path)
+        for cls in records(module) if module is not None else ():
+            made = dtype(cls)
+            assert made.itemsize == sizeof(cls), (path.name, cls.c_name)
+            offsets = {name: place[1] for name, place in (made.fields or {}).items()}
+            expected = {field.name: field.offset for field in fields(cls) if not field.bits}
+            assert offsets.items() >= expected.items(), (path.name, cls.c_name)
+
+
+def test_zeroed_records_are_zeros(bindings: Bindings) -> None:
+    """Each member can be read, and what is read can be written again."""
+    for path in PATHS:
+        module = bindings.module(path)
+        for cls in records(module) if module is not None else ():
+            record = cls.zeroed()
+            assert bytes(record) == bytes(sizeof(cls)), (path.name, cls.c_name)
+            for field in fields(cls):
+                getattr(record, field.name)
+            assert cls.from_bytes(bytes(record)) == record

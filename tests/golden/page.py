@@ -28,6 +28,16 @@ What each construct of BPF C becomes in the bindings. This page is made from the
 - A record is immutable, compares and hashes by its bytes, and decodes a member when it is asked for.
   `Record.from_bytes`, `bytes(record)`, `replace`, `asdict` and `zeroed` convert; `fields(T)` and
   `sizeof(T)` tell the layout, `dtype(T)` the same for numpy.
+- Members of anonymous structs and unions belong to the record around them, as in C. Of members that share
+  their bytes the constructor takes one; all can be read. A type without a name is called like its place.
+- Bytes are: arrays of unsigned char, padding, numbers of sizes that no Python number has (`long double`,
+  integers of 3 bytes), and keys and values of which the object tells only the size. Text has its bytes
+  beside it in `record.raw(name)`. A flexible array is empty: it adds nothing to the record's size.
+- A pointer is a number of 64 bits, whatever it points to; its C type stands in the documentation. So are
+  `_Atomic` variables numbers of their size, unsigned where the compiler does not say what they are.
+- A record of a big-endian object says so (`byte_order="big"`) and reads and writes its bytes; a bitfield
+  is counted as BTF does, in a big-endian record from a byte's most significant bit. In numpy it is the
+  integer around it.
 - Padding has a name and is zero in what is made here. In the sources of a package it is refused where
   it is implicit; in foreign objects, and by `ebpf-codegen run`, it is named `_padN`.
 """
@@ -90,28 +100,52 @@ def _cell(text: str) -> str:
 
 def _rows(case: str) -> Iterator[tuple[str, str]]:
     """Yield (declaration, line of the module) of a case."""
-    source = re.sub(r"/\*.*?\*/|//[^\n]*", "", _source(case), flags=re.DOTALL)
+    texts = (_source(case), *(path.read_text("utf-8") for path in sorted((GOLDEN / case).glob("*.h"))))
+    source = re.sub(r"/\*.*?\*/|//[^\n]*", "", "\n".join(texts), flags=re.DOTALL)
     text = (GOLDEN / case / "case.py").read_text("utf-8")
     for node in ast.parse(text).body:
-        if not isinstance(node, ast.ClassDef) or not node.bases:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield _constant(source, node.target.id), ast.get_source_segment(text, node) or ""
+        if isinstance(node, ast.ClassDef) and node.bases:
+            yield from _class(node, text, source)
+
+
+def _constant(source: str, name: str) -> str:
+    found = re.search(rf"#define {name}\b(?:[^\n\\]|\\\n|\\.)*", source)
+    if found:
+        return found[0].replace("\\\n", " ")
+    enumerator = re.search(rf"\b{name}\b(?:\s*=[^,}}]*)?", source)
+    return f"enum {{ … {enumerator[0].strip()} … }};" if enumerator else ""
+
+
+def _class(node: ast.ClassDef, text: str, source: str) -> Iterator[tuple[str, str]]:
+    base = ast.unparse(node.bases[0])
+    c_name = next((ast.literal_eval(word.value) for word in node.keywords if word.arg == "c_name"), "")
+    if base == "CEnum":
+        yield from _enum(node, source)
+    for statement in node.body:
+        if isinstance(statement, ast.FunctionDef) and base == "Record":
+            yield from _meaning(statement, source, c_name)
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
             continue
-        base = ast.unparse(node.bases[0])
-        c_name = next((ast.literal_eval(word.value) for word in node.keywords if word.arg == "c_name"), "")
-        if base == "CEnum":
-            yield from _enum(node, source)
-        for statement in node.body:
-            if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
-                continue
-            name, line = statement.target.id, ast.get_source_segment(text, statement) or ""
-            declaration = ""
-            if base in ("Record", "Variables"):
-                declaration = _declaration(source, name, c_name)
-            elif base == "Maps" and not name.endswith("values"):  # with a map of this name cases show their types
-                declaration = _map(source, name)
-            elif base == "Programs":
-                declaration = _program(source, name)
-            if declaration:
-                yield declaration, line
+        name, line = statement.target.id, ast.get_source_segment(text, statement) or ""
+        declaration = ""
+        if base in ("Record", "Variables"):
+            declaration = _declaration(source, name, c_name)
+        elif base == "Maps" and not name.endswith("values"):  # with a map of this name cases show their types
+            declaration = _map(source, name)
+        elif base == "Programs":
+            declaration = _program(source, name)
+        if declaration:
+            yield declaration, line
+
+
+def _meaning(accessor: ast.FunctionDef, source: str, c_name: str) -> Iterator[tuple[str, str]]:
+    """Yield the member that an accessor of a meaning reads, and the accessor."""
+    body = ast.unparse(accessor)
+    member = re.search(r"self\.(?:raw\(['\"])?(\w+)", body)
+    if member and accessor.returns:
+        yield _declaration(source, member[1], c_name), f"{accessor.name}: {ast.unparse(accessor.returns)}  # a property"
 
 
 def _enum(node: ast.ClassDef, source: str) -> Iterator[tuple[str, str]]:

@@ -71,7 +71,7 @@ class Text:
 class Array:
     """An array; its elements are of one type but have a value each."""
 
-    elements: tuple[Leaf | Array, ...]
+    elements: tuple[Leaf | Array | Group, ...]
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,8 @@ class _Drawing:
                 size = 1 + self.draw(_PERCENT) % 17
                 return Text(size, "".join(self.random.choices("abcXYZ09 _", k=self.random.randint(0, size))))
             case "group" if depth:
-                return self.group(depth - 1)
+                group = self.group(depth - 1)
+                return group if self.draw(_PERCENT) < 75 else Array((group,) * self.draw(_LENGTHS))
             case _:
                 return self.leaf(self.draw(_NUMBERS))
 
@@ -275,6 +276,8 @@ def _declaration(member: Member) -> str:
     while isinstance(kind, Array):
         bounds += f"[{len(kind.elements)}]"
         kind = kind.elements[0]
+    if isinstance(kind, Group):
+        return f"{kind.keyword} {_body(kind)} {member.name}{bounds}{attributes};"
     assert isinstance(kind, Leaf)
     return f"{kind.c_type} {member.name}{bounds}{attributes};"
 

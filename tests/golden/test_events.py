@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ebpf_codegen.__main__ import main
 from ebpf_codegen.compiler import Compiler
 from ebpf_codegen.errors import UnsupportedError
 from ebpf_codegen.pipeline import Built, build_probe
@@ -251,3 +252,26 @@ def test_the_object_tells_its_records_without_the_source(compiler: Compiler, tmp
     path = tmp_path / "probe.bpf.o"
     path.write_bytes(build(tmp_path, compiler, QUIET + WRITES).objects["x86_64"])
     assert re.search(r"(?m)^    events: RingBuffer\[Event\]$", generate(path).module)
+
+
+def test_the_command_takes_records_and_tells_warnings(
+    compiler: Compiler, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ebpf_codegen.commands.build.find_compiler", lambda: compiler)
+    source = write_source(tmp_path, "probe", TYPES + SILENT)
+    command = ["build", str(source), "--include", str(INCLUDE[0]), "--output", str(tmp_path / "out")]
+    assert main([*command, "--record", "events=event"]) == 0
+    assert "    events: RingBuffer[Event]\n" in (tmp_path / "out" / "probe.py").read_text()
+    assert capsys.readouterr().err == (
+        "ebpf-codegen: warning: probe.bpf.c: map 'more': its records stay bytes: no program of the source writes any. "
+        "Add RINGBUF_RECORD(more, struct …) below it.\n"
+    )
+    assert main([*command, "--record", "events=nothing"]) == 1
+    assert capsys.readouterr().err == (
+        "ebpf-codegen: probe.bpf.c: --record events=nothing: there is no struct and no typedef 'nothing'. "
+        "Name one of this source.\n"
+    )
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--record", "events"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith("error: argument --record: 'events' is not NAME=TYPE\n")

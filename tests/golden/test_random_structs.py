@@ -195,7 +195,12 @@ def rebuild(record: Record, values: dict[str, Value]) -> Record:
     given = {}
     for name, value in values.items():
         found = getattr(record, name)
-        given[name] = rebuild(found, value) if isinstance(value, dict) else found
+        if isinstance(value, dict):
+            found = rebuild(found, value)
+        elif isinstance(value, list) and isinstance(value[0], dict):
+            pairs = zip(found, value, strict=True)
+            found = tuple(rebuild(one, item) for one, item in pairs if isinstance(item, dict))
+        given[name] = found
     return type(record)(**given)
 
 
@@ -203,6 +208,11 @@ def compare(found: Any, values: dict[str, Value], where: str) -> None:
     for name, value in values.items():
         if isinstance(value, dict):
             compare(found[name], value, f"{where}.{name}")
+        elif isinstance(value, list) and isinstance(value[0], dict):
+            assert len(found[name]) == len(value)
+            for number, item in enumerate(value):
+                assert isinstance(item, dict)
+                compare(found[name][number], item, f"{where}.{name}[{number}]")
         else:
             assert found[name] == value, f"{where}.{name}"
 

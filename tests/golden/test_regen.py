@@ -111,7 +111,7 @@ CHANGES: dict[str, tuple[Callable[[Checkout], object], bool]] = {
     "the source": (edit(f"bpf/{PROBE}.bpf.c", "#include", "/* new */\n#include"), True),
     "a header of the project": (edit("bpf/include/compat.bpf.h", "#define", "/* new */\n#define"), True),
     # What these print stays: an editable install may import the originals instead of the copies.
-    "a template": (edit("templates/module.py.j2", "DO NOT EDIT.", "DO NOT EDIT.{# new #}"), False),
+    "a template": (edit("templates/module.py.j2", "DO NOT EDIT.", "DO NOT {# new #}EDIT."), False),
     "the generator": (edit("tools/ebpf_codegen/render.py", "__all__ =", "# new\n__all__ ="), False),
     "the module": (lambda c: c.module.write_text("x = 1\n"), True),
     "the module is gone": (lambda c: c.module.unlink(), True),

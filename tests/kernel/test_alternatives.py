@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ebpf_runtime import RecordError
+from ebpf_runtime import CompileError, ProbeConfig, RecordError
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
@@ -184,3 +184,17 @@ def test_records_of_several_types_have_no_common_array(probe: Any) -> None:
         "read ring buffer 'by_size' as an array: its records are of several types, SmallCall | LargeCall. Use poll()."
     )
     assert len(list(probe.maps.by_size.poll(0))) == COUNT
+
+
+def test_what_is_compiled_on_the_host_has_the_same_types(made: ModuleType, tmp_path: Path) -> None:
+    config = ProbeConfig(enable_co_re=False, runtime_compiler_output_dir=str(tmp_path))
+    with made.Kinds.open_and_load(config) as probe:
+        assert probe.origin == "compiled"
+    by_size = next(item for item in made._OBJECT.maps if item.name == "by_size")
+    fields = by_size.value.fields
+    by_size.value.fields = fields[:1]
+    try:
+        with pytest.raises(CompileError, match="the value of map 'by_size' is one of 2 types, the module says 1"):
+            made.Kinds.open(ProbeConfig(enable_co_re=False, runtime_compiler_output_dir=str(tmp_path / "new")))
+    finally:
+        by_size.value.fields = fields

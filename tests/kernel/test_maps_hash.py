@@ -8,6 +8,7 @@ import gc
 import itertools
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -424,3 +425,23 @@ def test_nothing_leaks_in_many_rounds(made: ModuleType) -> None:
         assert kinds_of_files() == before
         cells = len(small._cells)
         assert cells == 1
+
+
+def test_reading_takes_memory_for_a_batch_and_not_for_the_map(maps: Any) -> None:
+    def peak(entries: Any) -> int:
+        tracemalloc.start()
+        try:
+            for _ in entries:
+                pass
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    small: list[int] = []
+    large: list[int] = []
+    for size, peaks in ((9000, small), (20000, large)):
+        maps.small.clear()
+        maps.small.update((number, number) for number in range(size))
+        peaks += [peak(maps.small), peak(maps.small.values()), peak(maps.small.items()), peak(maps.small.drain())]
+    for few, many in zip(small, large, strict=True):
+        assert many < 1.3 * few

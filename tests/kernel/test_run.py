@@ -112,9 +112,13 @@ def test_events_are_printed_until_there_are_enough(source: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_in_order(number: signal.Signals, source: Path) -> None:
+def test_a_signal_ends_it_in_order(
+    number: signal.Signals, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = identifiers()
-    scratch = set(Path("/tmp").glob("ebpf-codegen-*"))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
     with started(source, "--json", "--set", f"wanted_pid={os.getpid()}") as process:
         os.getppid()
         assert process.stdout is not None
@@ -128,7 +132,7 @@ def test_a_signal_ends_it_in_order(number: signal.Signals, source: Path) -> None
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
     assert_nothing_new(before)
-    assert set(Path("/tmp").glob("ebpf-codegen-*")) <= scratch
+    assert list(scratch.iterdir()) == []
 
 
 ITERATOR = """

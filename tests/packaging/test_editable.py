@@ -50,7 +50,7 @@ def test_bundled_libbpf_is_found_where_the_build_installed_it(editable: Environm
     bundled = editable.site_packages / "ebpf_runtime" / "_libbpf.so"
     bundled.touch()
     try:
-        script = "from ebpf_runtime import libbpf; print(*libbpf._candidates(), sep='\\n')"
+        script = "from ebpf_runtime import libbpf; print(*(name for _, name in libbpf._candidates()), sep='\\n')"
         assert editable.run(editable.python, "-c", script).stdout.splitlines() == [str(bundled), "libbpf.so.1"]
     finally:
         bundled.unlink()

@@ -35,7 +35,8 @@ PINNED = ROOT / "tools" / "sources.toml"
 PARTS = ("libbpf", "elfutils", "zlib", "include", "sources.toml")
 LIBRARY = "ebpf_runtime/_libbpf.so"
 WALKER = "ebpf_runtime/_walker.so"
-MAXIMUM_BYTES = 650_000
+# See decision 25: the aim of 650 kB is missed.
+MAXIMUM_BYTES = 805_000
 MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
 
 LOADED = """
@@ -215,7 +216,7 @@ def test_both_wheels_are_else_the_same(bundled: Path, foreign: Path, wheel: Path
     for one in (bundled, foreign):
         others = {name for name in names(one) if not name.endswith(".bpf.o")}
         added = {name for name in others - in_all if not name.startswith("ebpf_runtime/licenses/")}
-        assert added == {LIBRARY}
+        assert added == {LIBRARY, WALKER}
         assert in_all <= others
     # Headers of the libbpf that was at hand, and objects, which name lines in them.
     dependent = re.compile(r".*/include/bpf/|.*\.bpf\.o$|.*\.sha256$")

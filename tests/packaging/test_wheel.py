@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROBES = sorted(path.name.removesuffix(".bpf.c") for path in (ROOT / "bpf").glob("*.bpf.c"))
 LIBBPF_HEADERS = ("bpf_core_read", "bpf_endian", "bpf_helper_defs", "bpf_helpers", "bpf_tracing")
 # What decision 25 found, and a little more: whoever adds that much has to look where it comes from.
-MAXIMUM_BYTES = 445_000
+MAXIMUM_BYTES = 625_000
 
 
 def contents(wheel: Path) -> dict[str, bytes]:
@@ -58,7 +58,10 @@ def test_loader_programs_match_their_digests_and_their_objects(wheel: Path, prob
     files = contents(wheel)
     lines = files[f"ebpf_probes/{probe}.light.sha256"].decode().splitlines()
     digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    assert sorted(digests) == [f"{probe}.arm64.light", f"{probe}.x86_64.light"]
+    # A weak function of the kernel would be lost.
+    takes_kernel_functions = b"\0.ksyms\0" in files[f"ebpf_probes/{probe}.x86_64.bpf.o"]
+    assert takes_kernel_functions == (probe == "ebpf_inventory")
+    assert sorted(digests) == ([] if takes_kernel_functions else [f"{probe}.arm64.light", f"{probe}.x86_64.light"])
     for name, digest in digests.items():
         data = files[f"ebpf_probes/{name}"]
         assert hashlib.sha256(data).hexdigest() == digest, name

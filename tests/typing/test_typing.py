@@ -36,6 +36,31 @@ assert_type(sizeof(OomKillEvent), int)
 print([field.name for field in fields(OomKillEvent)])
 """
 
+MAPS = """
+from typing import assert_type
+from ebpf_runtime import (
+    ArrayMap, ArrayOfMaps, DeviceMap, HashMap, HashOfMaps, LpmTrieMap, Map, PerCpuHashMap, QueueMap, TaskStorageMap,
+)
+
+def use(
+    array: ArrayMap[int], array_of: ArrayOfMaps[HashMap[int, str]], hash_of: HashOfMaps[int, HashMap[int, str]],
+    any_of: ArrayOfMaps, trie: LpmTrieMap[bytes, int], queue: QueueMap[int], tasks: TaskStorageMap[int],
+    devices: DeviceMap, per_cpu: PerCpuHashMap[int, float],
+) -> None:
+    assert_type(list(array), list[int])
+    with array_of[1] as inner:
+        assert_type(inner[5], str)
+    assert_type(hash_of[1][2], str)
+    assert_type(any_of[0], Map)
+    assert_type(trie[trie.prefix("10.0.0.0/8")], int)
+    assert_type(queue.pop(), int | None)
+    assert_type(tasks[5], int)
+    devices[1] = "eth0"
+    assert_type(devices[1].target, int)
+    assert_type(per_cpu.sum(1), float)
+    assert_type(dict(per_cpu.items()), dict[int, tuple[float, ...]])
+"""
+
 WRONG = {
     "OomKillEvent(victim_pid=1)": "Missing named argument",
     "event.victim_pid = 2": "is read-only",
@@ -73,7 +98,7 @@ def mypy(tmp_path: Path, *sources: str) -> str:
 
 
 def test_right_uses_pass(tmp_path: Path) -> None:
-    assert mypy(tmp_path, RIGHT).startswith("Success: no issues found in 1 source file")
+    assert mypy(tmp_path, RIGHT, MAPS).startswith("Success: no issues found in 2 source files")
 
 
 def test_wrong_uses_are_told_apart(tmp_path: Path) -> None:

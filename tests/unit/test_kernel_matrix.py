@@ -13,6 +13,7 @@ VARIANTS = {
         "fentry": {"loads": "EINVAL: program of this type cannot | use <helper>"},
         "kprobe": {"loads": "", "attaches": "ENOENT: no such file"},
         "raw_tp": {"loads": "", "attaches": ""},
+        "tracepoint": {"loads": "", "attaches": ""},
     }
 }
 DEFAULT = {
@@ -29,6 +30,7 @@ def test_cells_are_yes_or_the_reason() -> None:
         "| `oom_kill` | `fentry` | EINVAL: program of this type cannot \\| use &lt;helper> |  |  |",
         "| `oom_kill` | `kprobe` | yes | ENOENT: no such file |  |",
         "| `oom_kill` | `raw_tp` | yes | yes | yes |",
+        "| `oom_kill` | `tracepoint` | yes | yes | yes |",
         "",
         "| probe | by default | readings right |",
         "|---|---|---|",
@@ -38,10 +40,12 @@ def test_cells_are_yes_or_the_reason() -> None:
 
 
 def test_readings_that_were_not_equal_or_not_compared_say_so() -> None:
-    works = {"oom_kill": {"raw_tp": {"loads": "", "attaches": ""}}}
+    yes = {"loads": "", "attaches": ""}
+    works = {"oom_kill": {"raw_tp": yes, "kprobe": yes}}
     failed = Answers(works, {}, {"test_kills_are_equal_in_all_variants": "failed"})
     assert list(rows(failed))[2].endswith("| yes | yes | failed |")
     assert list(rows(Answers(works, {}, {})))[2].endswith("| yes | yes | not compared |")
+    assert list(rows(Answers({"oom_kill": {"raw_tp": yes}}, {}, {})))[2].endswith("| yes | yes | the only one |")
 
 
 def test_a_run_replaces_its_own_sections_and_no_other() -> None:

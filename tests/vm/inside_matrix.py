@@ -6,7 +6,6 @@ The answers go to the file that EBPF_MATRIX names, as `tests.vm.matrix` reads th
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import warnings
@@ -22,6 +21,7 @@ from ebpf_probes.ebpf_inventory import EbpfInventory
 from ebpf_probes.oom_kill import OomKill
 from ebpf_probes.tcp_queue_length import TcpQueueLength
 from ebpf_runtime import CoReError, EbpfError, ProbeConfig, VerifierError, possible_cpus
+from ebpf_runtime.errors import describe
 from tests.support.kills import kill_one, victims_cgroup
 from tests.support.planted import plant
 from tests.support.tcp import connection, workers_cgroup
@@ -43,7 +43,7 @@ def refusal(error: EbpfError) -> str:
     """Return errno and the line of the log that says why, on one line."""
     if isinstance(error, CoReError) and isinstance(error.__cause__, EbpfError):
         error = error.__cause__  # its advice is of no use here
-    number = errno.errorcode.get(error.errno, str(error.errno)) if error.errno else type(error).__name__
+    number = describe(error.errno).partition(",")[0] if error.errno else type(error).__name__
     said = error.reason if isinstance(error, VerifierError) else str(error)
     return f"{number}: {' '.join(said.split())}"
 
@@ -137,11 +137,14 @@ def test_what_loads_by_default_reads_and_what_does_not_says_why() -> None:
 
 
 def test_inventory_variants_are_equal() -> None:
-    """What both variants say of the same maps and programs; needs a kernel that has both."""
+    """What both variants say of the same maps and holders."""
+    works = [variant for variant in variants(EbpfInventory) if not any(attempt(EbpfInventory, variant).values())]
+    if works == ["task_file"]:
+        pytest.skip("the kernel has no iterator task_vma (before 5.12), so only one variant works")
     readings = []
     with plant("hash", "array_mmap", "ringbuf", "percpu_hash") as planted:
         ids = {item.id for item in planted}
-        for variant in variants(EbpfInventory):
+        for variant in works:
             with EbpfInventory.open() as opened:
                 opened.select_variant(variant)
                 opened.rodata.possible_cpus = possible_cpus()
@@ -152,5 +155,6 @@ def test_inventory_variants_are_equal() -> None:
                 rows = [row.asdict() for row in loaded.programs.inventory_map.rows() if row.id in ids]
                 holders = [row.asdict() for row in loaded.programs.inventory_file.rows() if row.object_id in ids]
                 readings.append((rows, holders))
+    assert len(readings) == 2
     assert len(readings[0][0]) == len(planted) >= 3
     assert all(reading == readings[0] for reading in readings)

@@ -45,6 +45,7 @@ __all__ = [
 
 _MAGIC: Final = 0xEB9F
 _MIN_HEADER: Final = 24
+_MAX_PARTS: Final = 0xFFFF  # BTF_MAX_VLEN
 _MAX_DEPTH: Final = 64  # longest chain of typedefs, modifiers and arrays that is followed
 
 
@@ -362,6 +363,8 @@ class _Reader:
     def one(self, type_id: int, name: str, info: int, extra: int, room: int) -> tuple[BtfType, int]:
         """Decode one type; *extra* is its size or type field. Return it and the length of its payload."""
         kind, flag, vlen = info >> 24 & 0x7F, bool(info >> 31), info & 0xFFFFFF
+        if vlen > _MAX_PARTS:
+            raise self.fail(self.offset, f"type {type_id} has {vlen} parts, the kernel takes {_MAX_PARTS} at most")
         match kind:
             case 1:
                 (word,) = self.words(type_id, 1, room)
@@ -532,19 +535,21 @@ class IndexedBtf(Btf):
         found: dict[bytes, list[int]] = {}
         types, strings = self.types, self._strings
         assert isinstance(types, _LazyTypes)
-        for type_id, kind in enumerate(self._kinds):
-            if kind in _TAGGED:
+        for code in _TAGGED:
+            type_id = self._kinds.find(code)
+            while type_id >= 0:
                 name = types.name_offset(type_id)
                 if name:
                     end = strings.find(b"\0", name)
                     found.setdefault(strings[name:end], []).append(type_id)
+                type_id = self._kinds.find(code, type_id + 1)
         return found
 
     def tagged(self, kinds: type[Struct] | type[Enum], name: str) -> list[int]:
         """Return the ids of all structs and unions, or all enums, of this name."""
         if self._tagged is None:
             self._tagged = self._by_name()
-        found = self._tagged.get(name.encode(), ())
+        found = sorted(self._tagged.get(name.encode(), ()))
         return [type_id for type_id in found if isinstance(self[type_id], kinds)]
 
 

@@ -106,10 +106,14 @@ def _installed() -> Iterator[str]:
         yield plain
     versioned: dict[int, str] = {}
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        for path in Path(directory or ".").glob("clang-[0-9]*"):
-            match = re.fullmatch(r"clang-(\d+)", path.name)
-            if match and os.access(path, os.X_OK):
-                versioned.setdefault(int(match[1]), str(path))
+        try:
+            names = os.listdir(directory or ".")  # noqa: PTH208  # glob() would raise, too
+        except OSError:
+            continue  # not there, or not ours to read
+        for name in names:
+            match = re.fullmatch(r"clang-(\d+)", name)
+            if match and os.access(command := os.path.join(directory or ".", name), os.X_OK):  # noqa: PTH118
+                versioned.setdefault(int(match[1]), command)
     for path in Path("/usr/lib").glob("llvm-*/bin/clang"):
         match = re.fullmatch(r"llvm-(\d+)", path.parent.parent.name)
         if match and os.access(path, os.X_OK):

@@ -28,7 +28,7 @@ _SHF_EXECINSTR: Final = 4
 _NULL, _SYMTAB, _RELA, _NOBITS, _REL = 0, 2, 4, 8, 9
 _KINDS: Final = {0: "object", 1: "object", 2: "func"}  # STT_NOTYPE, STT_OBJECT, STT_FUNC
 _MAX_BYTES: Final = 256 << 20
-_MAX_BTF: Final = 16 << 20  # the kernel's own limit
+_MAX_BTF: Final = 8 << 20  # that of a whole kernel is smaller
 _MAX_SYMBOLS: Final = 1 << 18
 # What cannot be told without BTF; programs alone can.
 _TYPED: Final = re.compile(r"\.?maps(/.*)?|\.(data|bss)(\..+)?|\.rodata(\.(?!str|cst).+)?")
@@ -137,7 +137,7 @@ def parse(data: bytes, source: str) -> Elf:
             raise ElfError(f"read {source}: it has no .BTF section. Compile with clang -g.")
         return Elf(reader, btf.Btf((btf.Void(),), reader.order, source))
     if blob.size > _MAX_BTF:
-        raise ElfError(f"read {source}: section '.BTF' has {blob.size} bytes, the kernel takes {_MAX_BTF} at most.")
+        raise ElfError(f"read {source}: section '.BTF' has {blob.size} bytes, more than the {_MAX_BTF} of any object.")
     return Elf(reader, btf.index(blob.data, source))
 
 

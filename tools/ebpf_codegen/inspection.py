@@ -217,7 +217,7 @@ def _enums(types: btf.Btf) -> list[Enumeration]:
 
 def _relocations(elf: Elf) -> list[Relocation]:
     blobs = {section.name: section.data for section in elf.sections}
-    if ".BTF.ext" not in blobs:
+    if not {".BTF", ".BTF.ext"} <= blobs.keys():
         return []
     found = btf_ext.relocations(blobs[".BTF.ext"], elf.btf, btf.strings(blobs[".BTF"], elf.source))
     counted = Counter((item.section, item.kind, item.target) for item in found)

@@ -195,6 +195,8 @@ class Layouts:
         self.records: dict[str, RecordType] = {}
         self.enums: dict[str, EnumType] = {}
         self._names: dict[int, str] = {}
+        self._kept: dict[RecordType | EnumType, str] = {}
+        self._counts: dict[str, int] = {}
         self._in_progress: list[int] = []
         self._tags: dict[tuple[int, int], list[str]] = {}
         for _, tag in types.of_kind(btf.DeclTag):
@@ -218,7 +220,10 @@ class Layouts:
 
     def all_named(self) -> None:
         """Note every struct and union that has a name, its own or that of a typedef."""
-        for type_id, item in self.btf.of_kind(btf.Struct):
+        structs = self.btf.of_kind(btf.Struct)
+        if len(structs) > _MAX_PARTS:
+            raise self.fail("--all-types", f"there are {len(structs)} structs and unions", "Leave the option out.")
+        for type_id, item in structs:
             if item.name:
                 self.value(type_id, f"type {type_id}")
         for type_id, typedef in self.btf.of_kind(btf.Typedef):
@@ -273,7 +278,7 @@ class Layouts:
                 raise self.fail(c_name, f"it has {len(item.values)} enumerators", f"The kernel takes {_MAX_PARTS}.")
             values = tuple((n, v, self.docs.members.get((name, n), "")) for n, v in item.values)
             made = EnumType(name, item.size, item.signed, values, self.docs.types.get(name, ""), c_name)
-            self._names[resolved] = _keep(self.enums, made)
+            self._names[resolved] = self._keep(self.enums, made)
         name = self._names[resolved]
         signed = item.signed and all(value >= 0 for _, value in item.values)
         return EnumRef(name, item.size, self.spell(type_id) if own else self.enums[name].c_name, signed)
@@ -299,7 +304,19 @@ class Layouts:
         made = RecordType(name, c_name, item.size, ordered_members, self.docs.types.get(name, ""), item.is_union)
         if self.pad and not item.is_union:
             made = _padded(made)
-        return _keep(self.records, made)
+        return self._keep(self.records, made)
+
+    def _keep(self, table: dict[str, _Named], item: _Named) -> str:
+        """Put a type into the table, and return the name it has there; another type of its name gets a number."""
+        if item in self._kept:
+            return self._kept[item]
+        if len(self._kept) == _MAX_PARTS:
+            raise self.fail(item.c_name, f"it is not among the first {_MAX_PARTS} types", "Generate from less.")
+        self._counts[item.name] = number = self._counts.get(item.name, 0) + 1
+        name = item.name if number == 1 else f"{item.name} {number}"
+        table[name] = item if number == 1 else replace(item, name=name)
+        self._kept[item] = name
+        return name
 
     def _in_order(self, members: list[Member], c_name: str) -> tuple[Member, ...]:
         """Return members so that those which share no bytes stand in the order of their offsets."""
@@ -443,17 +460,6 @@ class Layouts:
 
 def _is_padding(name: str) -> bool:
     return name.strip("_").rstrip("0123456789") == "pad"
-
-
-def _keep(table: dict[str, _Named], item: _Named) -> str:
-    """Put a type into the table, and return the name it has there; another type of its name gets a number."""
-    name, number = item.name, 1
-    while name in table and table[name] != replace(item, name=name):
-        number += 1
-        name = f"{item.name} {number}"
-    if name not in table:
-        table[name] = item if name == item.name else replace(item, name=name)
-    return name
 
 
 def holes(record: RecordType) -> Iterator[tuple[int, int, str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from . import btf
@@ -73,6 +73,7 @@ _STRUCT_OPS: Final = (".struct_ops", ".struct_ops.link", "?.struct_ops", "?.stru
 _OTHER_SECTIONS: Final = re.compile(
     r"\.maps|license|version|\.ringbuf_record|\.iter_record|\.rodata\.(str|cst)\d.*|\.ksyms|\.jumptables|\.BTF.*"
 )
+_MAX_CHAIN: Final = 64  # of modifiers, typedefs and arrays
 _MAX_INNER: Final = 1  # libbpf takes maps in maps, and no maps in those
 
 # enum bpf_map_type of include/uapi/linux/bpf.h.
@@ -531,10 +532,27 @@ class _Builder:
                 kind = self.layouts.atomic(symbol.size or variable.size, where)
             else:
                 kind = self.layouts.value(var.type, where, var.name, f"{name.lstrip('.')}.{var.name}")
+            if name.startswith(".rodata") and not self.is_volatile(var.type):
+                kind = replace(kind, c_type=f"const {kind.c_type}")
             if symbol.offset + kind.size > size:
                 end = symbol.offset + kind.size
                 raise self.fail(where, f"it ends at byte {end} of {size}", "The object is damaged.")
             yield Member(var.name, symbol.offset, kind, self.docs.variables.get(var.name, ""))
+
+    def is_volatile(self, type_id: int) -> bool:
+        """Return whether programs read a variable each time; of what is only const, the compiler may keep the value."""
+        for _ in range(_MAX_CHAIN):
+            item = self.btf[type_id]
+            match item:
+                case btf.Modifier(kind="volatile"):
+                    return True
+                case btf.Modifier() | btf.Typedef():
+                    type_id = item.target
+                case btf.Array():
+                    type_id = item.element
+                case _:
+                    break
+        return False
 
     def kconfig(self) -> SectionModel:
         """Return the section that libbpf makes of the kernel's configuration, laid out as libbpf does.

@@ -42,12 +42,19 @@ def identifier(name: str, taken: Container[str] = (), limit: int = _MAX_NAME) ->
         text = "_" + text
     if keyword.iskeyword(text) or text in _AMBIGUOUS or (text in taken and text != "_"):
         text += "_"
-    number = 2
-    unique = text
-    while unique in taken:
-        unique = f"{text}{number}"
-        number += 1
-    return unique
+    return f"{text}{_free(text, taken)}" if text in taken else text
+
+
+def _free(text: str, taken: Container[str]) -> int:
+    """Return the number after the last that *text* is taken with, in few steps also where thousands are."""
+    high = 2
+    while f"{text}{high}" in taken:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if f"{text}{middle}" in taken else (low, middle)
+    return high
 
 
 def class_name(name: str, taken: Container[str] = ()) -> str:

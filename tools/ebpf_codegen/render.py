@@ -75,7 +75,8 @@ _RECORD_NAMES: Final = (
 )  # fmt: skip
 _SECTION_NAMES: Final = (
     *_SPECIFIERS,
-    "_assign", "_base", "_block", "_close", "_fields_", "_locked", "_memory", "_order_", "_size_", "attribute", "data",
+    "_assign", "_base", "_block", "_close", "_fields_", "_locked", "_memory", "_order_", "_refuse_if_locked", "_size_",
+    "attribute", "data",
     "section",
 )  # fmt: skip
 _RUNTIME_CLASSES: Final = (*(cls for cls, _ in MAP_CLASSES.values()), OTHER_MAP[0], *PROGRAM_CLASSES)
@@ -90,6 +91,7 @@ _ENUM_NAMES: Final = (
     "mro", "name", "numerator", "real", "to_bytes", "value",
 )  # fmt: skip
 
+_Part = str | tuple[bool, int, str]
 _Named = TypeVar("_Named", Member, Map, Program)
 
 
@@ -347,6 +349,8 @@ class _Module:
             when = "the running kernel's configuration, known once loaded"
         elif section.name.startswith(".rodata"):
             when = "to be set before load"
+            if any(variable.type.c_type.startswith("const ") for variable in section.variables):
+                when += "; those that are const, not volatile, may be compiled in as they are"
         else:
             when = "readable and writable also after load"
         return self.variables("Variables", section, f"The {section.name} variables of {self.model.name}, {when}.", [])
@@ -561,9 +565,19 @@ class _Module:
     def map_annotation(self, item: Map) -> str:
         cls, parameters = MAP_CLASSES.get(item.type, OTHER_MAP)
         self.typing_used.add(cls)
-        kinds = {"k": item.key, "v": item.value}
-        arguments = [self.annotation(kind) if kind is not None else "bytes" for kind in map(kinds.get, parameters)]
+        arguments = [self.map_argument(item, parameter) for parameter in parameters]
         return f"{cls}[{', '.join(arguments)}]" if arguments else cls
+
+    def map_argument(self, item: Map, parameter: str) -> str:
+        """Return a type parameter of a map's class; see MAP_CLASSES."""
+        if parameter == "m":
+            return self.map_annotation(item.inner) if item.inner is not None else self.other_map()
+        kind = item.key if parameter == "k" else item.value
+        return self.annotation(kind) if kind is not None else "bytes"
+
+    def other_map(self) -> str:
+        self.typing_used.add(OTHER_MAP[0])
+        return OTHER_MAP[0]
 
     def field(self, name: str, member: Member) -> list[str]:
         value = self.specifier(member.type, member.offset)
@@ -790,10 +804,15 @@ def _typing_imports(standard: Iterable[str], runtime: Iterable[str]) -> list[str
     return [f"    {line}" if line else "" for line in [*lines, *([""] if lines else []), *_imports(runtime, indent=4)]]
 
 
-def _import_order(name: str, fold: Callable[[str], str] = str) -> tuple[bool, bool, list[str | int], str]:
+def _import_order(name: str, fold: Callable[[str], str] = str) -> tuple[bool, bool, list[_Part], str]:
     """Return isort's key: constants, then classes, then the rest, and in each the numbers in names by value."""
-    parts: list[str | int] = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", fold(name))]
+    parts = [_number_order(part) if part.isdigit() else part for part in re.split(r"(\d+)", fold(name))]
     return not (name.isupper() and len(name) > 1), not name[0].isupper(), parts, name
+
+
+def _number_order(digits: str) -> tuple[bool, int, str]:
+    """Return the key of a number in a name: with a zero in front it is compared like a fraction, and comes first."""
+    return digits[0] != "0", len(digits) if digits[0] != "0" else 0, digits
 
 
 def _items(title: str, items: Sequence[tuple[str, str, str]], indent: int) -> list[str]:

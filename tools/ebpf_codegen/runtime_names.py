@@ -7,7 +7,8 @@ from typing import Final
 
 __all__ = ["MAP_CLASSES", "OTHER_MAP", "PROGRAM_CLASSES", "program_class"]
 
-# enum bpf_map_type without its prefix -> class, and what its type parameters are: k the key, v the value or record.
+# enum bpf_map_type without its prefix -> class, and what its type parameters are: k the key, v the value or record,
+# m the map inside.
 MAP_CLASSES: Final = {
     "HASH": ("HashMap", "kv"),
     "LRU_HASH": ("HashMap", "kv"),
@@ -22,8 +23,8 @@ MAP_CLASSES: Final = {
     "QUEUE": ("QueueMap", "v"),
     "STACK": ("StackMap", "v"),
     "BLOOM_FILTER": ("BloomFilterMap", "v"),
-    "ARRAY_OF_MAPS": ("ArrayOfMaps", ""),
-    "HASH_OF_MAPS": ("HashOfMaps", "k"),
+    "ARRAY_OF_MAPS": ("ArrayOfMaps", "m"),
+    "HASH_OF_MAPS": ("HashOfMaps", "km"),
     "PROG_ARRAY": ("ProgramArrayMap", ""),
     "CGROUP_ARRAY": ("CgroupArrayMap", ""),
     "STACK_TRACE": ("StackTraceMap", ""),

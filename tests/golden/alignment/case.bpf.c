@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Aligned and empty structs, arrays of arrays of structs, atomic variables. */
+/* Aligned and empty structs, arrays of arrays of structs. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 
@@ -27,6 +27,4 @@ struct {
 	__type(value, struct holder);
 } values SEC(".maps");
 
-_Atomic __u32 hits;
-_Atomic __u64 total;
 int matrix[2][3];

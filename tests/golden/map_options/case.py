@@ -37,7 +37,7 @@ class CaseMaps(Maps):
     """
 
     first: HashMap[int, int]
-    outer: ArrayOfMaps
+    outer: ArrayOfMaps[HashMap[int, int]]
     calls: ProgramArrayMap
     seen: BloomFilterMap[int]
     shared: HashMap[int, int]
@@ -115,7 +115,7 @@ class Case(Probe):
 
     Maps:
         maps.first: HashMap[int, int]
-        maps.outer: ArrayOfMaps
+        maps.outer: ArrayOfMaps[HashMap[int, int]]
         maps.calls: ProgramArrayMap
         maps.seen: BloomFilterMap[int]
         maps.shared: HashMap[int, int]

@@ -311,7 +311,7 @@ def patched(offset: int, code: str, value: int) -> bytes:
         (patched(28, "I", 0), "byte 24: type 1 has the unknown kind 0"),
         (patched(28, "I", 20 << 24), "byte 24: type 1 has the unknown kind 20"),
         (patched(28, "I", 0x7F << 24), "byte 24: type 1 has the unknown kind 127"),
-        (patched(28, "I", 4 << 24 | 0xFFFFFF), "byte 24: type 1 needs 201326580 more bytes, 4 are left"),
+        (patched(28, "I", 4 << 24 | 0xFFFFFF), "byte 24: type 1 has 16777215 parts, the kernel takes 65535 at most"),
     ],
 )
 def test_damage_is_named(data: bytes, message: str) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from ebpf_codegen import compiler
 from ebpf_codegen.compiler import Compiler, compile_object, find_clang, find_compiler
 from ebpf_codegen.errors import CompilerError
+from tests.support.users import as_user
 
 
 def script(path: Path, body: str) -> str:
@@ -74,6 +76,18 @@ def test_plain_clang_comes_first_then_the_newest(tmp_path: Path, monkeypatch: py
     assert find_clang() == Compiler((plain,), 16)
     clang(tmp_path / "one" / "clang", 14)
     assert find_clang() == Compiler((newest,), 999)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, as only root can")
+def test_folders_that_cannot_be_read_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    secret, shown = tmp_path / "secret", tmp_path / "shown"
+    (secret / "bin").mkdir(parents=True)
+    secret.chmod(0o700)
+    found = clang(shown / "clang-999", 999)
+    monkeypatch.setenv("PATH", f"{secret}/bin:{tmp_path}/missing:{shown}:/usr/bin:/bin")
+    assert as_user(12345, lambda: str(find_clang())) == f"{found} (clang 999)"
 
 
 def test_without_a_clang_ziglang_serves(monkeypatch: pytest.MonkeyPatch) -> None:

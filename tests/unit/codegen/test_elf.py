@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import random
 import re
 import struct
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import SymbolTableSection
 
 from ebpf_codegen import elf, model, render
 from ebpf_codegen.errors import BtfError, CodegenError, ElfError
@@ -81,6 +85,29 @@ def test_sections_and_symbols(order: str, name: str) -> None:
     assert read.section(".bss") == bss
     assert read.section(".rodata") is None
     assert len(read.btf.types) == 1
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_pyelftools_reads_the_same(order: str) -> None:
+    data = sample(order)
+    read, witness = elf.parse(data, "x.o"), ELFFile(io.BytesIO(data))
+    assert witness.little_endian == (read.byte_order == "little")
+    theirs = list(witness.iter_sections())
+    assert [(s.name, s.size, s.data, s.executable) for s in read.sections[1:]] == [
+        (s.name, s["sh_size"], b"" if s["sh_type"] == "SHT_NOBITS" else s.data(), bool(s["sh_flags"] & 4))
+        for s in theirs[1:]
+    ]
+    tables = [s for s in theirs if isinstance(s, SymbolTableSection)]
+    named = [s for table in tables for s in table.iter_symbols() if s.name and s["st_info"]["type"] != "STT_SECTION"]
+    assert [(s.name, s.offset, s.size, s.is_local) for s in read.symbols] == [
+        (s.name, s["st_value"], s["st_size"], s["st_info"]["bind"] == "STB_LOCAL") for s in named
+    ]
+    for section in theirs:
+        if isinstance(section, RelocationSection):
+            symbols = [tables[0].get_symbol(item["r_info_sym"]) for item in section.iter_relocations()]
+            assert [(r.name, r.value) for r in read.relocations(section["sh_info"])] == [
+                (s.name, s["st_value"]) for s in symbols
+            ]
 
 
 def test_read_takes_a_path(tmp_path: Path) -> None:
@@ -217,3 +244,45 @@ def test_a_header_of_each_field_all_ones() -> None:
             for action in (lambda image: elf.parse(image, "x.o"), strip):
                 with contextlib.suppress(CodegenError):
                     action(bytes(changed))
+
+
+@pytest.mark.timeout(20)
+def test_what_only_costs_time_is_refused_or_done_in_a_moment() -> None:
+    """Tables and counts that no compiler makes; each takes a fraction of a second on an idle machine."""
+
+    def blob(types: bytes) -> bytes:
+        header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), 3)
+        w = ElfWriter()
+        w.section(".BTF", header + types + b"\0x\0")
+        return w.build()
+
+    def outcome(data: bytes, *, all_types: bool = False) -> str:
+        try:
+            found = model.build(elf.parse(data, "x.o"), "x", Documentation(), model.Options(all_types=all_types))
+        except CodegenError as error:
+            return str(error)
+        return f"{len(found.records)} records"
+
+    number = struct.pack("<IIII", 1, 1 << 24, 4, 32)
+    structs = struct.pack("<III", 1, 4 << 24, 0) * 70_000
+    many = number + struct.pack("<III", 1, 4 << 24 | 100_000, 4) + struct.pack("<III", 1, 1, 0) * 100_000
+    union = number + struct.pack("<III", 1, 5 << 24 | 65_535, 4) + struct.pack("<III", 1, 1, 0) * 65_535
+    assert outcome(blob(structs)) == "0 records"
+    assert outcome(blob(structs), all_types=True) == (
+        "x.o: --all-types: there are 70000 structs and unions. Leave the option out."
+    )
+    assert outcome(blob(many), all_types=True) == (
+        "x.o: .BTF, byte 40: type 2 has 100000 parts, the kernel takes 65535 at most."
+    )
+    assert outcome(blob(union), all_types=True) == "1 records"
+    assert outcome(blob(bytes(9 << 20))) == (
+        "read x.o: section '.BTF' has 9437211 bytes, more than the 8388608 of any object."
+    )
+
+
+def test_thousands_of_names_that_become_one() -> None:
+    w = ObjectWriter()
+    w.value(w.btf.struct("s", 80_000, [(chr(0x4E00 + i), w.int, 32 * i) for i in range(20_000)]))
+    found = model.build(w.parse(), "x", Documentation())
+    text = render.render(found, render.Origin("x", "0", "y"))
+    assert text.count(": int = s32(") == 20_000

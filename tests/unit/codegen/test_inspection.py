@@ -15,7 +15,7 @@ from ebpf_codegen.__main__ import main
 from ebpf_codegen.errors import BtfError
 from ebpf_codegen.inspection import Inspection, inspect, text
 
-from .writers import ObjectWriter
+from .writers import ElfWriter, ObjectWriter
 
 SCHEMA = Path(elf.__file__).with_name("schema") / "inspect.schema.json"
 ORDERS = ("<", ">")
@@ -196,6 +196,13 @@ def test_an_access_that_leads_nowhere_is_refused() -> None:
     with pytest.raises(BtfError) as caught:
         inspect(writer.parse())
     assert str(caught.value) == ("probe.bpf.c: .BTF.ext, byte 44: access '0:7' leads out of struct task_struct.")
+
+
+def test_relocations_without_types_say_nothing() -> None:
+    writer = ElfWriter()
+    writer.section("xdp", bytes(16), executable=True)
+    writer.section(".BTF.ext", bytes(32))
+    assert inspect(elf.parse(writer.build(), "x.o"))["relocations"] == []
 
 
 def test_no_object_is_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

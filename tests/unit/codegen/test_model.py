@@ -673,6 +673,23 @@ def test_variables_of_three_sections_by_offset() -> None:
     )
 
 
+def test_constants_that_programs_do_not_read_again_are_told() -> None:
+    w = ObjectWriter()
+    b = w.btf
+    constant = b.refer("const", w.int)
+    kinds = {
+        "const int": constant,
+        "const t": b.refer("typedef", constant, "t"),
+        "const int[2]": b.array(constant, 2),
+        "int": b.refer("const", b.refer("volatile", w.int)),
+        "int[2]": b.array(b.refer("const", b.refer("volatile", w.int)), 2),
+    }
+    for number, kind in enumerate(kinds.values()):
+        w.variable(".rodata", f"v{number}", kind, 8)
+    (section,) = built(w).sections
+    assert [variable.type.c_type for variable in section.variables] == list(kinds)
+
+
 def test_static_hidden_and_extern_variables_are_left_out() -> None:
     w = ObjectWriter()
     w.variable(".bss", "static", w.int, 4, linkage=0)

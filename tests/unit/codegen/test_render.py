@@ -291,3 +291,9 @@ def test_long_names_are_broken_where_ruff_breaks_them() -> None:
 def test_the_same_model_gives_the_same_text() -> None:
     texts = [f"name_{i}" for i in range(97)]
     assert render.render(hostile(cycle(texts)), ORIGIN) == render.render(hostile(cycle(texts)), ORIGIN)
+
+
+def test_names_with_numbers_are_in_the_order_that_ruff_wants() -> None:
+    """By value, but a number with a zero in front like a fraction."""
+    names = ["Ab_12", "Ab_8cf", "Ab_059", "Ab_05", "Ab", "Ab_9"]
+    assert sorted(names, key=render._import_order) == ["Ab", "Ab_05", "Ab_059", "Ab_8cf", "Ab_9", "Ab_12"]

@@ -14,11 +14,14 @@ import pytest
 
 from ebpf_collector import checks, cli, demo
 from ebpf_collector.checks import CHECK_NAMES, CheckFactory, MetricScheme
+from ebpf_collector.checks.ebpf import EbpfCheck
 from ebpf_collector.checks.oom_kill import OomKillCheck, OomKillProbe
 from ebpf_collector.checks.tcp_queue_length import TcpQueueLengthCheck
 from ebpf_collector.cli import main
+from ebpf_collector.inventory import Inventory
 from ebpf_probes.oom_kill import OomKillEvent
 from ebpf_runtime import AttachError, MapError, PermissionDeniedError, ProbeConfig
+from tests.unit.collector import inventories
 from tests.unit.collector.records import FakeProbe, FakeTracer, kill
 
 
@@ -39,6 +42,12 @@ def serve(monkeypatch: pytest.MonkeyPatch, probe: FakeProbe | Exception) -> None
     monkeypatch.setitem(
         checks._FACTORIES, "tcp_queue_length", lambda config, scheme: lambda: TcpQueueLengthCheck(FakeTracer, scheme)
     )
+    monkeypatch.setitem(checks._FACTORIES, "ebpf", lambda config, scheme: lambda: EbpfCheck(an_inventory, scheme))
+
+
+def an_inventory() -> inventories.FakeProbe:
+    """Return a probe that tells one map, which belongs to `oom_kill`, once."""
+    return inventories.FakeProbe(Inventory((inventories.map_state(),), ()))
 
 
 @pytest.mark.parametrize(
@@ -246,13 +255,16 @@ ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = """
 import sys
 from ebpf_collector import checks, cli, demo
+from ebpf_collector.checks.ebpf import EbpfCheck
 from ebpf_collector.checks.oom_kill import OomKillCheck
 from ebpf_collector.checks.tcp_queue_length import TcpQueueLengthCheck
 from ebpf_collector.cli import main
 from tests.unit.collector.records import FakeProbe, FakeTracer, kill
+from tests.unit.collector.test_cli import an_inventory
 
 checks._FACTORIES["oom_kill"] = lambda config, scheme: lambda: OomKillCheck(lambda: FakeProbe(*[[kill()]] * 1000))
 checks._FACTORIES["tcp_queue_length"] = lambda config, scheme: lambda: TcpQueueLengthCheck(FakeTracer)
+checks._FACTORIES["ebpf"] = lambda config, scheme: lambda: EbpfCheck(an_inventory)
 cli.CHECK_NAMES = ("oom_kill",)
 demo._show_queues = lambda check, sender, say: None
 demo._kill_one = lambda say: 4242

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 import ebpf_runtime
 from ebpf_codegen.runtime_names import PROGRAM_CLASSES, program_class
+from ebpf_runtime import LibraryNotFoundError, libbpf
 from ebpf_runtime.hooks import _SECTIONS, hook_of
 from ebpf_runtime.programs import attaches_without_libbpf, open_program
 from ebpf_runtime.records import u32
@@ -61,3 +64,24 @@ def test_what_reads_symbols_is_left_to_libbpf() -> None:
         "uprobe", "uprobe.multi", "uprobe.session", "uretprobe", "uretprobe.multi", "usdt",
     ]  # fmt: skip
     assert not attaches_without_libbpf("somebody's own")
+
+
+@pytest.mark.parametrize("kind", sorted(libbpf._SINCE))
+def test_what_a_libbpf_cannot_attach_names_the_one_that_can(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    since = libbpf._SINCE[kind]
+    for version in (since, (since[0], since[1] - 1)):
+        found = SimpleNamespace(
+            libbpf_major_version=lambda version=version: version[0],
+            libbpf_minor_version=lambda version=version: version[1],
+        )
+        monkeypatch.setattr(libbpf, "_loaded", found)
+        if version >= since:
+            libbpf.require(kind)
+            continue
+        with pytest.raises(LibraryNotFoundError) as caught:
+            libbpf.require(kind)
+        assert str(caught.value) == (
+            f"attach a program of section {kind}: libbpf {version[0]}.{version[1]} cannot, "
+            f"libbpf {since[0]}.{since[1]} can. Install a newer libbpf, or set EBPF_LIBBPF to the path of one."
+        )
+    libbpf.require("uprobe")

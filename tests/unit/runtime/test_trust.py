@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from ebpf_runtime import DigestError, TrustError
 from ebpf_runtime.trust import SealedCopy, read_trusted, trusted
+from tests.support.users import as_user
 
 OTHER = 12345
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files away, as only root can")
@@ -31,25 +31,6 @@ def refusal(path: Path | str) -> str:
         read_trusted(path)
     assert caught.value.name == str(path)
     return str(caught.value)
-
-
-def as_user(uid: int, function: Callable[[], str]) -> str:
-    """Return what *function* says in a child that is that user."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-            os.write(writer, function().encode())
-        except BaseException as error:
-            os.write(writer, repr(error).encode())
-        os._exit(0)
-    os.close(writer)
-    os.waitpid(child, 0)
-    with os.fdopen(reader) as answer:
-        return answer.read()
 
 
 def test_a_file_of_ours_is_read(file: Path) -> None:

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Variables read and written in place, one member or element at a time, while a program writes its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ebpf_runtime import RecordError, VariableError, live
+from tests.support.maps import GETPPID
+from tests.support.sources import make_module, write_source
+
+pytestmark = pytest.mark.kernel
+
+SOURCE = """
+struct pair {
+	__u32 left;
+	__s32 right;
+};
+
+struct totals {
+	__u64 count;
+	struct pair last;
+	__u16 slots[4];
+};
+
+const volatile __u32 wanted_pid = 0;
+const volatile __u64 wanted_call = 0;
+struct totals totals = {};
+struct pair pairs[3] = { { 1, -1 }, { 2, -2 }, { 3, -3 } };
+__u32 matrix[2][3] = {};
+
+SEC("raw_tp/sys_enter")
+int on_call(struct bpf_raw_tracepoint_args *ctx)
+{
+	if (bpf_get_current_pid_tgid() >> 32 != wanted_pid || ctx->args[1] != wanted_call)
+		return 0;
+	totals.count++;
+	totals.last.left = totals.slots[1];
+	pairs[2].right -= 10;
+	matrix[1][2] += 1;
+	return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    directory = tmp_path_factory.mktemp("totals")
+    return make_module(directory, write_source(directory, "totals", SOURCE))
+
+
+@pytest.fixture
+def probe(made: ModuleType) -> Iterator[Any]:
+    opened = made.Totals.open()
+    live(opened.rodata).wanted_pid = os.getpid()
+    opened.rodata.wanted_call = GETPPID
+    live(opened.data).pairs[0].left = 100
+    with opened.load() as loaded:
+        loaded.attach()
+        yield loaded
+
+
+def test_members_and_elements_are_read_and_written_in_place(probe: Any) -> None:
+    totals = live(probe.bss).totals
+    last = totals.last
+    copy = probe.bss.totals
+    totals.slots[1] = 77
+    os.getppid()
+    os.getppid()
+    assert totals.count == 2
+    assert last.left == 77
+    assert copy.count == 0
+    assert probe.bss.totals.slots == (0, 77, 0, 0)
+    totals.count = 1000  # and the neighbours stay the program's
+    os.getppid()
+    assert (totals.count, last.left) == (1001, 77)
+
+
+def test_arrays_of_records_and_of_arrays(made: ModuleType, probe: Any) -> None:
+    pairs = live(probe.data).pairs
+    assert [pair.left for pair in pairs] == [100, 2, 3]
+    pairs[1] = made.Pair(left=5, right=6)
+    pairs[-1].left = 9
+    os.getppid()
+    assert probe.data.pairs == (
+        made.Pair(left=100, right=-1),
+        made.Pair(left=5, right=6),
+        made.Pair(left=9, right=-13),
+    )
+    matrix = live(probe.bss).matrix
+    matrix[0][1] = 4
+    assert probe.bss.matrix == ((0, 4, 0), (0, 0, 1))
+    assert len(matrix) == 2
+    assert repr(pairs[1]) == "<live .data.pairs[1] left=5, right=6>"
+    assert repr(matrix[0]) == "<live .bss.matrix[0] [0, 4, 0]>"
+
+
+def test_what_is_not_there_or_does_not_fit_is_refused(probe: Any) -> None:
+    bss = live(probe.bss)
+    with pytest.raises(AttributeError, match=r"^\.bss has no 'nosuch'; it has totals, matrix$"):
+        bss.nosuch  # noqa: B018
+    with pytest.raises(AttributeError, match=r"^\.bss\.totals\.last has no 'up'; it has left, right$"):
+        bss.totals.last.up = 1
+    with pytest.raises(IndexError, match=r"^\.bss\.totals\.slots has elements 0 to 3, not 4$"):
+        bss.totals.slots[4]
+    with pytest.raises(RecordError, match="65536 does not fit u16"):
+        bss.totals.slots[0] = 65536
+    with pytest.raises(VariableError, match=r"^set variable 'wanted_pid': \.rodata is read-only once loaded\."):
+        live(probe.rodata).wanted_pid = 1
+
+
+def test_a_closed_probe_has_no_memory(made: ModuleType) -> None:
+    with made.Totals.open_and_load() as probe:
+        totals = live(probe.bss).totals
+    with pytest.raises(VariableError, match=r"^use the \.bss variables: the probe is closed\.$"):
+        totals.count  # noqa: B018
+    with pytest.raises(VariableError, match=r"^use the \.bss variables: the probe is closed\.$"):
+        totals.slots[1] = 1
