@@ -7,13 +7,14 @@
  * Hooks, best first, of which one variant is loaded:
  *   fentry, kprobe      tcp_recvmsg(), before it empties the receive queue, and the return of
  *                       tcp_sendmsg(), after it has filled the send queue.
+ *   kprobe_only         The same by kprobes, without the iterators, for kernels without BTF.
  *   tp_btf_send_length  The tracepoints skb:skb_copy_datagram_iovec, which comes before a piece of
  *                       the receive queue is copied and taken off, and sock:sock_send_length.
  *   tp_btf_probe        The former, and tcp:tcp_probe for the send queue, before an acknowledgement
  *                       shortens it; for kernels without sock_send_length.
  *   iter                No hook at all.
- * In all variants the iterators task_file and tcp walk all sockets when they are asked to. Nothing
- * else sees a reader that never reads.
+ * In all variants but kprobe_only the iterators task_file and tcp walk all sockets when they are asked
+ * to. Nothing else sees a reader that never reads.
  *
  * Kernel: 5.9 (iterators); sock_send_length 6.3, fentry needs a BPF trampoline, kprobe
  * CONFIG_KPROBES.
@@ -113,17 +114,23 @@ static __always_inline struct tcp_queue_owner task_owner(struct task_struct *tas
 	return owner;
 }
 
-static __always_inline struct tcp_queue_owner current_owner(void)
+/* The owner of a socket that current uses, on kernels without BTF, too. */
+static __always_inline struct tcp_queue_owner current_owner_read(void)
 {
+	struct kernfs_node *directory = compat_memory_cgroup((void *)bpf_get_current_task());
 	struct tcp_queue_owner owner;
-	struct kernfs_node *directory;
 
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
-		return task_owner(bpf_get_current_task_btf());
-	directory = compat_memory_cgroup((void *)bpf_get_current_task());
 	owner.cgroup_id = BPF_CORE_READ(directory, id);
 	owner.name = BPF_CORE_READ(directory, name);
 	return owner;
+}
+
+/* The same with fewer calls of helpers, where the kernel knows the type of current. */
+static __always_inline struct tcp_queue_owner current_owner(void)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+		return task_owner(bpf_get_current_task_btf());
+	return current_owner_read();
 }
 
 /*
@@ -247,33 +254,29 @@ static __always_inline void note_write(struct sock *sk, struct tcp_queue_owner *
 		keep_write(stats, distance(tcp->snd_una, tcp->write_seq), sk->sk_sndbuf);
 }
 
-/* The same of a socket by its address alone, for current. */
-static __always_inline void note_read_at(struct sock *sk)
+/* The same of a socket by its address alone. */
+static __always_inline void note_read_at(struct sock *sk, struct tcp_queue_owner *owner)
 {
 	struct tcp_sock *tcp = (void *)sk;
-	struct tcp_queue_owner owner;
 	struct tcp_queue_stats *stats;
 
 	if (!has_data_state(BPF_CORE_READ(sk, __sk_common.skc_state)))
 		return;
-	owner = current_owner();
-	stats = find_stats(&owner);
+	stats = find_stats(owner);
 	if (stats)
 		keep_read(stats,
 			  distance(BPF_CORE_READ(tcp, copied_seq), BPF_CORE_READ(tcp, rcv_nxt)),
 			  BPF_CORE_READ(sk, sk_rcvbuf));
 }
 
-static __always_inline void note_write_at(struct sock *sk)
+static __always_inline void note_write_at(struct sock *sk, struct tcp_queue_owner *owner)
 {
 	struct tcp_sock *tcp = (void *)sk;
-	struct tcp_queue_owner owner;
 	struct tcp_queue_stats *stats;
 
 	if (!has_data_state(BPF_CORE_READ(sk, __sk_common.skc_state)))
 		return;
-	owner = current_owner();
-	stats = find_stats(&owner);
+	stats = find_stats(owner);
 	if (stats)
 		keep_write(stats,
 			   distance(BPF_CORE_READ(tcp, snd_una), BPF_CORE_READ(tcp, write_seq)),
@@ -326,39 +329,47 @@ int tcp_send_fexit(__u64 *ctx)
 /* Note the receive queue before it is read, by a breakpoint. */
 SEC("?kprobe/tcp_recvmsg")
 VARIANT(kprobe)
+VARIANT(kprobe_only)
 int tcp_recv_kprobe(struct pt_regs *ctx)
 {
-	note_read_at((void *)PT_REGS_PARM1(ctx));
+	struct tcp_queue_owner owner = current_owner_read();
+
+	note_read_at((void *)PT_REGS_PARM1(ctx), &owner);
 	return 0;
 }
 
 /* Note the send queue before it is written to, and the socket for the return of the function. */
 SEC("?kprobe/tcp_sendmsg")
 VARIANT(kprobe)
+VARIANT(kprobe_only)
 int tcp_send_kprobe(struct pt_regs *ctx)
 {
 	__u32 thread = bpf_get_current_pid_tgid();
+	struct tcp_queue_owner owner = current_owner_read();
 	__u64 sk = PT_REGS_PARM1(ctx);
 
 	bpf_map_update_elem(&tcp_sending, &thread, &sk, BPF_ANY);
 	/* The kernel skips returns if too many threads wait inside the function. */
-	note_write_at((void *)sk);
+	note_write_at((void *)sk, &owner);
 	return 0;
 }
 
 /* Note the send queue after it was written to, by a breakpoint. */
 SEC("?kretprobe/tcp_sendmsg")
 VARIANT(kprobe)
+VARIANT(kprobe_only)
 int tcp_kretprobe(struct pt_regs *ctx)
 {
 	__u32 thread = bpf_get_current_pid_tgid();
 	__u64 *sk = bpf_map_lookup_elem(&tcp_sending, &thread);
+	struct tcp_queue_owner owner;
 
 	if (!sk) {
 		count_lost();
 		return 0;
 	}
-	note_write_at((void *)*sk);
+	owner = current_owner_read();
+	note_write_at((void *)*sk, &owner);
 	bpf_map_delete_elem(&tcp_sending, &thread);
 	return 0;
 }
@@ -386,9 +397,12 @@ int tcp_copy_tp_btf(__u64 *ctx)
 {
 	struct sk_buff *skb = (void *)ctx[0];
 	struct sock *sk = skb->sk;
+	struct tcp_queue_owner owner;
 
-	if (sk && is_tcp(sk->__sk_common.skc_family, sk->sk_type, sk->sk_protocol))
-		note_read_at(sk);
+	if (!sk || !is_tcp(sk->__sk_common.skc_family, sk->sk_type, sk->sk_protocol))
+		return 0;
+	owner = current_owner();
+	note_read_at(sk, &owner);
 	return 0;
 }
 

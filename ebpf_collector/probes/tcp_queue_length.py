@@ -26,7 +26,7 @@ _FIELDS = (
 class Tracer(AttachedProbe[TcpQueueLength]):
     """An attached `tcp_queue_length` probe.
 
-    Its variants are `fentry`, `kprobe`, `tp_btf_send_length`, `tp_btf_probe` and `iter`.
+    Its variants are `fentry`, `kprobe`, `kprobe_only`, `tp_btf_send_length`, `tp_btf_probe` and `iter`.
     """
 
     def get_and_flush(self) -> list[TcpQueue]:
@@ -34,6 +34,7 @@ class Tracer(AttachedProbe[TcpQueueLength]):
 
         They are the maximum of what the hooks saw on any CPU, at calls that read or wrote, and of the queues that
         sockets have at this moment. A group whose sockets neither did nor hold anything is not among them.
+        The variant `kprobe_only` tells what the hooks saw, and nothing of a reader that never reads.
         """
         readings: dict[int, TcpQueue] = {}
         for reading in (*self._drained(), *self._polled()):
@@ -58,6 +59,8 @@ class Tracer(AttachedProbe[TcpQueueLength]):
             yield TcpQueue(key=key, stats=longest(per_cpu))
 
     def _polled(self) -> Iterator[TcpQueue]:
+        if self.variant == "kprobe_only":
+            return
         programs = self._attached.programs
         yield from programs.tcp_file_iter.rows()
         yield from programs.tcp_sock_iter.rows()

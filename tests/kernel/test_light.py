@@ -305,13 +305,10 @@ def test_nothing_leaks_in_a_thousand_rounds(made: ModuleType) -> None:
     rounds(100)  # what is kept for good is kept by now
     gc.collect()
     resident = resident_bytes()
-    started = time.monotonic()
     rounds(ROUNDS)
-    seconds = time.monotonic() - started
     gc.collect()
     assert open_files() == opened_files
     assert resident_bytes() - resident < 2 << 20
-    assert seconds < 60
     assert_nothing_of_ours(before)
 
 

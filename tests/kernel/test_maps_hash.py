@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ebpf_runtime import MapError, MapFullError, RecordError, possible_cpus
+from ebpf_runtime.features import has_program_type
 from tests.support.kernel import open_files
 from tests.support.maps import SOURCE
 from tests.support.sources import make_module, write_source
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.kernel
 ENOTSUPP = 524  # the kernel's own, which errno has not
 RELEASE = tuple(map(int, os.uname().release.split(".")[:2]))
 CPUS = range(possible_cpus())
+dumps = pytest.mark.skipif(has_program_type(31) is False, reason="the kernel has no syscall programs (before 5.14)")
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +257,7 @@ def test_several_threads_read_one_map(maps: Any) -> None:
     assert wrong == []
 
 
+@dumps
 def test_the_fast_dump_reads_the_same(made: ModuleType, maps: Any) -> None:
     maps.wide.update(
         (made.WideKey(number=number, zero=0), made.WideValue(count=number, balance=-1, ranks=(2, 3)))
@@ -276,6 +279,7 @@ def test_the_fast_dump_reads_the_same(made: ModuleType, maps: Any) -> None:
     assert sorted(again["number"].tolist()) == list(range(10000))
 
 
+@dumps
 def test_the_fast_dump_is_left_out_where_it_does_not_pay(maps: Any) -> None:
     maps.small.update((number, number) for number in range(100))
     keys, _ = maps.small.to_numpy(fast=True)

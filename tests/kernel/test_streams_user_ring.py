@@ -13,9 +13,9 @@ import pytest
 
 from ebpf_runtime import MapError, MapFullError, RecordError
 from tests.support.kernel import open_files
-from tests.support.streams import call, open_feed
+from tests.support.streams import USER_RING_REFUSAL, call, open_feed
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.skipif(bool(USER_RING_REFUSAL), reason=USER_RING_REFUSAL)]
 
 ROOM = 4096 // 24  # records of 16 bytes and a header
 

@@ -18,7 +18,7 @@ import pytest
 
 from ebpf_runtime import MapError, Poller, poll_all
 from tests.support.kernel import open_files
-from tests.support.streams import GETPPID, WAYS, burst, call, open_feed, read_by
+from tests.support.streams import GETPPID, LOOP_REFUSAL, WAYS, burst, call, open_feed, read_by
 
 pytestmark = pytest.mark.kernel
 
@@ -71,6 +71,7 @@ def test_iteration_waits_for_each_next_record(stream: Any) -> None:
         timer.join()
 
 
+@pytest.mark.skipif(bool(LOOP_REFUSAL), reason=LOOP_REFUSAL)
 def test_a_record_that_is_being_written_neither_ends_a_wait_nor_spins(probe: Any) -> None:
     ring = probe.maps.uniform
     probe.bss.target = 3

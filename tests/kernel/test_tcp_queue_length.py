@@ -31,11 +31,13 @@ CO_RE_ONLY = ProbeConfig(allow_runtime_compiled_fallback=False)
 REFUSALS: dict[str, Callable[[], str]] = {
     "fentry": tracing_refusal,
     "kprobe": kprobe_refusal,
+    "kprobe_only": kprobe_refusal,
     "tp_btf_send_length": send_length_refusal,
     "tp_btf_probe": str,
     "iter": str,
 }
 HOOKED = tuple(REFUSALS)[:-1]
+POLLED = tuple(name for name in REFUSALS if name != "kprobe_only")
 NOTHING = TcpQueueStats(
     read_queue_max_bytes=0, write_queue_max_bytes=0, read_queue_max_permille=0, write_queue_max_permille=0
 )
@@ -151,6 +153,7 @@ def test_variants_agree_on_the_same_traffic(group: MemoryCgroup) -> None:
     assert set(readings.values()) == {expected}
 
 
+@pytest.mark.parametrize("variant", POLLED, indirect=True)
 def test_each_variant_polls_a_reader_that_never_reads(variant: str, group: MemoryCgroup) -> None:
     with connection(group) as ends:
         queues = ends.fill()
@@ -162,6 +165,17 @@ def test_each_variant_polls_a_reader_that_never_reads(variant: str, group: Memor
             assert reading.stats.read_queue_max_permille == queues.receive.permille
             assert reading.stats.write_queue_max_permille == queues.send.permille
             assert of_group(tracer.get_and_flush(), group) == [reading]  # it is still so
+
+
+@pytest.mark.parametrize("variant", ["kprobe_only"], indirect=True)
+def test_without_iterators_the_calls_are_seen_and_nothing_else(variant: str, group: MemoryCgroup) -> None:
+    with half_full(group) as ends, Tracer(load(variant).attach()) as tracer:
+        assert [name for name, _ in tracer._attached.programs if name.endswith("_iter")] == []
+        assert of_group(tracer.get_and_flush(), group) == []
+        expected = move_data(ends)
+        (reading,) = of_group(tracer.get_and_flush(), group)
+        assert reading.stats == expected
+        assert of_group(tracer.get_and_flush(), group) == []
 
 
 def test_hooks_and_poll_are_merged_and_flushed(group: MemoryCgroup) -> None:

@@ -13,8 +13,10 @@ from struct import pack
 
 __all__ = [
     "assert_nothing_new",
+    "helper_refusal",
     "identifiers",
     "kprobe_refusal",
+    "map_refusal",
     "open_files",
     "refusal",
     "send_length_refusal",
@@ -24,7 +26,7 @@ __all__ = [
 _NR_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 _MAP_CREATE, _PROG_GET_NEXT_ID, _MAP_GET_NEXT_ID, _LINK_GET_NEXT_ID = 0, 11, 12, 31
 _ARRAY = 2
-_PROG_TYPE_TRACING = 26
+_PROG_TYPE_RAW_TRACEPOINT, _PROG_TYPE_TRACING = 17, 26
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -51,6 +53,20 @@ def kprobe_refusal() -> str:
     """Return why the kernel takes no kprobes; empty if it does."""
     pmu = Path("/sys/bus/event_source/devices/kprobe")
     return "" if pmu.exists() else f"the kernel has no kprobes ({pmu} is missing)"
+
+
+@cache
+def map_refusal(name: str, number: int, floor: str) -> str:
+    """Return why the kernel has no maps of a type that came with *floor*; empty if libbpf can make one."""
+    answer = ctypes.CDLL("libbpf.so.1").libbpf_probe_bpf_map_type(number, None)
+    return f"the kernel has no maps of type {name} (before Linux {floor})" if answer == 0 else ""
+
+
+@cache
+def helper_refusal(name: str, number: int, floor: str) -> str:
+    """Return why raw tracepoints have no helper that came with *floor*; empty if libbpf's trial program finds it."""
+    answer = ctypes.CDLL("libbpf.so.1").libbpf_probe_bpf_helper(_PROG_TYPE_RAW_TRACEPOINT, number, None)
+    return f"the kernel has no helper {name} (before Linux {floor})" if answer == 0 else ""
 
 
 @cache

@@ -5,11 +5,20 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["GETPPID", "SOURCE"]
+from tests.support.kernel import map_refusal
 
+__all__ = ["GETPPID", "MISSING", "SOURCE"]
+
+# Maps of types that came late: the type's name and number, and the first kernel that has it.
+LATE = {
+    "by_inode": ("INODE_STORAGE", 28, "5.10"),
+    "by_task": ("TASK_STORAGE", 29, "5.11"),
+    "bloom": ("BLOOM_FILTER", 30, "5.16"),
+    "by_cgroup": ("CGRP_STORAGE", 32, "6.2"),
+}
 GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 
-SOURCE = """
+_ALL = """
 /* A key of 16 bytes. */
 struct wide_key {
 	__u64 number;
@@ -138,3 +147,7 @@ int on_tail_call(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 """
+
+# By name of the map: why the kernel cannot have it. The source is without them, as no probe with one would load.
+MISSING = {name: reason for name, kind in LATE.items() if (reason := map_refusal(*kind))}
+SOURCE = "\n".join(line for line in _ALL.split("\n") if not any(f"({name}, " in line for name in MISSING))

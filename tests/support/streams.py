@@ -16,11 +16,31 @@ from typing import Any
 
 import pytest
 
+from ebpf_runtime import Record, RingBuffer, nested, one_of, u8, u32, u64
 from ebpf_runtime.libbpf import load_walker
 from ebpf_runtime.streams import perf_buffer, ring_buffer
+from tests.support.kernel import helper_refusal, map_refusal
 from tests.support.sources import ROOT
 
-__all__ = ["MIXED_SIZES", "RING", "SOURCE", "WAYS", "burst", "call", "compiled_walker", "open_feed", "read_by"]
+__all__ = [
+    "BY_NUMBER",
+    "LOOP_REFUSAL",
+    "MIXED_SIZES",
+    "RING",
+    "SOURCE",
+    "USER_RING_REFUSAL",
+    "WAYS",
+    "Eight",
+    "Seventeen",
+    "SixtyFour",
+    "TwentyFour",
+    "burst",
+    "call",
+    "compiled_walker",
+    "open_feed",
+    "read_by",
+    "typed",
+]
 
 GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 RING = 1 << 16
@@ -28,7 +48,16 @@ RING = 1 << 16
 MIXED_SIZES = (8, 24, 64, 17)
 WAYS = ("plain loads", "plain loads and helper", "helper", "libbpf")
 
-SOURCE = """
+LOOP_REFUSAL = helper_refusal("bpf_loop", 181, "5.17")
+USER_RING_REFUSAL = map_refusal("USER_RINGBUF", 31, "6.1")
+
+
+# Without bpf_loop() one record a call, and none is held.
+SOURCE = f"""
+#define HAS_LOOP {int(not LOOP_REFUSAL)}
+#define HAS_USER_RING {int(not USER_RING_REFUSAL)}
+"""
+SOURCE += """
 #define THIS_CPU 0xffffffffULL /* BPF_F_CURRENT_CPU */
 
 /* One call. */
@@ -81,11 +110,13 @@ struct {
 } perf SEC(".maps");
 PERF_RECORD(perf, struct feed_event);
 
+#if HAS_USER_RING
 struct {
 	__uint(type, BPF_MAP_TYPE_USER_RINGBUF);
 	__uint(max_entries, 4096);
 } inbox SEC(".maps");
 RINGBUF_RECORD(inbox, struct order);
+#endif
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -94,10 +125,12 @@ struct {
 	__type(value, struct feed_event[2]);
 } scratch SEC(".maps");
 
+#if HAS_LOOP
 static long spin(__u32 index, void *context)
 {
 	return 0;
 }
+#endif
 
 static void fill(struct feed_event *event, __u64 number)
 {
@@ -117,8 +150,10 @@ static void send_uniform(__u64 number)
 		return;
 	}
 	fill(event, number);
+#if HAS_LOOP
 	if (target == 3)
 		bpf_loop(rounds, spin, 0, 0);
+#endif
 	if (discard_every && number % discard_every == 0)
 		bpf_ringbuf_discard(event, 0);
 	else
@@ -151,6 +186,7 @@ static void send_mixed(__u64 number)
 		dropped++;
 }
 
+#if HAS_USER_RING
 static long take(struct bpf_dynptr *dynptr, void *context)
 {
 	struct order order;
@@ -161,6 +197,7 @@ static long take(struct bpf_dynptr *dynptr, void *context)
 	amount += order.amount;
 	return 0;
 }
+#endif
 
 struct work {
 	struct bpf_raw_tracepoint_args *ctx;
@@ -190,13 +227,63 @@ int on_call(struct bpf_raw_tracepoint_args *ctx)
 
 	if (bpf_get_current_pid_tgid() >> 32 != wanted_pid || ctx->args[1] != wanted_call)
 		return 0;
-	if (target == 4)
+#if HAS_USER_RING
+	if (target == 4) {
 		bpf_user_ringbuf_drain(&inbox, take, 0, 0);
-	else
-		bpf_loop(burst, send, &work, 0);
+		return 0;
+	}
+#endif
+#if HAS_LOOP
+	bpf_loop(burst, send, &work, 0);
+#else
+	send(0, &work);
+#endif
 	return 0;
 }
 """
+
+
+class Eight(Record, c_name="struct eight", size=8):
+    __slots__ = ()
+
+    number: int = u64(0)
+
+
+class Seventeen(Record, c_name="struct seventeen", size=17):
+    __slots__ = ()
+
+    number: int = u64(0)
+    pid: int = u32(8)
+    first: int = u8(16)
+
+
+class TwentyFour(Record, c_name="struct twenty_four", size=24):
+    __slots__ = ()
+
+    number: int = u64(0)
+    pid: int = u32(8)
+
+
+class SixtyFour(Record, c_name="struct sixty_four", size=64):
+    __slots__ = ()
+
+    number: int = u64(0)
+    twice: int = u64(24)
+
+
+BY_NUMBER = (Eight, TwentyFour, SixtyFour, Seventeen)  # as MIXED_SIZES
+
+
+@contextmanager
+def typed(probe: Any, *types: type[Record]) -> Iterator[RingBuffer[Any]]:
+    """Open `mixed` as a stream of records of several types, by default all that it has, and have it filled."""
+    probe.bss.target = 1
+    fields = one_of(*(nested(0, record) for record in types or BY_NUMBER))
+    ring: RingBuffer[Any] = RingBuffer("typed", "RINGBUF", probe.maps.mixed.fd, (0, 0, RING), None, fields)
+    try:
+        yield ring
+    finally:
+        ring._close()
 
 
 @cache
@@ -235,7 +322,10 @@ def call(times: int = 1) -> None:
 
 
 def burst(probe: Any, count: int) -> None:
-    """Send *count* records by one call."""
+    """Send *count* records, by one call where the kernel can."""
+    if LOOP_REFUSAL:
+        call(count)
+        return
     probe.data.burst = count
     call()
     probe.data.burst = 1

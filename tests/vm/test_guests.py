@@ -159,7 +159,8 @@ def test_all_variants_are_equal(run: Run) -> None:
     # What was proven for these kernels, once and for all.
     assert works(answers, "oom_kill") == {"fentry", "kprobe", "raw_tp"}
     since_6_3 = {"tp_btf_send_length"} if tuple(map(int, run.series.split("."))) >= (6, 3) else set()
-    assert works(answers, "tcp_queue_length") == {"fentry", "kprobe", "tp_btf_probe", "iter"} | since_6_3
+    always = {"fentry", "kprobe", "kprobe_only", "tp_btf_probe", "iter"}
+    assert works(answers, "tcp_queue_length") == always | since_6_3
     since_5_12 = {"task_vma"} if tuple(map(int, run.series.split("."))) >= (5, 12) else set()
     assert works(answers, "ebpf_inventory") == {"task_file"} | since_5_12
     assert all(answer["origin"] == "co_re" for answer in answers.default.values())
@@ -187,6 +188,7 @@ def test_with_headers_and_without_types_the_compiler_makes_a_probe(run: Run) -> 
         "test_the_compiler_takes_the_types_from_kernel_headers",
     } <= outcomes.names("passed")
     assert answers.default["oom_kill"]["origin"] == "compiled"
+    assert answers.default["tcp_queue_length"] == {"variant": "kprobe_only", "origin": "compiled", "loads": ""}
 
 
 def test_without_types_headers_and_compiler_the_refusal_is_clear(run: Run) -> None:

@@ -35,5 +35,5 @@ def test_a_guest_takes_every_variant_and_reads(tmp_path: Path) -> None:
     outcomes, answers = run(MATRIX)
     assert outcomes.names("passed") == set(outcomes.by_name)
     assert works(answers, "oom_kill") == {"fentry", "kprobe", "raw_tp"}
-    assert works(answers, "tcp_queue_length") == {"fentry", "kprobe", "tp_btf_probe", "iter"}
+    assert works(answers, "tcp_queue_length") == {"fentry", "kprobe", "kprobe_only", "tp_btf_probe", "iter"}
     assert works(answers, "ebpf_inventory") == {"task_vma", "task_file"}

@@ -36,6 +36,7 @@ from .layouts import (
 )
 from .names import count
 from .pointers import BINDINGS, target
+from .runtime_names import MAP_TYPES
 from .source import Documentation
 from .streams import STREAMS, Alike, OneOf, WrongKindError, one_of
 
@@ -75,15 +76,6 @@ _OTHER_SECTIONS: Final = re.compile(
 )
 _MAX_CHAIN: Final = 64  # of modifiers, typedefs and arrays
 _MAX_INNER: Final = 1  # libbpf takes maps in maps, and no maps in those
-
-# enum bpf_map_type of include/uapi/linux/bpf.h.
-_MAP_TYPES: Final = (
-    "UNSPEC", "HASH", "ARRAY", "PROG_ARRAY", "PERF_EVENT_ARRAY", "PERCPU_HASH", "PERCPU_ARRAY", "STACK_TRACE",
-    "CGROUP_ARRAY", "LRU_HASH", "LRU_PERCPU_HASH", "LPM_TRIE", "ARRAY_OF_MAPS", "HASH_OF_MAPS", "DEVMAP", "SOCKMAP",
-    "CPUMAP", "XSKMAP", "SOCKHASH", "CGROUP_STORAGE", "REUSEPORT_SOCKARRAY", "PERCPU_CGROUP_STORAGE", "QUEUE",
-    "STACK", "SK_STORAGE", "DEVMAP_HASH", "STRUCT_OPS", "RINGBUF", "INODE_STORAGE", "TASK_STORAGE",
-    "BLOOM_FILTER", "USER_RINGBUF", "CGRP_STORAGE", "ARENA", "INSN_ARRAY",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,9 +391,9 @@ class _Builder:
                 if number is not None:
                     numbers[member.name] = number
         kind_number = numbers.get("type", 0)
-        if not 0 < kind_number < len(_MAP_TYPES):
+        if not 0 < kind_number < len(MAP_TYPES):
             raise self.fail(where, f"map type {kind_number} is unknown", "Set __uint(type, BPF_MAP_TYPE_…).")
-        kind_name = _MAP_TYPES[kind_number]
+        kind_name = MAP_TYPES[kind_number]
         key = self.part(f"{where}, key", name, "key", types.get("key"), numbers.get("key_size", 0))
         value_type = types.get("value")
         if kind_name in STREAMS:
