@@ -8,7 +8,7 @@ born as `ruff format` would leave it; no formatter is called.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -169,6 +169,17 @@ def template(name: str) -> Template:
     return _environment().get_template(name)
 
 
+class _Taken:
+    """Names that attributes of one class may not have: its own, and those of the module, which all classes share."""
+
+    def __init__(self, own: Iterable[str], shared: Container[str]) -> None:
+        self.own = set(own)
+        self.shared = shared
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or name in self.shared
+
+
 class _Module:
     """Turns one model into strings; collects the imports on the way."""
 
@@ -179,6 +190,7 @@ class _Module:
         self.typing_used: set[str] = {"ProbeConfig"}
         self.standard_used: set[str] = set()
         self.names: dict[tuple[str, str], str] = {}
+        self.shown = set(_ANNOTATIONS)  # what annotations are made of
         taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *FUNCTIONS, *STANDARD, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
         self.taken = taken
         self.named: dict[tuple[object, ...], list[tuple[str, Any]]] = {}
@@ -206,6 +218,7 @@ class _Module:
 
     def claim(self, kind: str, c_name: str, name: str, taken: set[str]) -> str:
         taken.add(name)
+        self.shown.add(name)
         self.names[kind, c_name] = name
         return name
 
@@ -319,9 +332,7 @@ class _Module:
     def meanings(self, record: RecordType, reserved: tuple[str, ...]) -> list[Accessor]:
         """Return what the tags of a record's members make of them."""
         try:
-            found = accessors(
-                self.attributes(record.members, reserved), {*reserved, *_ANNOTATIONS, *self.names.values()}
-            )
+            found = accessors(self.attributes(record.members, reserved), _Taken(reserved, self.shown))
         except Misplaced as error:
             raise UnsupportedError(f"{record.c_name}, {error}. Correct the tag or the type.") from error
         self.used.update(accessor.function for accessor in found)
@@ -670,11 +681,11 @@ class _Module:
         """Return each item with its Python name, unique among them, not in *reserved* and in no annotation."""
         key = (id(items), reserved)
         if key not in self.named:
-            taken = {*reserved, *_ANNOTATIONS, *self.names.values()}
+            taken = _Taken(reserved, self.shown)
             named = []
             for item in items:
                 name = identifier(item.name, taken)
-                taken.add(name)
+                taken.own.add(name)
                 named.append((name, item))
             self.named[key] = named
         return self.named[key]
