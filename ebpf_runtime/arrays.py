@@ -50,7 +50,7 @@ def _format(field: Field) -> Any:
     if isinstance(field, _Array):
         return (_format(field.element), (field.count,))
     if isinstance(field, _Text):
-        return f"S{field.size}" if field.size else "V0"
+        return f"S{field.size}" if field.size else numpy.dtype([])  # of which there may be an array
     if isinstance(field, _Number):
         return "?" if field.code == "?" else field.order + field.code
     return f"V{field.size}"

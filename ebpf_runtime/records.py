@@ -310,7 +310,8 @@ class _Array(Field):
     __slots__ = ("count", "element")
 
     def __init__(self, offset: int, element: Field, count: int) -> None:
-        super().__init__(f"{element.kind}[{count}]", offset, element.size * count)
+        kind, bracket, inner = element.kind.partition("[")  # as in C, the outermost dimension comes first
+        super().__init__(f"{kind}[{count}]{bracket}{inner}", offset, element.size * count)
         self.element = element
         self.count = count
 

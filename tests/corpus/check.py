@@ -74,7 +74,8 @@ class Oracle:
                 if element["kind"] == "INT" and element["name"] == "char":
                     return "text"
                 inner = self.kind(item["type_id"])
-                return "raw" if inner == "u8" else f"{inner}[{item['nr_elems']}]" if inner else ""
+                kind, bracket, rest = inner.partition("[")
+                return "raw" if inner == "u8" else f"{kind}[{item['nr_elems']}]{bracket}{rest}" if inner else ""
             case _:
                 return ""
 

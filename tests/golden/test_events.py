@@ -116,11 +116,11 @@ UNKNOWN = {
     ),
     "a struct without a name": (
         "struct { __u32 a; } e = {};\nbpf_ringbuf_output(&events, &e, sizeof(e), 0);",
-        "traces() calls bpf_ringbuf_output with a struct that has no name",
+        "traces() calls bpf_ringbuf_output with a struct that has no name at file scope",
     ),
     "a struct of the function": (
         "struct mine { __u32 a; } e = {};\nbpf_ringbuf_output(&events, &e, sizeof(e), 0);",
-        "traces() calls bpf_ringbuf_output with struct mine, which is defined inside of a function",
+        "traces() calls bpf_ringbuf_output with struct mine, which has no name at file scope",
     ),
     "the size of a pointer": (
         "struct event e = {}, *p = &e;\nbpf_ringbuf_output(&events, p, sizeof(p), 0);",
@@ -136,12 +136,12 @@ UNKNOWN = {
 @pytest.mark.parametrize("case", UNKNOWN)
 def test_what_cannot_be_known_stays_bytes_with_one_warning(case: str, compiler: Compiler, tmp_path: Path) -> None:
     body, reason = UNKNOWN[case]
+    local = reason.endswith("has no name at file scope")
+    remedy = "Define it there." if local else "Add RINGBUF_RECORD(events, struct …) below it."
     before = "struct bpf_dynptr { __u64 opaque[2]; } __attribute__((aligned(8)));" if "dynptr" in body else ""
     built = build(tmp_path, compiler, QUIET + program(body, before))
     assert annotation(built, "events") == "RingBuffer[bytes]"
-    assert built.warnings == (
-        f"probe.bpf.c: map 'events': its records stay bytes: {reason}. Add RINGBUF_RECORD(events, struct …) below it.",
-    )
+    assert built.warnings == (f"probe.bpf.c: map 'events': its records stay bytes: {reason}. {remedy}",)
 
 
 def test_a_macro_silences_what_cannot_be_known(compiler: Compiler, tmp_path: Path) -> None:

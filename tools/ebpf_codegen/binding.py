@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .errors import UnsupportedError
-from .events import HELPERS, Inferred, Written, canonical, infer, pointee
+from .events import HELPERS, LOCAL, Inferred, Written, canonical, infer, pointee
 from .pointers import BINDINGS, INFERRED, target
 from .syntax import Tree
 
@@ -109,7 +109,8 @@ class _Binder:
             return
         what = "records" if kind == "map" else "rows"
         if written.unknown:
-            reason = f"{written.unknown[0]}. Add {macro}({name}, struct …) below it."
+            add = f"Add {macro}({name}, struct …) below it."
+            reason = f"{written.unknown[0]}. {'Define it there.' if written.unknown[0].endswith(LOCAL) else add}"
         elif len(written.types) > 1 and kind == "program":
             reason = f"{_list(written.types)} are written. Write one type only."
         else:

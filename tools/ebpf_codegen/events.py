@@ -14,7 +14,7 @@ from typing import Final
 
 from .syntax import Node, Tree
 
-__all__ = ["HELPERS", "Inferred", "Written", "canonical", "infer", "pointee"]
+__all__ = ["HELPERS", "LOCAL", "Inferred", "Written", "canonical", "infer", "pointee"]
 
 # Helper -> the positions of map, data and size among its arguments; an iterator's stream counts as its map.
 _WRITERS: Final = {
@@ -28,6 +28,7 @@ _RESERVE: Final = "bpf_ringbuf_reserve"
 _DYNPTR: Final = "bpf_ringbuf_reserve_dynptr"
 HELPERS: Final = (*_WRITERS, _RESERVE, _DYNPTR)
 ROWS: Final = "bpf_seq_write"
+LOCAL: Final = "has no name at file scope"  # said of types that no macro and no option can name
 
 _CASTS: Final = ("ImplicitCastExpr", "CStyleCastExpr", "ParenExpr")
 _UNTYPED: Final = re.compile(r"void|(?:un)?signed char|char|__u8|__s8|u8|s8|uint8_t|int8_t")
@@ -149,9 +150,9 @@ class _Inference:
                 names = " or ".join(sorted(pointees))
                 return "", f"{where} with sizeof({size}) for a {names}"
         if "(unnamed" in exact or "(anonymous" in exact:
-            return "", f"{where} with a struct that has no name"
+            return "", f"{where} with a struct that {LOCAL}"
         if exact in self.tree.local_types or size in self.tree.local_types:
-            return "", f"{where} with {size}, which is defined inside of a function"
+            return "", f"{where} with {size}, which {LOCAL}"
         if exact.endswith("*") or (head and not exact.startswith("struct ")):
             return "", f"{where} with sizeof({size}), which is no record"
         return (exact if exact.startswith(("struct ", "union ", "enum ")) else size), ""

@@ -197,6 +197,7 @@ class Layouts:
         self._names: dict[int, str] = {}
         self._kept: dict[RecordType | EnumType, str] = {}
         self._counts: dict[str, int] = {}
+        self._member_counts: dict[int, int] = {}
         self._in_progress: list[int] = []
         self._tags: dict[tuple[int, int], list[str]] = {}
         for _, tag in types.of_kind(btf.DeclTag):
@@ -294,17 +295,27 @@ class Layouts:
         if len(self._in_progress) == _MAX_DEPTH:
             raise self.fail(c_name, f"structs nest deeper than {_MAX_DEPTH} levels", "Nest fewer.")
         self._in_progress.append(resolved)
-        members: list[Member] = []
-        for member in self._members(item, _Place(c_name, name, path), item.size, 0, item.is_union):
-            members.append(member)
-            if len(members) > _MAX_PARTS:
-                raise self.fail(c_name, "it has too many members", f"The kernel takes {_MAX_PARTS}.")
+        if self._count(resolved) > _MAX_PARTS:
+            raise self.fail(c_name, "it has too many members", f"The kernel takes {_MAX_PARTS}.")
+        members = list(self._members(item, _Place(c_name, name, path), item.size, 0, item.is_union))
         self._in_progress.pop()
         ordered_members = self._in_order(members, c_name)
         made = RecordType(name, c_name, item.size, ordered_members, self.docs.types.get(name, ""), item.is_union)
         if self.pad and not item.is_union:
             made = _padded(made)
         return self._keep(self.records, made)
+
+    def _count(self, resolved: int, depth: int = 0) -> int:
+        """Return how many members a struct has with those of its anonymous ones, which a few bytes make billions."""
+        item = self.btf[resolved]
+        if not isinstance(item, btf.Struct) or depth > _MAX_DEPTH:
+            return 1
+        if resolved not in self._member_counts:
+            inner = (
+                1 if member.name else self._count(self.btf.resolve(member.type), depth + 1) for member in item.members
+            )
+            self._member_counts[resolved] = sum(inner)
+        return self._member_counts[resolved]
 
     def _keep(self, table: dict[str, _Named], item: _Named) -> str:
         """Put a type into the table, and return the name it has there; another type of its name gets a number."""

@@ -12,15 +12,16 @@ import keyword
 import re
 import textwrap
 from collections.abc import Container
+from unicodedata import east_asian_width
 
-__all__ = ["byte_literal", "class_name", "count", "docstring", "identifier", "literal", "printable", "wrap"]
+__all__ = ["byte_literal", "class_name", "count", "docstring", "identifier", "literal", "printable", "width", "wrap"]
 
 LINE_LENGTH = 120
 _MAX_SHOWN = 64  # with what stands around it in the first line of a module, no more than a line
 _AMBIGUOUS = ("l", "O", "I")  # linters refuse these names, because they look like 1 and 0
-# Rust and C++ mangle whole types into a name; with these an attribute and its class fit on a line.
+# Rust and C++ mangle whole types into a name; with these `attribute: Class = (` fits on a line.
 _MAX_NAME = 60
-MAX_CLASS_NAME = 52
+MAX_CLASS_NAME = 50
 
 # What typesetting has for these signs, and what linters take for them.
 _TYPOGRAPHY = str.maketrans("\u2018\u2019\u2032\u2010\u2011\u2012\u2013\u2212\u00d7", "'''-----x")
@@ -64,11 +65,10 @@ def class_name(name: str, taken: Container[str] = ()) -> str:
 
 
 def literal(text: str) -> str:
-    """Return *text* as a string literal in ruff's style: double quotes unless that costs escapes."""
-    quoted = ascii(text)
-    if quoted[0] == "'" and '"' not in text:
-        quoted = '"' + quoted[1:-1].replace("\\'", "'") + '"'
-    return quoted
+    """Return *text* as a string literal in ruff's style: double quotes unless single ones cost fewer escapes."""
+    quote = '"' if text.count('"') <= text.count("'") else "'"
+    escaped = text.encode("unicode_escape").decode("ascii")
+    return quote + escaped.replace(quote, f"\\{quote}") + quote
 
 
 def byte_literal(data: bytes) -> str:
@@ -97,6 +97,16 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def width(text: str) -> int:
+    """Return how many columns a text takes, as linters count: Chinese signs, for one, are two wide."""
+    return len(_filled(text))
+
+
+def _filled(text: str) -> str:
+    """Return a text with a NUL behind each sign that is two columns wide."""
+    return text if text.isascii() else "".join(c + "\0" * (east_asian_width(c) in "WF") for c in text)
+
+
 def wrap(text: str, indent: int, hanging: int = 0, prefix: str = "") -> list[str]:
     """Return paragraphs as lines of at most `LINE_LENGTH`, without the *indent* that the template prints.
 
@@ -107,7 +117,7 @@ def wrap(text: str, indent: int, hanging: int = 0, prefix: str = "") -> list[str
         prefix: What the first line begins with.
     """
     lines: list[str] = []
-    for number, paragraph in enumerate(f"{prefix}{text}".split("\n\n")):
+    for number, paragraph in enumerate(_filled(f"{prefix}{text}").split("\n\n")):
         if number:
             lines.append("")
         for line in paragraph.split("\n"):
@@ -125,4 +135,4 @@ def wrap(text: str, indent: int, hanging: int = 0, prefix: str = "") -> list[str
                 break_long_words=False,
                 break_on_hyphens=False,
             )
-    return lines
+    return [line.replace("\0", "") for line in lines]

@@ -8,7 +8,7 @@ born as `ruff format` would leave it; no formatter is called.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,6 +47,7 @@ from .names import (
     identifier,
     literal,
     printable,
+    width,
     wrap,
 )
 from .runtime_names import MAP_CLASSES, OTHER_MAP, PROGRAM_CLASSES, program_class
@@ -168,6 +169,17 @@ def template(name: str) -> Template:
     return _environment().get_template(name)
 
 
+class _Taken:
+    """Names that attributes of one class may not have: its own, and those of the module, which all classes share."""
+
+    def __init__(self, own: Iterable[str], shared: Container[str]) -> None:
+        self.own = set(own)
+        self.shared = shared
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or name in self.shared
+
+
 class _Module:
     """Turns one model into strings; collects the imports on the way."""
 
@@ -178,6 +190,7 @@ class _Module:
         self.typing_used: set[str] = {"ProbeConfig"}
         self.standard_used: set[str] = set()
         self.names: dict[tuple[str, str], str] = {}
+        self.shown = set(_ANNOTATIONS)  # what annotations are made of
         taken = {*_SPECIFIERS, *_STREAM_SPECIFIERS, *FUNCTIONS, *STANDARD, *_BASES, *_RUNTIME_CLASSES, "TYPE_CHECKING"}
         self.taken = taken
         self.named: dict[tuple[object, ...], list[tuple[str, Any]]] = {}
@@ -205,6 +218,7 @@ class _Module:
 
     def claim(self, kind: str, c_name: str, name: str, taken: set[str]) -> str:
         taken.add(name)
+        self.shown.add(name)
         self.names[kind, c_name] = name
         return name
 
@@ -274,7 +288,7 @@ class _Module:
 
     def enum(self, enum: EnumType) -> _Class:
         self.used.add("CEnum")
-        spelled = enum.c_name or f"enum {enum.name}"
+        spelled = _one_line(enum.c_name or f"enum {enum.name}")
         body = [""]
         items = []
         for name, c_name, value, doc in _enumerators(enum):
@@ -301,14 +315,15 @@ class _Module:
             body += ["    @property", f"    def {accessor.name}(self) -> {accessor.annotation}:"]
             body += [f'        """{accessor.doc}"""', f"        return {accessor.function}({accessor.argument})"]
             items.append((accessor.name, accessor.doc, accessor.annotation))
-        arguments = ["Record", f"c_name={literal(record.c_name)}", f"size={record.size}", *self.byte_order()]
+        arguments = ["Record", _text("c_name=", record.c_name, 4), f"size={record.size}", *self.byte_order()]
+        spelled = _one_line(record.c_name)
         about = "Of its members, which share their bytes, one is given." if record.is_union else ""
         return _Class(
             _head(self.names["record", record.name], arguments),
             _docstring(
-                record.doc or f"A record of type {record.c_name}.",
+                record.doc or f"A record of type {spelled}.",
                 4,
-                [f"C: {record.c_name}, {count(record.size, 'byte')}. {about}".rstrip()],
+                [f"C: {spelled}, {count(record.size, 'byte')}. {about}".rstrip()],
                 _items("Attributes:", items, 4),
             ),
             ["", "    __slots__ = ()", *([""] if body else []), *body],
@@ -317,9 +332,7 @@ class _Module:
     def meanings(self, record: RecordType, reserved: tuple[str, ...]) -> list[Accessor]:
         """Return what the tags of a record's members make of them."""
         try:
-            found = accessors(
-                self.attributes(record.members, reserved), {*reserved, *_ANNOTATIONS, *self.names.values()}
-            )
+            found = accessors(self.attributes(record.members, reserved), _Taken(reserved, self.shown))
         except Misplaced as error:
             raise UnsupportedError(f"{record.c_name}, {error}. Correct the tag or the type.") from error
         self.used.update(accessor.function for accessor in found)
@@ -364,7 +377,7 @@ class _Module:
         body, items = self.fields(section.variables, _SECTION_NAMES)
         arguments: list[_Argument] = [
             base,
-            f"section={literal(section.name)}",
+            _text("section=", section.name, 4),
             f"size={section.size}",
             *self.byte_order(),
         ]
@@ -372,7 +385,7 @@ class _Module:
             arguments.append(f"attribute={literal(self.places[section.name])}")
         return _Class(
             _head(self.names["section", section.name], arguments + more),
-            _docstring(about, 4, [], _items("Attributes:", items, 4)),
+            _docstring(_one_line(about), 4, [], _items("Attributes:", items, 4)),
             ["", *body],
         )
 
@@ -473,7 +486,7 @@ class _Module:
             for section in (*self.model.sections, *(item.section for item in self.model.metadata))
             for name, item in self.attributes(section.variables, _SECTION_NAMES)
         ]
-        symbols = [(docstring(s.name).strip() or "?", s.doc, s.c_type) for s in self.model.kernel_symbols]
+        symbols = [(_one_line(docstring(s.name)) or "?", s.doc, s.c_type) for s in self.model.kernel_symbols]
         about = self.model.doc.split("\n\n")[0] if self.model.doc else f"The eBPF object {self.model.name}."
         lines = _docstring(
             about,
@@ -522,7 +535,7 @@ class _Module:
         self.used.add("MapSpec")
         arguments: list[_Argument] = [literal(name), literal(item.type)]
         if name != item.name:
-            arguments.append(f"c_name={literal(item.name)}")
+            arguments.append(_text("c_name=", item.name, 12))
         for keyword, kind in (("key=", item.key), ("value=", item.value), ("initial=", item.initial)):
             if kind is not None:
                 arguments.append(self.specifier(kind, 0, keyword))
@@ -544,9 +557,9 @@ class _Module:
 
     def program_spec(self, name: str, program: Program) -> _Call:
         self.used.add("ProgramSpec")
-        arguments: list[_Argument] = [literal(name), literal(program.section)]
+        arguments: list[_Argument] = [literal(name), _text("", program.section, 12)]
         if name != program.name:
-            arguments.append(f"c_name={literal(program.name)}")
+            arguments.append(_text("c_name=", program.name, 12))
         if program.variants:
             arguments.append(_strings("variants=", program.variants))
         elif not program.autoload:
@@ -584,7 +597,7 @@ class _Module:
         if member.shared:
             self.used.add("either")
             value = _Call("", "either", (value, "default=None"))
-        return _lines(value, f"    {name}: {self.annotation(member.type)} = ", "", 0, 4)
+        return _assigned(name, self.annotation(member.type), value)
 
     def annotation(self, kind: ValueType) -> str:
         match kind:
@@ -668,11 +681,11 @@ class _Module:
         """Return each item with its Python name, unique among them, not in *reserved* and in no annotation."""
         key = (id(items), reserved)
         if key not in self.named:
-            taken = {*reserved, *_ANNOTATIONS, *self.names.values()}
+            taken = _Taken(reserved, self.shown)
             named = []
             for item in items:
                 name = identifier(item.name, taken)
-                taken.add(name)
+                taken.own.add(name)
                 named.append((name, item))
             self.named[key] = named
         return self.named[key]
@@ -702,7 +715,7 @@ def _is_prefixed(enum: EnumType) -> bool:
 class _Call:
     """A call, or where *function* is empty a tuple, behind `keyword=`; with *rows* several items stand in rows.
 
-    With *glued* it is one literal in pieces.
+    With *glued* it is one literal in pieces, or in brackets.
     """
 
     prefix: str
@@ -712,14 +725,12 @@ class _Call:
     glued: bool = False
 
     def __str__(self) -> str:
-        if self.glued and len(self.arguments) == 1:
-            return f"{self.prefix}{self.arguments[0]}"
         comma = "," if not self.function and len(self.arguments) == 1 else ""
         return f"{self.prefix}{self.function}({', '.join(map(str, self.arguments))}{comma})"
 
     def is_broken(self) -> bool:
         """Return whether it takes several lines even where it would fit on one."""
-        if (self.rows or self.glued) and len(self.arguments) > 1:
+        if self.glued or (self.rows and len(self.arguments) > 1):
             return True
         return any(isinstance(argument, _Call) and argument.is_broken() for argument in self.arguments)
 
@@ -740,8 +751,6 @@ def _lines(argument: _Argument, before: str, after: str, around: int, indent: in
     text = f"{before}{argument}{after}"
     if isinstance(argument, str):
         return [text]
-    if argument.glued and len(argument.arguments) == 1:
-        return [text]
     if len(text) + around <= LINE_LENGTH and not argument.is_broken():
         return [text]
     pad = " " * (indent + 4)
@@ -754,21 +763,74 @@ def _lines(argument: _Argument, before: str, after: str, around: int, indent: in
 def _annotated(name: str, annotation: str) -> list[str]:
     """Return the declaration of an attribute; parameters that do not fit stand on a line of their own."""
     line = f"    {name}: {annotation}"
-    cls, _, parameters = annotation.partition("[")
-    if len(line) <= LINE_LENGTH or not parameters:
-        return [line]
-    return [f"    {name}: {cls}[", f"        {parameters[:-1]}", "    ]"]
+    return [line] if len(line) <= LINE_LENGTH else _type_lines(f"    {name}: ", annotation, "", 4)
 
 
-def _pieces(prefix: str, data: bytes) -> _Call:
+def _assigned(name: str, annotation: str, value: _Call) -> list[str]:
+    """Return the declaration of an attribute with its value.
+
+    The value is broken first; where not even its first line fits, it stands in brackets; else the type is broken.
+    """
+    head = f"    {name}: {annotation} = "
+    lines = _lines(value, head, "", 0, 4)
+    if len(lines[0]) <= LINE_LENGTH:
+        return lines
+    if len(head) < LINE_LENGTH:
+        return [f"{head}(", *_lines(value, " " * 8, "", 0, 8), "    )"]
+    *lines, last = _type_lines(f"    {name}: ", annotation, "", 4)
+    return [*lines, *_lines(value, f"{last} = ", "", 0, 4)]
+
+
+def _type_lines(before: str, annotation: str, after: str, indent: int) -> list[str]:
+    """Return a type whose parameters stand on lines of their own: on one where they fit, else on one each."""
+    cls, bracket, parameters = annotation.removesuffix("]").partition("[")
+    pad = " " * (indent + 4)
+    if not bracket:
+        return [f"{before}{annotation}{after}"]
+    if len(pad) + len(parameters) <= LINE_LENGTH:
+        inner = [pad + parameters]
+    elif alternatives := _split(parameters, " | "):
+        inner = [pad + alternatives[0], *(f"{pad}| {part}" for part in alternatives[1:])]
+    else:
+        inner = []
+        for part in _split(parameters, ", ") or [parameters]:
+            line = f"{pad}{part},"
+            inner += [line] if len(line) <= LINE_LENGTH else _type_lines(pad, part, ",", indent + 4)
+    return [f"{before}{cls}[", *inner, f"{' ' * indent}]{after}"]
+
+
+def _split(parameters: str, separator: str) -> list[str]:
+    """Return what stands between separators outside of brackets; nothing where there is none."""
+    parts = [""]
+    for part in parameters.split(separator):
+        open_brackets = parts[-1].count("[") - parts[-1].count("]")
+        if open_brackets or not parts[-1]:
+            parts[-1] += f"{separator if parts[-1] else ''}{part}"
+        else:
+            parts.append(part)
+    return parts if parts[1:] else []
+
+
+def _pieces(prefix: str, data: bytes) -> _Argument:
     """Return a bytes literal, in pieces where it is long."""
-    step = len(data) if len(data) <= 16 else 24
-    parts = [byte_literal(data[start : start + step]) for start in range(0, len(data), step or 1)]
-    return _Call(prefix, "", tuple(parts or ['b""']), glued=True)
+    if len(data) <= 16:
+        return f"{prefix}{byte_literal(data)}"
+    parts = (byte_literal(data[start : start + 24]) for start in range(0, len(data), 24))
+    return _Call(prefix, "", tuple(parts), glued=True)
+
+
+def _text(prefix: str, text: str, indent: int) -> _Argument:
+    """Return a string literal, in brackets or in pieces where it does not fit on a line."""
+    whole = literal(text)
+    if indent + len(prefix) + len(whole) < LINE_LENGTH:
+        return f"{prefix}{whole}"
+    step = 80 if len(whole) == len(text) + 2 else 8
+    parts = [literal(text[start : start + step]) for start in range(0, len(text), step)]
+    return _Call(prefix, "", tuple(parts if indent + 4 + len(whole) > LINE_LENGTH else [whole]), glued=True)
 
 
 def _strings(prefix: str, texts: Sequence[str]) -> _Call:
-    return _Call(prefix, "", tuple(literal(text) for text in texts))
+    return _Call(prefix, "", tuple(_text("", text, 8) for text in texts))
 
 
 def _unit(item: Map) -> str:
@@ -821,14 +883,18 @@ def _items(title: str, items: Sequence[tuple[str, str, str]], indent: int) -> li
         return []
     lines = [title]
     for name, doc, detail in items:
-        text = " ".join(doc.split())
+        text = _one_line(doc)
         if detail:
-            text = f"{text} ({detail})" if text else detail
+            text = f"{text} ({_one_line(detail)})" if text else _one_line(detail)
         if text:
             lines += ["    " + line for line in wrap(docstring(text), indent + 4, 4, f"{name}: ")]
         else:
             lines.append(f"    {name}")
     return lines
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _docstring(summary: str, indent: int, *sections: list[str]) -> list[str]:
@@ -837,7 +903,8 @@ def _docstring(summary: str, indent: int, *sections: list[str]) -> list[str]:
     Section lines that are already laid out (indented or from `_items`) are kept; others are wrapped.
     """
     lines = wrap(docstring(summary), indent + 3)
-    if len(lines) == 1 and indent + len(lines[0]) + 6 > LINE_LENGTH:  # ruff would put the quotes behind it all the same
+    # Else ruff would put the quotes behind it all the same.
+    if len(lines) == 1 and indent + width(lines[0]) + 6 > LINE_LENGTH:
         lines = wrap(docstring(summary), indent + 6)
     for section in sections:
         if not section:
@@ -847,6 +914,6 @@ def _docstring(summary: str, indent: int, *sections: list[str]) -> list[str]:
         for line in section:
             lines += [line] if laid_out else wrap(docstring(line), indent)
     pad = " " * indent
-    if len(lines) == 1 and len(pad) + len(lines[0]) + 6 <= LINE_LENGTH:
+    if len(lines) == 1 and len(pad) + width(lines[0]) + 6 <= LINE_LENGTH:
         return [f'{pad}"""{lines[0]}"""']
     return [f'{pad}"""{lines[0]}', *(pad + line if line else "" for line in lines[1:]), f'{pad}"""']

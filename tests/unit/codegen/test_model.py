@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -345,6 +346,17 @@ def test_a_struct_that_grows_without_end_is_refused() -> None:
         kind = w.btf.struct("", 4, [("", kind, 0), ("", kind, 0), ("n", w.int, 0)], union=True)
     w.value(w.btf.struct("s", 4, [("", kind, 0)]))
     assert refused(w) == "probe.bpf.c: struct s: it has too many members. The kernel takes 65535."
+
+
+def test_anonymous_members_that_double_are_refused_before_they_are_made() -> None:
+    w = ObjectWriter()
+    inner = w.btf.struct("", 4, [("x", w.int, 0)])
+    for power in range(1, 29):
+        inner = w.btf.struct("", 4 << power, [("", inner, 0), ("", inner, 16 << power)])
+    w.value(w.btf.struct("s", 4 << 28, [("", inner, 0)]))
+    start = time.perf_counter()
+    assert refused(w) == "probe.bpf.c: struct s: it has too many members. The kernel takes 65535."
+    assert time.perf_counter() - start < 1
 
 
 def test_struct_that_contains_itself_is_refused() -> None:

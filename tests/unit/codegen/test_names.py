@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebpf_codegen.names import LINE_LENGTH, class_name, docstring, identifier, literal, wrap
+from ebpf_codegen.names import LINE_LENGTH, class_name, docstring, identifier, literal, width, wrap
 
 HOSTILE = [
     "", " ", "_", "__", "___", "__init__", "__class__", "9lives", "class", "None", "True", "import", "match", "a b",
@@ -144,3 +144,23 @@ def test_wrap_keeps_paragraphs_and_their_indentation() -> None:
     assert lines[0] == "Head"
     assert all(line.startswith("  ") for line in lines[1:])
     assert len(lines) == 3
+
+
+def test_signs_that_are_two_columns_wide_count_twice() -> None:
+    assert [width(text) for text in ("abc", "é", "变量", "\U0001f600!")] == [3, 1, 4, 3]
+    text = " ".join(["变量"] * 60)
+    lines = wrap(text, 4)
+    assert " ".join(lines) == text
+    assert max(map(width, lines)) <= LINE_LENGTH - 4 < max(map(width, lines)) + 5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a", '"a"'), ("a'b", '"a\'b"'), ('a"b', "'a\"b'"), ("'\"", '"\'\\""'), ('"\'"', "'\"\\'\"'"),
+        ("\\\n", '"\\\\\\n"'),
+        ("é\ud800", '"\\xe9\\ud800"'),
+    ],
+)  # fmt: skip
+def test_literals_have_the_quotes_that_cost_fewer_escapes(text: str, expected: str) -> None:
+    assert literal(text) == expected

@@ -492,3 +492,31 @@ def test_numpy_sees_the_same_layout() -> None:
     assert row["corners"].tolist() == [1, 2, 65535]
     assert row["name"] == b"abc"
     assert row["points"]["x"].tolist() == [3]
+
+
+class Sparse(Record, c_name="struct sparse", size=56):
+    """Arrays of several dimensions, and of texts that have no bytes."""
+
+    __slots__ = ()
+
+    rows: tuple[tuple[tuple[int, ...], ...], ...] = array(0, array(0, array(0, u16(0), 4), 3), 2)
+    none: tuple[str, ...] = array(48, text(0, 0), 2)
+    last: int = u64(48)
+
+
+def test_dimensions_are_in_the_order_of_c() -> None:
+    assert [field.kind for field in fields(Sparse)] == ["u16[2][3][4]", "text[2]", "u64"]
+
+
+def test_numpy_sees_arrays_of_nothing() -> None:
+    numpy = pytest.importorskip("numpy")
+    from ebpf_runtime import dtype
+
+    kind = dtype(Sparse)
+    assert (kind.itemsize, kind["none"].shape, kind["none"].itemsize) == (56, (2,), 0)
+    record = Sparse(
+        rows=tuple(tuple(tuple(range(i, i + 4)) for i in (4 * j, 0, 1)) for j in range(2)), none=("", ""), last=9
+    )
+    row = numpy.frombuffer(bytes(record), kind)[0]
+    assert row["rows"].tolist() == [[list(part) for part in parts] for parts in record.rows]
+    assert int(row["last"]) == 9
