@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 from . import compiled_objects
+from .background import Background
 from .compiled_objects import CompiledObjects
 from .config import ProbeConfig
 from .errors import TrustError, describe
@@ -102,7 +103,7 @@ class _Job:
         self.report.compile_result = compile_result("compiled")
         return image
 
-    def types(self, used: compiler.Compiler, scratch: Path) -> btf.IndexedBtf:
+    def types(self, found: Background[compiler.Compiler], scratch: Path) -> btf.IndexedBtf:
         """Return the kernel's types, from its own BTF, from the configured file, or from headers."""
         from ebpf_codegen import btf
 
@@ -110,7 +111,7 @@ class _Job:
             return btf.index(self.objects.btf, str(self.objects.config.btf_path))
         if Path(compiled_objects.KERNEL_BTF).exists():
             return btf.index(Path(compiled_objects.KERNEL_BTF).read_bytes(), compiled_objects.KERNEL_BTF)
-        return self.header_types(used, scratch)
+        return self.header_types(found.result(), scratch)
 
     def header_types(self, used: compiler.Compiler, scratch: Path) -> btf.IndexedBtf:
         from ebpf_codegen import btf
@@ -159,15 +160,19 @@ class _Job:
         if architecture() not in ARCHITECTURES:
             raise self.fail(f"there is no support for {architecture()}")
         try:
-            used = find_compiler()
+            found = Background(find_compiler)  # asking a compiler for its version takes as long as reading BTF
             with tempfile.TemporaryDirectory(prefix=".compile-", dir=self.objects.directory.path) as scratch:
-                types = self.types(used, Path(scratch))
+                types = self.types(found, Path(scratch))
                 text = host_source(self.source.decode("utf-8"), types, f"{self.name}.flat.c")
+                used = found.result()
                 source, output = Path(scratch, f"{self.name}.bpf.c"), Path(scratch, f"{self.name}.o")
                 with SealedCopy(source.name, text.encode()) as copy:
                     source.symlink_to(copy.path)
                     try:
-                        compile_object(used, source, output, architecture(), (_include(),), flags=_FLAGS)
+                        compile_object(
+                            used, source, output, architecture(), (_include(),),
+                            flags=_FLAGS, meanwhile=_import_what_follows,
+                        )  # fmt: skip
                     except CompilerError as error:
                         if not error.output:
                             raise
@@ -201,6 +206,13 @@ class _Job:
             raise self.fail(" ".join(str(error).split()).removesuffix(".")) from error
         for difference in _differences(spec, built):
             raise self.fail(f"{difference}. Run tools/regen, or reinstall the package")
+
+
+def _import_what_follows() -> None:
+    """Import what is needed behind the compiler, which works meanwhile; nothing of it is in the way of an error."""
+    from ebpf_codegen import model  # noqa: F401
+
+    from . import libbpf_object  # noqa: F401
 
 
 def _include() -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.jobs import Options
 from benchmarks.peers import bcc_refusal, bcc_worker
+from benchmarks.probes import PYTHON, environment, install
 from benchmarks.race import Bar, Job, Sample
 
 __all__ = ["fallback"]
@@ -36,15 +36,20 @@ with OomKill.open_and_load(ProbeConfig({settings})) as probe:
 
 @contextmanager
 def fallback(_options: Options) -> Iterator[Job]:
+    import ebpf_codegen
+    import ebpf_probes
+    import ebpf_runtime
     from ebpf_codegen.compiler import find_compiler
 
     with TemporaryDirectory() as name, ExitStack() as stack:
         scratch = Path(name)
+        packages = scratch / "packages"
+        install(packages, [ebpf_runtime, ebpf_codegen, ebpf_probes])
         warm = f"enable_co_re=False, runtime_compiler_output_dir={str(scratch / 'warm')!r}"
         contenders: dict[str, Callable[[], Sample]] = {
-            _COMPILED: partial(_cold, scratch / "cold"),
-            _CACHED: partial(_started, _START.format(settings=warm, origin="compiled")),
-            _CO_RE: partial(_started, _START.format(settings="", origin="co_re")),
+            _COMPILED: partial(_cold, scratch / "cold", packages),
+            _CACHED: partial(_started, _START.format(settings=warm, origin="compiled"), packages),
+            _CO_RE: partial(_started, _START.format(settings="", origin="co_re"), packages),
         }
         notes = []
         if tool := shutil.which("bpftool", path="/usr/sbin:/usr/bin:/sbin:/bin"):
@@ -62,16 +67,16 @@ def fallback(_options: Options) -> Iterator[Job]:
         yield Job("compiling oom_kill on this host", _CO_RE, contenders, bars, notes=notes, checked=False)
 
 
-def _started(code: str) -> Sample:
+def _started(code: str, packages: Path) -> Sample:
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+    subprocess.run([PYTHON, "-P", "-c", code], check=True, env=environment(packages))
     return Sample(time.perf_counter() - started)
 
 
-def _cold(directory: Path) -> Sample:
+def _cold(directory: Path, packages: Path) -> Sample:
     shutil.rmtree(directory, ignore_errors=True)
     settings = f"enable_co_re=False, runtime_compiler_output_dir={str(directory)!r}"
-    return _started(_START.format(settings=settings, origin="compiled"))
+    return _started(_START.format(settings=settings, origin="compiled"), packages)
 
 
 def _by_vmlinux(bpftool: str, compiler: tuple[str, ...], scratch: Path) -> Sample:

@@ -7,25 +7,22 @@ Python is the distribution's, with the packages that this process has on its pat
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from shutil import copytree, ignore_patterns
 from tempfile import TemporaryDirectory
 
 from benchmarks.jobs import Options
 from benchmarks.peers import HERE, bcc_environment, bcc_refusal, compiled
-from benchmarks.probes import build
+from benchmarks.probes import PYTHON, build, environment, install
 from benchmarks.race import Bar, Job, Sample, Yardstick
 from ebpf_runtime.specs import architecture
 
 __all__ = ["memory", "start_up"]
 
-PYTHON = "/usr/bin/python3"
 _C = "C, libbpf skeleton"
 _LIGHT = "light path"
 _LIBBPF = "libbpf path"
@@ -66,7 +63,7 @@ def _contenders() -> Iterator[tuple[dict[str, tuple[list[str], Mapping[str, str]
     with TemporaryDirectory(prefix="ebpf-start-up-") as name:
         scratch = Path(name)
         _packages(scratch)
-        light = _environment(scratch)
+        light = environment(scratch)
         script = scratch / "start.py"
         script.write_text(_SCRIPT)
         c = str(compiled("start_up", _skeleton(scratch)))
@@ -83,10 +80,6 @@ def _contenders() -> Iterator[tuple[dict[str, tuple[list[str], Mapping[str, str]
         yield commands, notes
 
 
-def _environment(packages: Path) -> dict[str, str]:
-    return {**{name: value for name, value in os.environ.items() if name != "EBPF_LIBBPF"}, "PYTHONPATH": str(packages)}
-
-
 def _packages(target: Path) -> None:
     """Build the probe, and copy the runtime, byte-compiled as pip would."""
     import ebpf_runtime
@@ -95,9 +88,7 @@ def _packages(target: Path) -> None:
     build(target, _PROBE)
     if light_maker.main([str(target / f"{_PROBE}_package"), _PROBE]):
         raise RuntimeError(f"make the loader program of {_PROBE}: see above")
-    for directory in ebpf_runtime.__path__:
-        copytree(directory, target / "ebpf_runtime", dirs_exist_ok=True, ignore=ignore_patterns("__pycache__", "*.so"))
-    subprocess.run([PYTHON, "-m", "compileall", "-q", str(target)], check=True)
+    install(target, [ebpf_runtime])
 
 
 def _skeleton(scratch: Path) -> Path:

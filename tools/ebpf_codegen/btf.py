@@ -11,6 +11,8 @@ layout section) are read, and both widths of the kind and count fields of `info`
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar, overload
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 _MAGIC: Final = 0xEB9F
+_NATIVE: Final = "<" if sys.byteorder == "little" else ">"
 _MIN_HEADER: Final = 24
 _MAX_PARTS: Final = 0xFFFF  # BTF_MAX_VLEN
 _MAX_DEPTH: Final = 64  # longest chain of typedefs, modifiers and arrays that is followed
@@ -224,10 +227,13 @@ _PAYLOAD: Final = {
     1: (4, 0), 2: (0, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 7: (0, 0), 8: (0, 0), 9: (0, 0), 10: (0, 0),
     11: (0, 0), 12: (0, 0), 13: (0, 8), 14: (4, 0), 15: (0, 12), 16: (0, 0), 17: (4, 0), 18: (0, 0), 19: (0, 12),
 }  # fmt: skip
-# The same in words, with those of the head; -1 for an unknown kind.
-_WORDS: Final = tuple(
-    (3 + _PAYLOAD[kind][0] // 4, _PAYLOAD[kind][1] // 4) if kind in _PAYLOAD else (-1, 0) for kind in range(128)
+# The same in words by the first byte of `info`, whose upper bit is a flag: the whole length of kinds without parts, and
+# the words of each part of those with; both are 0 for an unknown kind.
+_WITHOUT_FLAG: Final = bytes((*range(128), *range(128)))
+_FIXED_WORDS: Final = tuple(
+    3 + _PAYLOAD[kind][0] // 4 if kind in _PAYLOAD and not _PAYLOAD[kind][1] else 0 for kind in _WITHOUT_FLAG
 )
+_EACH_WORDS: Final = tuple(_PAYLOAD[kind][1] // 4 if kind in _PAYLOAD else 0 for kind in _WITHOUT_FLAG)
 _CODES: Final[dict[type, tuple[int, ...]]] = {
     Int: (1,), Ptr: (2,), Array: (3,), Struct: (4, 5), Enum: (6, 19), Fwd: (7,), Typedef: (8,),
     Modifier: (9, 10, 11, 18), Func: (12,), FuncProto: (13,), Var: (14,), Datasec: (15,), Float: (16,), DeclTag: (17,),
@@ -443,25 +449,34 @@ class _Reader:
         """Note where each type begins, and its kind; decode nothing yet."""
         start, end = self.header()
         length = (end - start) // 4
-        words = struct.unpack_from(f"{self.order}{length}I", self.data, start)
-        payload, offsets, kinds = _WORDS, [0], bytearray(1)
-        position = 0
-        while position + 3 <= length:
-            info = words[position + 1]
-            kind = info >> 24 & 0x7F
-            offsets.append(start + 4 * position)
-            kinds.append(kind)
-            fixed, each = payload[kind]
-            if fixed < 0:
-                raise self.fail(offsets[-1], f"type {len(offsets) - 1} has the unknown kind {kind}")
-            position += fixed + each * (info & 0xFFFFFF) if each else fixed
-        if position > length:
-            past = f"ends at byte {start + 4 * position}, after the types ({end})"
-            raise self.fail(offsets[-1], f"type {len(offsets) - 1} {past}")
-        if start + 4 * position < end:
-            raise self.fail(start + 4 * position, f"type {len(offsets)} is cut off")
+        words = array("I", self.data[start : start + 4 * length])
+        if self.order != _NATIVE:
+            words.byteswap()
+        kind_of = self.data[start + (3 if self.order == "<" else 0) : start + 4 * length : 4]
+        fixed, each = _FIXED_WORDS, _EACH_WORDS
+        # Of every type where its second word is, `info`, whose first byte is the kind; this loop is most of the work.
+        positions = [0]
+        add = positions.append
+        position, last = 1, length - 2
+        while position <= last:
+            add(position)
+            kind = kind_of[position]
+            if step := fixed[kind]:
+                position += step
+            elif step := each[kind]:
+                position += 3 + step * (words[position] & 0xFFFFFF)
+            else:
+                where = start + 4 * (position - 1)
+                raise self.fail(where, f"type {len(positions) - 1} has the unknown kind {kind & 0x7F}")
+        byte = start + 4 * (position - 1)
+        if byte > end:
+            where = start + 4 * (positions[-1] - 1)
+            raise self.fail(where, f"type {len(positions) - 1} ends at byte {byte}, after the types ({end})")
+        if byte < end:
+            raise self.fail(byte, f"type {len(positions)} is cut off")
+        kinds = bytes(map(kind_of.__getitem__, positions[1:])).translate(_WITHOUT_FLAG)
         order = "little" if self.order == "<" else "big"
-        return IndexedBtf(_LazyTypes(self, offsets, end), bytes(kinds), order, self.source)
+        return IndexedBtf(_LazyTypes(self, words, positions, (start, end)), b"\0" + kinds, order, self.source)
 
     def at(self, type_id: int, offset: int, end: int) -> BtfType:
         """Decode the one type at *offset*."""
@@ -473,14 +488,15 @@ class _Reader:
 class _LazyTypes(Sequence[BtfType]):
     """The types of a blob, each decoded when it is asked for."""
 
-    def __init__(self, reader: _Reader, offsets: list[int], end: int) -> None:
+    def __init__(self, reader: _Reader, words: array[int], positions: list[int], extent: tuple[int, int]) -> None:
         self._reader = reader
-        self._offsets = offsets
-        self._end = end
+        self._words = words
+        self._positions = positions
+        self._start, self._end = extent
         self._decoded: dict[int, BtfType] = {0: Void()}
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._positions)
 
     def __iter__(self) -> Iterator[BtfType]:
         return (self[number] for number in range(len(self)))
@@ -500,13 +516,13 @@ class _LazyTypes(Sequence[BtfType]):
                 raise BtfError(
                     f"{self._reader.source}: .BTF: type {index} is referred to, but the last is {len(self) - 1}."
                 )
-            found = self._decoded[index] = self._reader.at(index, self._offsets[index], self._end)
+            offset = self._start + 4 * (self._positions[index] - 1)
+            found = self._decoded[index] = self._reader.at(index, offset, self._end)
         return found
 
     def name_offset(self, index: int) -> int:
         """Return where the name of a type is, without decoding the type."""
-        offset: int = struct.unpack_from(self._reader.order + "I", self._reader.data, self._offsets[index])[0]
-        return offset
+        return self._words[self._positions[index] - 1]
 
 
 class IndexedBtf(Btf):
@@ -533,16 +549,16 @@ class IndexedBtf(Btf):
     def _by_name(self) -> dict[bytes, list[int]]:
         """Return the ids of structs, unions and enums by their names."""
         found: dict[bytes, list[int]] = {}
-        types, strings = self.types, self._strings
-        assert isinstance(types, _LazyTypes)
+        strings, find_kind, find_end = self._strings, self._kinds.find, self._strings.find
+        assert isinstance(self.types, _LazyTypes)
+        name_offset = self.types.name_offset
         for code in _TAGGED:
-            type_id = self._kinds.find(code)
+            type_id = find_kind(code)
             while type_id >= 0:
-                name = types.name_offset(type_id)
+                name = name_offset(type_id)
                 if name:
-                    end = strings.find(b"\0", name)
-                    found.setdefault(strings[name:end], []).append(type_id)
-                type_id = self._kinds.find(code, type_id + 1)
+                    found.setdefault(strings[name : find_end(0, name)], []).append(type_id)
+                type_id = find_kind(code, type_id + 1)
         return found
 
     def tagged(self, kinds: type[Struct] | type[Enum], name: str) -> list[int]:

@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -157,6 +157,7 @@ def compile_object(
     include: Iterable[Path] = (),
     depfile: Path | None = None,
     flags: Iterable[str] = (),
+    meanwhile: Callable[[], object] | None = None,
 ) -> None:
     """Compile one BPF C file to a CO-RE object with DWARF and BTF, independent of where it is compiled.
 
@@ -167,6 +168,7 @@ def compile_object(
         include: Directories searched after the source's own.
         depfile: Where to write make-style dependencies, if wanted.
         flags: Further flags.
+        meanwhile: What to do while the compiler works.
     Raises:
         CompilerError: clang refused the source; carries clang's own message.
     """
@@ -183,6 +185,7 @@ def compile_object(
             "-o",
             str(output),
         ),
+        meanwhile=meanwhile,
     )
 
 
@@ -211,6 +214,7 @@ def _run(
     arguments: Iterable[str],
     *,
     refuse: bool = True,
+    meanwhile: Callable[[], object] | None = None,
 ) -> str:
     """Run clang with the flags that all runs share; return what it prints."""
     include = tuple(include)
@@ -229,11 +233,21 @@ def _run(
         *arguments,
     ]
     try:
-        run = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        run = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
+        )
     except OSError as error:
         raise CompilerError(f"compile {source}: {compiler.command[0]} did not start, {error.strerror}.") from error
+    with run:
+        try:
+            if meanwhile is not None:
+                meanwhile()
+            printed, said = run.communicate()
+        except BaseException:
+            run.kill()
+            raise
     if run.returncode and refuse:
         raise CompilerError(
-            f"compile {source} for {architecture} with {compiler}: clang refused it.\n{run.stderr.strip()}", run.stderr
+            f"compile {source} for {architecture} with {compiler}: clang refused it.\n{said.strip()}", said
         )
-    return run.stdout
+    return printed
