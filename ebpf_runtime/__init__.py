@@ -370,8 +370,5 @@ _ON_USE = {
 def __getattr__(name: str) -> object:
     if name not in _ON_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # As importlib.import_module does, which brings the module `warnings` along.
-    module = __import__(f"{__name__}.{_ON_USE[name]}", fromlist=(name,))
-    return getattr(module, name)
     # As importlib.import_module does; but importing importlib takes as long as importing a probe.
     return getattr(__import__(f"{__name__}.{_ON_USE[name]}", fromlist=(name,)), name)

@@ -37,9 +37,9 @@ EXPORT void ebpf_walker_store(uint64_t *position, uint64_t value)
 	__atomic_store_n(position, value, __ATOMIC_RELEASE);
 }
 
-/* Notes start and size of each committed record of a run, up to the first that is still being written. */
+/* Notes the start of each committed record of a run, up to the first that is still being written. */
 EXPORT void ebpf_walker_ring(const unsigned char *run, uint64_t length, uint32_t *starts,
-			     uint32_t *sizes, struct walked *walked)
+			     struct walked *walked)
 {
 	uint64_t position = 0, count = 0, discarded = 0;
 	uint32_t smallest = UINT32_MAX, largest = 0;
@@ -54,8 +54,7 @@ EXPORT void ebpf_walker_ring(const unsigned char *run, uint64_t length, uint32_t
 		if (header & RING_DISCARDED) {
 			discarded++;
 		} else {
-			starts[count] = position + RING_HEADER;
-			sizes[count++] = size;
+			starts[count++] = position + RING_HEADER;
 			smallest = size < smallest ? size : smallest;
 			largest = size > largest ? size : largest;
 		}
@@ -69,9 +68,9 @@ EXPORT void ebpf_walker_ring(const unsigned char *run, uint64_t length, uint32_t
 	walked->largest = largest;
 }
 
-/* Notes start and size of each sample of a run of whole records, and adds up what the kernel had no room for. */
+/* Notes the start of each sample of a run of whole records, and adds up what the kernel had no room for. */
 EXPORT void ebpf_walker_perf(const unsigned char *run, uint64_t length, uint32_t *starts,
-			     uint32_t *sizes, struct walked *walked)
+			     struct walked *walked)
 {
 	uint64_t position = 0, count = 0, lost = 0;
 	uint32_t smallest = UINT32_MAX, largest = 0;
@@ -85,8 +84,7 @@ EXPORT void ebpf_walker_perf(const unsigned char *run, uint64_t length, uint32_t
 		if (type == PERF_SAMPLE) {
 			uint32_t bytes = *(const uint32_t *)(run + position + PERF_HEADER);
 
-			starts[count] = position + PERF_HEADER + 4;
-			sizes[count++] = bytes;
+			starts[count++] = position + PERF_HEADER + 4;
 			smallest = bytes < smallest ? bytes : smallest;
 			largest = bytes > largest ? bytes : largest;
 		} else if (type == PERF_LOST) {

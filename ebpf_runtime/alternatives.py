@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from .errors import RecordError
-from .records import Field
+from .records import Field, _Nested
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .records import Buffer
+    from .records import Buffer, Record
 
 __all__ = ["OneOf", "one_of", "tagged"]
 
@@ -34,6 +34,13 @@ class OneOf(Field):
         # A perf buffer hands over a sample with what fills it up: with the four bytes of its size, to a multiple of 8.
         self._by_size = {-(-(field.size + 4) // 8) * 8 - 4: field for field in fields}
         self._by_size |= {field.size: field for field in fields}
+
+    def types_by_size(self) -> dict[int, type[Record]]:
+        """Return the record types by the sizes that tell them; none where a tag does, or one is no record."""
+        if self.tag is not None:
+            return {}
+        types = {size: field.type for size, field in self._by_size.items() if isinstance(field, _Nested)}
+        return types if len(types) == len(self._by_size) else {}
 
     def unpack_sized(self, block: Buffer, base: int, size: int) -> Any:
         """Return the record of *size* bytes that starts at *base* of *block*.

@@ -254,8 +254,8 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
 _WALKER_PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "ebpf_walker_load": (c_uint64, (c_void_p,)),
     "ebpf_walker_store": (None, (c_void_p, c_uint64)),
-    "ebpf_walker_ring": (None, (c_void_p, c_uint64, c_void_p, c_void_p, POINTER(Walked))),
-    "ebpf_walker_perf": (None, (c_void_p, c_uint64, c_void_p, c_void_p, POINTER(Walked))),
+    "ebpf_walker_ring": (None, (c_void_p, c_uint64, c_void_p, POINTER(Walked))),
+    "ebpf_walker_perf": (None, (c_void_p, c_uint64, c_void_p, POINTER(Walked))),
 }
 
 # Sections that came after the floor, and that libbpf alone can attach: the version that has them.

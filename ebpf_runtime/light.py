@@ -177,6 +177,8 @@ def _run(name: str, data: bytes, code: bytes, context: bytearray) -> None:
 class LightObject(Handle):
     """What a loader program has left: owns file descriptors of maps and programs."""
 
+    path = "light"
+
     def __init__(self, maps: dict[str, int], programs: dict[str, int], facts: dict[str, tuple[int, int, int]]) -> None:
         self._maps = maps
         self._programs = programs

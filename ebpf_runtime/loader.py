@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     from .btf_sources import BtfSource
     from .config import ProbeConfig
+    from .libbpf_object import LibbpfObject
     from .light import Light, LightObject
     from .links import Link
     from .maps import Map
@@ -56,94 +56,6 @@ CO_RE = "co_re"
 _KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 _CO_RE_SUCCESSES = {"custom": "custom", "embedded": "embedded"}  # by the source of BTF; else "default"
 COMPILED = "compiled"
-LIGHT = "light"
-LIBBPF = "libbpf"
-_VERBOSE = 1  # bpf_program log level: the full log of every program, also of accepted ones
-
-
-class _Object:
-    """Owns one `struct bpf_object`."""
-
-    def __init__(self, spec: ObjectSpec, image: bytes, config: ProbeConfig, btf_path: str | None) -> None:
-        from .libbpf import OpenOptions, captured, library
-
-        self._library = library()
-        options = OpenOptions(
-            sz=ctypes.sizeof(OpenOptions),
-            object_name=spec.name.encode(),
-            btf_custom_path=btf_path.encode() if btf_path else None,
-            kernel_log_level=_VERBOSE if config.bpf_debug else 0,
-        )
-        with captured() as messages:
-            # Lifetime: libbpf copies the image and the strings of the options.
-            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
-            number = ctypes.get_errno()
-        if not self.pointer:
-            raise OpenError(
-                f"open object {spec.name!r}: {describe(number)}; {' '.join(''.join(messages).split())}. "
-                "Rebuild the package.",
-                name=spec.name,
-                errno=number,
-            )
-        self._complete(spec)
-
-    def _complete(self, spec: ObjectSpec) -> None:
-        """Give programs their type whose section is newer than this libbpf."""
-        lib = self._library
-        for item in spec.programs:
-            pointer = self.program(item.c_name)
-            hook = hook_of(item.section)
-            if hook.program_type and not lib.bpf_program__type(pointer):
-                lib.bpf_program__set_type(pointer, hook.program_type)
-                lib.bpf_program__set_expected_attach_type(pointer, hook.attach_type)
-
-    def map(self, name: str) -> int:
-        """Return a map of the object by its name, or by its section for variables."""
-        pointer: int | None = self._library.bpf_object__find_map_by_name(self.pointer, name.encode())
-        if not pointer:
-            raise OpenError(f"open map {name!r}: the object has none of this name. Run tools/regen.", name=name)
-        return pointer
-
-    def pin(self, item: MapSpec, path: str) -> None:
-        """Take the map that is pinned at a path, or pin the new one there.
-
-        Raises:
-            MapError: What is pinned there is another map.
-        """
-        from .pinning import open_pinned_map
-
-        pointer = self.map(item.c_name)
-        fd = open_pinned_map(item.name, path, (self._library.bpf_map__type(pointer), *self.map_sizes(item.c_name)))
-        if fd >= 0:
-            os.close(fd)  # libbpf opens it anew
-        self._library.bpf_map__set_pin_path(pointer, os.fsencode(path))
-
-    def program(self, name: str) -> int:
-        pointer: int | None = self._library.bpf_object__find_program_by_name(self.pointer, name.encode())
-        if not pointer:
-            raise OpenError(f"open program {name!r}: the object has none of this name. Run tools/regen.", name=name)
-        return pointer
-
-    def map_fd(self, name: str) -> int:
-        """Return the file descriptor of a map by its name, or by its section for variables."""
-        fd: int = self._library.bpf_map__fd(self.map(name))
-        return fd
-
-    def map_sizes(self, name: str) -> tuple[int, int, int]:
-        """Return the bytes of a map's key and value, and its number of entries."""
-        lib, pointer = self._library, self.map(name)
-        return lib.bpf_map__key_size(pointer), lib.bpf_map__value_size(pointer), lib.bpf_map__max_entries(pointer)
-
-    def program_fd(self, name: str) -> int:
-        """Return the file descriptor of a program."""
-        fd: int = self._library.bpf_program__fd(self.program(name))
-        return fd
-
-    def close(self) -> None:
-        """Close the object and all that it loaded; a second call does nothing."""
-        if self.pointer:
-            pointer, self.pointer = self.pointer, None
-            self._library.bpf_object__close(pointer)
 
 
 class _Reported:
@@ -239,18 +151,22 @@ class Opened:
 
     def _open(self, image: bytes) -> None:
         """Take an object; variables keep what they were set to."""
+        from .libbpf_object import initial_value
+
         opened = self._object(image)
         try:
             for section in self.spec.section_types:
-                value = _initial_value(opened, section)
+                value = initial_value(opened, section)
                 self._memory.setdefault(section.section, bytearray(value))
         finally:
             opened.close()
         self._image = image
 
-    def _object(self, image: bytes) -> _Object:
+    def _object(self, image: bytes) -> LibbpfObject:
+        from .libbpf_object import LibbpfObject
+
         custom = self._btf.path if self._btf and self.origin == CO_RE else None
-        return _Object(self.spec, image, self.config, custom)
+        return LibbpfObject(self.spec, image, self.config, custom)
 
     def _compile(self) -> None:
         """Take the object that is compiled on this host, now or before."""
@@ -422,7 +338,10 @@ class Opened:
             loaded = self._try_light(self._light, variant, refused)
             if loaded is not None:
                 return loaded
+        import ctypes
+
         from .libbpf import captured, library
+        from .libbpf_object import initial_memory
 
         lib = library()
         opened = self._object(self._image)
@@ -436,7 +355,7 @@ class Opened:
                 if item.name in self._pins:
                     opened.pin(item, self._pins[item.name])
             for section in self.spec.section_types:
-                pointer, size = _initial_memory(opened, section)
+                pointer, size = initial_memory(opened, section)
                 ctypes.memmove(pointer, bytes(self._memory[section.section]), size)
             for program in self.spec.programs:
                 pointer = opened.program(program.c_name)
@@ -507,7 +426,7 @@ class Loaded:
     def __init__(
         self,
         spec: ObjectSpec,
-        opened: _Object | LightObject,
+        opened: LibbpfObject | LightObject,
         variant: str,
         refused: tuple[RefusedVariant, ...],
         origin: str,
@@ -516,7 +435,7 @@ class Loaded:
     ) -> None:
         self.spec = spec
         self.report = report
-        self.path = LIBBPF if isinstance(opened, _Object) else LIGHT
+        self.path = opened.path
         self.light_refusal = light_refusal
         self.origin = origin
         self.variant = variant
@@ -604,8 +523,10 @@ class Loaded:
 
     def attach_struct_ops(self, name: str) -> Link:
         """Register the structure of functions that a map holds; see `Probe.attach_struct_ops`."""
+        from .libbpf_object import LibbpfObject
+
         item = next((item for item in self.spec.maps if item.name == name), None)
-        if self.closed or item is None or item.type != "STRUCT_OPS" or not isinstance(self._object, _Object):
+        if self.closed or item is None or item.type != "STRUCT_OPS" or not isinstance(self._object, LibbpfObject):
             reason = "the probe is closed" if self.closed else "it is no map of type STRUCT_OPS of this probe"
             raise AttachError(f"attach map {name!r}: {reason}.", name=name)
         from .libbpf import attach_by
@@ -692,7 +613,7 @@ class Loaded:
             )
 
 
-def _check_map(opened: _Object | LightObject, item: MapSpec) -> tuple[int, tuple[int, int, int]]:
+def _check_map(opened: LibbpfObject | LightObject, item: MapSpec) -> tuple[int, tuple[int, int, int]]:
     """Return the file descriptor and the sizes of a map, after comparing them with the module's."""
     sizes = opened.map_sizes(item.c_name)
     for what, field, size in (("key", item.key, sizes[0]), ("value", item.value, sizes[1])):
@@ -704,29 +625,10 @@ def _check_map(opened: _Object | LightObject, item: MapSpec) -> tuple[int, tuple
     return opened.map_fd(item.c_name), sizes
 
 
-def _open_program(opened: _Object | LightObject, item: ProgramSpec) -> BaseProgram:
+def _open_program(opened: LibbpfObject | LightObject, item: ProgramSpec) -> BaseProgram:
     return open_program(
         item.c_name, item.section, opened.program_fd(item.c_name), opened.program(item.c_name), item.row
     )
-
-
-def _initial_memory(opened: _Object, section: type[Variables]) -> tuple[int, int]:
-    """Return address and size of a section's initial value; libbpf owns the memory until the object closes."""
-    from .libbpf import library
-
-    size = ctypes.c_size_t()
-    pointer = library().bpf_map__initial_value(opened.map(section.section), ctypes.byref(size))
-    if not pointer or size.value != section._size_:
-        raise OpenError(
-            f"open the {section.section} variables: the object has {size.value} bytes, "
-            f"the module says {section._size_}. Run tools/regen.",
-            name=section.section,
-        )
-    return pointer, size.value
-
-
-def _initial_value(opened: _Object, section: type[Variables]) -> bytes:
-    return ctypes.string_at(*_initial_memory(opened, section))
 
 
 def _refusal(variant: str, phase: str, error: EbpfError) -> RefusedVariant:

@@ -8,13 +8,33 @@ Source: Linux include/uapi/linux/bpf.h, union bpf_attr; include/uapi/linux/perf_
 
 from __future__ import annotations
 
-import ctypes
 import os
+from _ctypes import (
+    FUNCFLAG_CDECL,
+    FUNCFLAG_USE_ERRNO,
+    CFuncPtr,
+    _SimpleCData,
+    addressof,
+    dlopen,
+    dlsym,
+    get_errno,
+)
 from struct import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from ctypes import c_char as _Char
+    from typing import Any
+else:
+    # As in `ctypes`, which makes a hundred classes when it is imported: that takes longer than loading a small probe.
+    class _Char(_SimpleCData):
+        _type_ = "c"
+
+
+class _Function(CFuncPtr):
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
+
 
 __all__ = [
     "bpf",
@@ -57,7 +77,8 @@ _LINK_ATTRIBUTES = Struct("=IIII")
 
 _STREAM_ATTRIBUTES = Struct("=QIII")
 
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_this_process: Any = None  # for dlopen(3), whose name may be absent
+_syscall = _Function(dlsym(dlopen(_this_process, 0), "syscall"))
 
 
 def bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
@@ -65,20 +86,18 @@ def bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
 
     What the attributes point to is the caller's to keep alive.
     """
-    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    buffer = (_Char * len(attributes)).from_buffer_copy(attributes)
     result: int = _syscall(_BPF, command, buffer, len(attributes))
-    return (result if result >= 0 else -ctypes.get_errno()), buffer.raw
+    return (result if result >= 0 else -get_errno()), buffer.raw
 
 
 def address(block: bytes | bytearray | memoryview | None) -> tuple[int, object]:
-    """Return the address of a block's bytes, 0 for none, and what keeps them there."""
+    """Return the address of a block's bytes, or of a copy of constant ones, 0 for none, and what keeps them there."""
     if not block:
         return 0, None
-    if isinstance(block, bytes):
-        text = ctypes.c_char_p(block)
-        return ctypes.cast(text, ctypes.c_void_p).value or 0, text
-    view = (ctypes.c_char * len(block)).from_buffer(block)
-    return ctypes.addressof(view), view
+    kind = _Char * len(block)
+    view = kind.from_buffer_copy(block) if isinstance(block, bytes) else kind.from_buffer(block)
+    return addressof(view), view
 
 
 def map_create(kind: int, key_size: int, value_size: int, max_entries: int, flags: int = 0, name: bytes = b"") -> int:
@@ -237,6 +256,6 @@ def stream_read(program: int, stream: int, block: bytearray) -> int:
 
 def perf_event_open(attributes: bytes, pid: int, cpu: int, group: int = -1) -> int:
     """Open an event, close-on-exec."""
-    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    buffer = (_Char * len(attributes)).from_buffer_copy(attributes)
     result: int = _syscall(_PERF_EVENT_OPEN, buffer, pid, cpu, group, 8)
-    return result if result >= 0 else -ctypes.get_errno()
+    return result if result >= 0 else -get_errno()

@@ -3,7 +3,7 @@
 # find_package(EbpfRuntime) gives any package
 #
 #   ebpf_add_probes(PACKAGE <folder> SOURCES <x.bpf.c>... [GENERATED <folder>] [INCLUDE <folder>...]
-#                   [ARCHITECTURES <x86_64|arm64>...])
+#                   [RECORDS <x>:<map>=<type>...] [ARCHITECTURES <x86_64|arm64>...])
 #
 # which compiles each source for every supported architecture, generates its bindings module, and
 # installs both, with the flattened source and the digests, into <folder> of the wheel.
@@ -11,6 +11,8 @@
 #   PACKAGE    the import package that gets them, as a path: acme_probes or acme/probes
 #   GENERATED  checked-in bindings; the build fails, with a diff, where the new ones differ
 #   INCLUDE    further folders of headers
+#   RECORDS    what the records of a ring buffer, perf buffer or iterator program of x.bpf.c are, where
+#              the source does not tell; several for one map where it carries several types
 #   ARCHITECTURES  whose objects get into the wheel, for wheels that are for one only; default both
 #
 # Variables it reads:
@@ -110,11 +112,12 @@ set(EBPF_RUNTIME_PARENT "${_ebpf_parent}")
 cmake_policy(POP)
 
 function(ebpf_add_probes)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "" "PACKAGE;GENERATED" "SOURCES;INCLUDE;ARCHITECTURES")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "PACKAGE;GENERATED" "SOURCES;INCLUDE;RECORDS;ARCHITECTURES")
   if(NOT arg_PACKAGE OR NOT arg_SOURCES OR arg_UNPARSED_ARGUMENTS OR arg_KEYWORDS_MISSING_VALUES)
     message(FATAL_ERROR
       "ebpf_add_probes: wants PACKAGE <folder> SOURCES <x.bpf.c>... "
-      "[GENERATED <folder>] [INCLUDE <folder>...] [ARCHITECTURES <x86_64|arm64>...].")
+      "[GENERATED <folder>] [INCLUDE <folder>...] [RECORDS <x>:<map>=<type>...] "
+      "[ARCHITECTURES <x86_64|arm64>...].")
   endif()
 
   if(NOT arg_ARCHITECTURES)
@@ -128,6 +131,18 @@ function(ebpf_add_probes)
   foreach(folder IN LISTS arg_INCLUDE ITEMS "${EBPF_INCLUDE_DIR}" "${EBPF_LIBBPF_INCLUDE_DIR}")
     get_filename_component(folder "${folder}" ABSOLUTE)
     list(APPEND options --include "${folder}")
+  endforeach()
+
+  foreach(record IN LISTS arg_RECORDS)
+    if(NOT record MATCHES "^([A-Za-z0-9_]+):([^=]+=.+)$")
+      message(FATAL_ERROR "ebpf_add_probes: '${record}' of RECORDS is not <x>:<map>=<type>.")
+    endif()
+    set(file "${CMAKE_MATCH_1}.bpf.c")
+    set(known ${arg_SOURCES})
+    list(FILTER known INCLUDE REGEX "(^|/)${CMAKE_MATCH_1}\\.bpf\\.c$")
+    if(NOT known)
+      message(FATAL_ERROR "ebpf_add_probes: '${record}' of RECORDS: ${file} is none of SOURCES.")
+    endif()
   endforeach()
 
   # The generator and its templates are inputs of every probe.
@@ -146,23 +161,27 @@ function(ebpf_add_probes)
     if(NOT name MATCHES "^(.+)\\.bpf\\.c$")
       message(FATAL_ERROR "build probe ${source}: its name does not end in .bpf.c. Rename it.")
     endif()
-    set(stem "${output}/${CMAKE_MATCH_1}")
+    set(probe "${CMAKE_MATCH_1}")
+    set(stem "${output}/${probe}")
     # The first is the one that the depfile speaks of.
     set(files "${stem}.py" "${stem}.x86_64.bpf.o" "${stem}.arm64.bpf.o" "${stem}.flat.c"
               "${stem}.sha256")
+    set(records ${arg_RECORDS})
+    list(FILTER records INCLUDE REGEX "^${probe}:")
+    list(TRANSFORM records REPLACE "^[^:]+:" "--record=")
     # One that is not there yet is the generator's to report: it names the command that makes it.
     set(checked_in "")
-    if(arg_GENERATED AND EXISTS "${generated}/${CMAKE_MATCH_1}.py")
-      set(checked_in "${generated}/${CMAKE_MATCH_1}.py")
+    if(arg_GENERATED AND EXISTS "${generated}/${probe}.py")
+      set(checked_in "${generated}/${probe}.py")
     endif()
     # By path and without PYTHONPATH: pip's build isolation lives in PYTHONPATH.
     add_custom_command(
       OUTPUT ${files}
       COMMAND "${Python_EXECUTABLE}" "${EBPF_CODEGEN_DIR}/ebpf_codegen/__main__.py"
-              build "${source}" --output "${output}" --depfile "${stem}.d" ${options}
+              build "${source}" --output "${output}" --depfile "${stem}.d" ${options} ${records}
       DEPENDS "${source}" ${checked_in} ${generator}
       DEPFILE "${stem}.d"
-      COMMENT "Building probe ${CMAKE_MATCH_1}"
+      COMMENT "Building probe ${probe}"
       VERBATIM)
     list(APPEND products ${files})
     list(APPEND installed "${stem}.py" "${stem}.flat.c" "${stem}.sha256")
@@ -175,10 +194,10 @@ function(ebpf_add_probes)
         OUTPUT ${light}
         COMMAND "${Python_EXECUTABLE}" -c
                 "import sys; sys.path.insert(0, sys.argv.pop(1)); from ebpf_runtime.light_maker import main; sys.exit(main(sys.argv[1:]))"
-                "${EBPF_RUNTIME_PARENT}" "${output}" "${CMAKE_MATCH_1}"
+                "${EBPF_RUNTIME_PARENT}" "${output}" "${probe}"
         DEPENDS ${files} "${EBPF_RUNTIME_PARENT}/ebpf_runtime/light_maker.py"
                 "${EBPF_RUNTIME_PARENT}/ebpf_runtime/light.py"
-        COMMENT "Making the loader programs of ${CMAKE_MATCH_1}"
+        COMMENT "Making the loader programs of ${probe}"
         VERBATIM)
       list(APPEND products ${light})
       list(APPEND installed "${stem}.light.sha256")

@@ -27,7 +27,7 @@ from ebpf_runtime.signals import signals_held
 from .runs import Layout
 from .sources import Join, Source
 from .stream import Stream
-from .walks import PERF_HEAD, address, perf_walk
+from .walks import PERF_HEAD, Room, address, perf_walk
 
 if TYPE_CHECKING:
     from ebpf_runtime.records import Field
@@ -75,6 +75,7 @@ class _Mapped(Source):
     """One CPU's buffer, by plain loads and stores."""
 
     def __init__(self, cpu: int, pages: int, wakeup_events: int) -> None:
+        self._room = Room()
         self.fd = _open_event(cpu, wakeup_events)
         try:
             self._size = pages * mmap.PAGESIZE
@@ -103,7 +104,7 @@ class _Mapped(Source):
         else:
             parts = (self._data[first:], self._data[:last])
         block = join(parts)
-        return block, perf_walk(memoryview(block), walker), end
+        return block, perf_walk(memoryview(block), walker, self._room), end
 
     def release(self) -> None:
         self._words[_TAIL_WORD] = self.position

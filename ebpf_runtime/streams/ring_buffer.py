@@ -26,7 +26,7 @@ from ebpf_runtime.signals import signals_held
 from .runs import Layout, RecordBatch
 from .sources import Join, Source
 from .stream import Stream
-from .walks import RING_HEAD, address, compiled_ring_walk, ring_walk
+from .walks import RING_HEAD, Room, address, compiled_ring_walk, ring_walk
 
 if TYPE_CHECKING:
     import numpy
@@ -49,6 +49,7 @@ class _Mapped(Source):
     def __init__(self, fd: int, size: int) -> None:
         page = mmap.PAGESIZE
         self._mask = size - 1
+        self._room = Room()
         self._consumer_map = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         try:
             self._producer_map = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
@@ -68,7 +69,7 @@ class _Mapped(Source):
         return self._producer[0]
 
     def _walk(self, run: memoryview) -> Layout:
-        return ring_walk(run, walker)
+        return ring_walk(run, walker, self._room)
 
     def unread_bytes(self) -> int:
         return max(self._produced() - self._start(), 0)
@@ -110,7 +111,7 @@ class _Acquiring(_Mapped):
         return position
 
     def _walk(self, run: memoryview) -> Layout:
-        return compiled_ring_walk(self._helper, run)
+        return compiled_ring_walk(self._helper, run, self._room)
 
     def release(self) -> None:
         self._helper.ebpf_walker_store(self._consumer_address, self.position)

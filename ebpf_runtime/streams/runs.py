@@ -53,6 +53,11 @@ class Sizes(Sequence[int]):
         self._back = back
         self.different = different
 
+    @property
+    def headers(self) -> tuple[Sequence[int] | memoryview, int] | None:
+        """The block's words, and how many of them the size stands before a record; None where sizes are listed."""
+        return (self._values, self._back) if self._back else None
+
     def __len__(self) -> int:
         return len(self._starts) if self._back else len(self._values)
 
@@ -70,7 +75,8 @@ class Layout:
     """Where the records of a run are.
 
     Attributes:
-        starts: Where each record's bytes start; a range where all have one size and nothing else is between them.
+        starts: Where each record's bytes start; a range where all have one size and nothing else is between them. See
+            `own`.
         sizes: Bytes of each record; one number where all have the same; None where their headers say, see `sizes_in`.
         end: Where the run ends; what is behind it is not committed.
         discarded: Records left out, because the program discarded them.
@@ -97,6 +103,11 @@ class Layout:
         self.end = end
         self.discarded = discarded
         self.lost = lost
+
+    def own(self) -> None:
+        """Copy starts that are in memory which the next walk uses again."""
+        if isinstance(self.starts, memoryview):
+            self.starts = memoryview(self.starts.tobytes()).cast("I")
 
     def sizes_in(self, block: Any) -> int | Sizes:
         """Return the sizes of the records in the block that they are in."""
@@ -134,6 +145,10 @@ class Run:
 
     def size(self, index: int) -> int:
         return self.sizes if isinstance(self.sizes, int) else self.sizes[index]
+
+    def headers(self) -> tuple[Sequence[int] | memoryview, int] | None:
+        """Return the block's words and how many of them the size stands before a record, where sizes are read there."""
+        return None if isinstance(self.sizes, int) else self.sizes.headers
 
     def smallest(self) -> int:
         return self.sizes if isinstance(self.sizes, int) else min(self.sizes.different, default=0)

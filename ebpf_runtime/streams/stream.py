@@ -30,7 +30,7 @@ from .waiting import Waiter
 if TYPE_CHECKING:
     import numpy
 
-    from ebpf_runtime.records import Field
+    from ebpf_runtime.records import Field, Record
 
 __all__ = ["Stream"]
 
@@ -68,6 +68,7 @@ class Stream(Map, Generic[R]):
         self._least = value.size if value is not None else 0
         # The type of records that are made here, without a call for each; other fields are asked one by one.
         self._record: Any = value.type if isinstance(value, _Nested) and not value.offset else None
+        self._types = _types_by_size(value)
         self._tuples: Any = None
 
     # Reading record by record
@@ -146,14 +147,17 @@ class Stream(Map, Generic[R]):
             # Another iterator may take records, or finish runs, between any two of ours.
             while pending and run is not newest:
                 run = pending[0]
-                if run.smallest() < self._least or (tuples is None and self._record is None):
+                kind: Any = self._record or self._types.get(run.sizes if isinstance(run.sizes, int) else 0)
+                if tuples is None and self._types and (headers := run.headers()):
+                    yield from self._by_size(run, *headers)
+                elif run.smallest() < self._least or (tuples is None and kind is None):
                     yield from self._one_by_one(run, tuples)
                 elif tuples is not None:
                     yield from map(tuples, repeat(run.block), run.cursor)
                 else:
                     block = run.block
                     # As the field's unpack() does. There is no call between taking a base and yielding its record.
-                    for record, base in zip(map(_new, repeat(self._record)), run.cursor):  # noqa: B905  # has no end
+                    for record, base in zip(map(_new, repeat(kind)), run.cursor):  # noqa: B905  # has no end
                         record._block = block
                         record._base = base
                         yield record
@@ -161,6 +165,29 @@ class Stream(Map, Generic[R]):
                     del pending[0]
             if not forever:
                 return
+
+    def _by_size(self, run: Run, words: Sequence[int] | memoryview, back: int) -> Iterator[Any]:
+        """Yield the records of a run, each of the type that its size tells."""
+        block, types = run.block, self._types
+        record: Any
+        # As in _deliver(): no call between taking a base and yielding its record, so the type comes last.
+        for record, base in zip(map(_new, repeat(next(iter(types.values())))), run.cursor):  # noqa: B905  # has no end
+            try:
+                record.__class__ = types[words[(base >> 2) - back]]
+            except KeyError:
+                record = self._checked(block, base, words[(base >> 2) - back])
+            record._block = block
+            record._base = base
+            yield record
+
+    def _checked(self, block: bytes, start: int, size: int) -> Any:
+        """Return one record, and name the stream where it is none."""
+        if size < self._least:
+            raise self._unfit(size)
+        try:
+            return self._unpack(block, start, size)
+        except RecordError as error:
+            raise RecordError(f"read {self._NOUN} {self.name!r}: {error}", name=self.name) from error
 
     def _one_by_one(self, run: Run, tuples: Callable[..., Any] | None) -> Iterator[Any]:
         """Yield the records of a run; each is made first and taken then, so nothing can be raised in between."""
@@ -267,6 +294,7 @@ class Stream(Map, Generic[R]):
 
     def _keep(self, source: Source, block: bytes, layout: Layout, end: int) -> None:
         """Make a copied run pending; it is taken then, whether the kernel has its memory back or not."""
+        layout.own()
         runs = (Run(block, layout.starts, layout.sizes_in(block)),) if layout.starts else ()
         self._count(source, layout)
         self._pending += runs
@@ -311,8 +339,11 @@ class Stream(Map, Generic[R]):
         """
 
         def of_copied(taken: list[tuple[Any, Layout]]) -> RecordBatch[R] | None:
+            if len(taken) > 1:
+                return None
             block, layout = taken[0]
-            return RecordBatch(block, layout.starts, layout.sizes_in(block), self._value) if len(taken) == 1 else None
+            layout.own()
+            return RecordBatch(block, layout.starts, layout.sizes_in(block), self._value)
 
         return self._read_all(b"".join, of_copied, self._pending_batch)
 
@@ -441,6 +472,17 @@ class Stream(Map, Generic[R]):
         if self._waiter is not None:
             self._waiter.close()
         super()._close()
+
+
+def _types_by_size(field: Field | None) -> dict[int, type[Record]]:
+    """Return the record types that a record's size tells; none where it does not, or their objects differ in layout."""
+    types: dict[int, type[Record]] = getattr(field, "types_by_size", dict)()
+    try:
+        for record in types.values():
+            _new(next(iter(types.values()))).__class__ = record
+    except TypeError:
+        return {}
+    return types
 
 
 class _Awaited(AsyncIterator[R]):

@@ -14,9 +14,9 @@ from typing import Any
 
 from ebpf_runtime.libbpf import Walked
 
-from .runs import Layout, Sizes, even
+from .runs import Layout, even
 
-__all__ = ["PERF_HEAD", "RING_HEAD", "address", "compiled_ring_walk", "perf_walk", "ring_walk"]
+__all__ = ["PERF_HEAD", "RING_HEAD", "Room", "address", "compiled_ring_walk", "perf_walk", "ring_walk"]
 
 RING_HEAD = 8  # bytes before the data of a record
 _BUSY = 1 << 31
@@ -28,13 +28,28 @@ _PERF_LOST = 2  # enum perf_event_type
 _PERF_SAMPLE = 9
 
 _LONG = 64  # records in a row that are worth a range
-_PATIENCE = 256  # records walked one by one before looking for the next such row
+_PATIENCE = 1024  # records walked one by one before looking for the next such row
 
 
-def ring_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None]) -> Layout:
+class Room:
+    """Memory for what the compiled helper notes, used again by each walk: fresh memory costs more than the walk."""
+
+    def __init__(self) -> None:
+        self._words = memoryview(b"").cast("I")
+
+    def words(self, count: int) -> memoryview:
+        """Return room for that many 32-bit numbers; of mapped memory only what is written to is ever there."""
+        if count > len(self._words):
+            size = -(-4 * count // mmap.PAGESIZE) * mmap.PAGESIZE
+            self._words = memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)).cast("I")
+        return self._words
+
+
+def ring_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None], room: Room | None = None) -> Layout:
     """Return the layout of the committed records at the beginning of a ring buffer's run.
 
-    The compiled *helper* is asked for where records of several sizes are found.
+    The compiled *helper* is asked for where records of several sizes are found; their starts stay right until the next
+    walk with the same *room*.
     """
     words = run.cast("I")
     end = len(run)
@@ -52,44 +67,45 @@ def ring_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None]) -> Layo
             continue
         if behind < end and not words[behind >> 2] & _BUSY:
             compiled = helper()
-            return compiled_ring_walk(compiled, run) if compiled is not None else _mixed_ring_walk(words, end)
+            return _mixed_ring_walk(words, end) if compiled is None else compiled_ring_walk(compiled, run, room)
         return Layout(range(position + RING_HEAD, behind + 1, step), header & _LENGTH, behind, discarded=discarded)
     return Layout((), 0, position, discarded=discarded)
 
 
-def _mixed_ring_walk(words: memoryview, end: int) -> Layout:
+def _mixed_ring_walk(words: memoryview, length: int) -> Layout:
     """Do the same for records of several sizes, without help."""
     starts: list[int] = []
     append = starts.append
     steps: dict[int, int] = {}  # header of a record to keep -> bytes to the next
-    position = discarded = 0
-    while position < end:
-        header = words[position >> 2]
+    start, end = RING_HEAD, length + RING_HEAD
+    discarded = 0
+    while start < end:
+        header = words[(start >> 2) - 2]
         if header & _BUSY:
             break
         step = ((header & _LENGTH) + 15) & ~7
-        count = even(words[position >> 2 :: step >> 2])
+        count = even(words[(start >> 2) - 2 :: step >> 2])
         if header & _DISCARDED:
             discarded += count
-            position += count * step
+            start += count * step
             continue
         steps[header] = step
         if count >= _LONG:
-            starts.extend(range(position + RING_HEAD, position + count * step + 1, step))
-            position += count * step
+            starts.extend(range(start, start + count * step, step))
+            start += count * step
             continue
         try:
             for _ in repeat(None, _PATIENCE):
-                step = steps[words[position >> 2]]
-                append(position + RING_HEAD)
-                position += step
+                step = steps[words[(start >> 2) - 2]]
+                append(start)
+                start += step
         except (KeyError, IndexError):
             pass  # a size not seen yet, a flag, or the end
-    return Layout(starts, None, position, different=steps.keys(), back=RING_HEAD >> 2, discarded=discarded)
+    return Layout(starts, None, start - RING_HEAD, different=steps.keys(), back=RING_HEAD >> 2, discarded=discarded)
 
 
-def perf_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None]) -> Layout:
-    """Return the layout of the samples of a perf buffer's run of whole records; *helper* as for `ring_walk`."""
+def perf_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None], room: Room | None = None) -> Layout:
+    """Return the layout of the samples of a perf buffer's run of whole records; *helper*, *room* as for `ring_walk`."""
     end = len(run)
     if not end:
         return Layout((), 0, 0)
@@ -99,7 +115,7 @@ def perf_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None]) -> Layo
         return Layout(range(PERF_HEAD, end + 1, step), words[2], end)
     compiled = helper()
     if compiled is not None:
-        return _compiled(compiled.ebpf_walker_perf, run, PERF_HEAD)
+        return _compiled(compiled.ebpf_walker_perf, run, PERF_HEAD, 1, room)
     starts: list[int] = []
     different: set[int] = set()
     position = lost = 0
@@ -143,29 +159,26 @@ def address(data: memoryview | bytes) -> int:
     return found
 
 
-def _compiled(walk: Any, run: memoryview, least: int) -> Layout:
-    half = max(len(run) // least, 1) * 4
-    # Of memory mapped for this only what is written to is ever touched; most runs need a tenth of it.
-    room = mmap.mmap(-1, 2 * half, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    words = memoryview(room)
-    start = address(words)
+def _compiled(walk: Any, run: memoryview, least: int, back: int, room: Room | None) -> Layout:
+    """Have the compiled helper walk; *least* bytes or more are before each record, *back* words its size."""
+    words = (room or Room()).words(len(run) // RING_HEAD + 1)
     walked = Walked()
-    walk(address(run), len(run), start, start + half, ctypes.byref(walked))
+    walk(address(run), len(run), address(words), ctypes.byref(walked))
     count = walked.count
     step = (walked.largest + least + 7) & ~7
     if count and walked.smallest == walked.largest and count * step == walked.end:
         return Layout(range(least, walked.end + 1, step), walked.largest, walked.end)
-    found = words[:half].cast("I")[:count]
-    different = {walked.smallest, walked.largest} if count else set()
     return Layout(
-        found,
-        Sizes(words[half:].cast("I")[:count], different),
+        words[:count],
+        None,
         walked.end,
+        different={walked.smallest, walked.largest} if count else (),
+        back=back,
         discarded=walked.discarded,
         lost=walked.lost,
     )
 
 
-def compiled_ring_walk(helper: ctypes.CDLL, run: memoryview) -> Layout:
+def compiled_ring_walk(helper: ctypes.CDLL, run: memoryview, room: Room | None = None) -> Layout:
     """Do the same as `ring_walk`; each header is read so that its data is seen after it, on every CPU."""
-    return _compiled(helper.ebpf_walker_ring, run, RING_HEAD)
+    return _compiled(helper.ebpf_walker_ring, run, RING_HEAD, RING_HEAD >> 2, room)

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.streams import WAYS, burst, open_feed, read_by
+from tests.support.streams import WAYS, burst, open_feed, read_by, typed
 
 pytestmark = pytest.mark.kernel
 
-TARGETS = {"uniform": 0, "mixed": 1, "perf": 2}
+TARGETS = {"uniform": 0, "mixed": 1, "typed": 1, "perf": 2}
 
 
 class Interrupted(Exception):
@@ -42,6 +42,15 @@ def signals_are_as_before() -> Iterator[None]:
     after = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_SETMASK, before[0])
     assert after == before
+
+
+@contextmanager
+def stream_of(probe: Any, name: str) -> Iterator[Any]:
+    if name != "typed":
+        yield getattr(probe.maps, name)
+        return
+    with typed(probe) as ring:
+        yield ring
 
 
 @contextmanager
@@ -72,11 +81,12 @@ def some(chance: random.Random, records: Iterator[Any], found: list[Any]) -> Non
 def turn(chance: random.Random, stream: Any, found: list[Any]) -> None:
     """Read in one of all ways."""
     forms = ["poll", "poll", "stop", "consume", "raise", "batch"]
-    if stream._value is not None:
+    one_type = stream._value is not None and not hasattr(stream._value, "unpack_sized")
+    if one_type:
         forms += ["tuples", "array"]
     if hasattr(stream, "borrow"):
         forms += ["borrow batch", "borrow and raise"]
-        if stream._value is not None:
+        if one_type:
             forms += ["borrow"]
     match chance.choice(forms):
         case "poll":
@@ -119,8 +129,7 @@ def test_random_interleavings(feed: ModuleType, way: str, name: str, seed: int) 
     chance = random.Random(seed)
     found: list[Any] = []
     suspended: list[Iterator[Any]] = []
-    with open_feed(feed) as probe, pinned():
-        stream = getattr(probe.maps, name)
+    with open_feed(feed) as probe, pinned(), stream_of(probe, name) as stream:
         if name == "perf":
             stream.open(16)
         probe.bss.target = TARGETS[name]
@@ -167,8 +176,7 @@ def test_interrupts_at_any_moment(feed: ModuleType, way: str, name: str, form: s
     gc.disable()  # what is raised in a finalizer of something else goes nowhere
     before = signal.signal(signal.SIGALRM, interrupt)
     chance = random.Random(form)
-    with open_feed(feed) as probe, pinned():
-        stream = getattr(probe.maps, name)
+    with open_feed(feed) as probe, pinned(), stream_of(probe, name) as stream:
         if name == "perf":
             stream.open(64)
         probe.bss.target = TARGETS[name]

@@ -12,7 +12,21 @@ from typing import Any
 import pytest
 
 from ebpf_runtime import MapError, RecordError
-from tests.support.streams import MIXED_SIZES, RING, WAYS, burst, call, open_feed, read_by
+from tests.support.streams import (
+    BY_NUMBER,
+    MIXED_SIZES,
+    RING,
+    WAYS,
+    Eight,
+    Seventeen,
+    SixtyFour,
+    TwentyFour,
+    burst,
+    call,
+    open_feed,
+    read_by,
+    typed,
+)
 
 pytestmark = pytest.mark.kernel
 
@@ -63,6 +77,57 @@ def test_records_of_mixed_sizes_come_once_and_in_order_around_the_end(probe: Any
             found += numbers_of(batch)
     assert found == list(range(1, 13 * (601 + 97 + 89) + 1))
     assert probe.bss.dropped == 0
+
+
+def test_records_of_several_types_come_each_as_its_own(probe: Any) -> None:
+    with typed(probe) as ring:
+        found: list[Any] = []
+        for _ in range(7):
+            burst(probe, 601)
+            for record in ring.poll(0):
+                found.append(record)
+                if len(found) % 100 == 0:
+                    break
+            burst(probe, 211)
+            found += ring.poll(0)
+        assert [type(record) for record in found] == [BY_NUMBER[record.number % 4] for record in found]
+        assert [record.number for record in found] == list(range(1, 7 * (601 + 211) + 1))
+        assert {record.pid for record in found if isinstance(record, TwentyFour)} == {os.getpid()}
+        assert {record.twice - 2 * record.number for record in found if isinstance(record, SixtyFour)} == {0}
+        assert {record.first for record in found if isinstance(record, Seventeen)} == {ord("f")}
+
+
+def test_records_of_several_types_that_happen_to_be_of_one(probe: Any) -> None:
+    with typed(probe) as ring:
+        found: list[Any] = []
+        for _ in range(9):
+            burst(probe, 1)
+            found += ring.poll(0)
+        assert found == [BY_NUMBER[number % 4].from_bytes(bytes(found[number - 1])) for number in range(1, 10)]
+        assert [record.number for record in found] == list(range(1, 10))
+
+
+def test_a_record_of_none_of_several_types_is_dropped_and_told_of(probe: Any) -> None:
+    with typed(probe, SixtyFour, Seventeen, TwentyFour) as ring:
+        burst(probe, 6)
+        found: list[Any] = []
+        with pytest.raises(RecordError) as caught:
+            ring.consume(found.append)
+        assert str(caught.value) == (
+            "read ring buffer 'typed': a record of 8 bytes is no SixtyFour | Seventeen | TwentyFour of 17. "
+            "Bind the right record and run tools/regen."
+        )
+        assert [record.number for record in found] == [1, 2, 3]
+        assert [record.number for record in ring.poll(0)] == [5, 6]
+    with typed(probe, Eight, SixtyFour, TwentyFour) as ring:
+        burst(probe, 3)
+        with pytest.raises(RecordError) as caught:
+            list(ring.poll(0))
+        assert str(caught.value) == (
+            "read ring buffer 'typed': a record of 17 bytes is none of Eight (8), SixtyFour (64), TwentyFour (24). "
+            "Rebuild the probe."
+        )
+        assert [(type(record), record.number) for record in ring.poll(0)] == [(Eight, 8), (TwentyFour, 9)]
 
 
 def test_a_batch_is_a_sequence_over_its_block(probe: Any) -> None:

@@ -16,23 +16,30 @@ from typing import Any
 
 import pytest
 
+from ebpf_runtime import Record, RingBuffer, nested, one_of, u8, u32, u64
 from ebpf_runtime.libbpf import load_walker
 from ebpf_runtime.streams import perf_buffer, ring_buffer
 from tests.support.kernel import helper_refusal, map_refusal
 from tests.support.sources import ROOT
 
 __all__ = [
+    "BY_NUMBER",
     "LOOP_REFUSAL",
     "MIXED_SIZES",
     "RING",
     "SOURCE",
     "USER_RING_REFUSAL",
     "WAYS",
+    "Eight",
+    "Seventeen",
+    "SixtyFour",
+    "TwentyFour",
     "burst",
     "call",
     "compiled_walker",
     "open_feed",
     "read_by",
+    "typed",
 ]
 
 GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
@@ -234,6 +241,49 @@ int on_call(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 """
+
+
+class Eight(Record, c_name="struct eight", size=8):
+    __slots__ = ()
+
+    number: int = u64(0)
+
+
+class Seventeen(Record, c_name="struct seventeen", size=17):
+    __slots__ = ()
+
+    number: int = u64(0)
+    pid: int = u32(8)
+    first: int = u8(16)
+
+
+class TwentyFour(Record, c_name="struct twenty_four", size=24):
+    __slots__ = ()
+
+    number: int = u64(0)
+    pid: int = u32(8)
+
+
+class SixtyFour(Record, c_name="struct sixty_four", size=64):
+    __slots__ = ()
+
+    number: int = u64(0)
+    twice: int = u64(24)
+
+
+BY_NUMBER = (Eight, TwentyFour, SixtyFour, Seventeen)  # as MIXED_SIZES
+
+
+@contextmanager
+def typed(probe: Any, *types: type[Record]) -> Iterator[RingBuffer[Any]]:
+    """Open `mixed` as a stream of records of several types, by default all that it has, and have it filled."""
+    probe.bss.target = 1
+    fields = one_of(*(nested(0, record) for record in types or BY_NUMBER))
+    ring: RingBuffer[Any] = RingBuffer("typed", "RINGBUF", probe.maps.mixed.fd, (0, 0, RING), None, fields)
+    try:
+        yield ring
+    finally:
+        ring._close()
 
 
 @cache

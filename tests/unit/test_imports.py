@@ -61,6 +61,7 @@ FOREIGN = {
         "dump.py",
         "keyed.py",
         "facts.py",
+        "libbpf_object.py",
         "light_maker.py",
         "links.py",
         "loader.py",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,12 +21,15 @@ pytestmark = pytest.mark.kernel
 def no_compiler() -> None:
     """Take the compilers away, in the scratch layer of the guest."""
     assert Path("/run/vmtest/settings").exists(), "this is no guest"
-    for directory in os.environ["PATH"].split(os.pathsep):
-        for path in Path(directory).glob("clang*"):
+    folders = [Path(folder) for folder in os.environ["PATH"].split(os.pathsep)]
+    for folder in [*folders, *Path("/usr/lib").glob("llvm-*/bin")]:
+        for path in folder.glob("clang*"):
             path.unlink()
     spec = find_spec("ziglang")
     if spec is not None and spec.origin is not None:
         (Path(spec.origin).parent / "zig").unlink()
+    # Headers that are installed on the machine itself.
+    subprocess.run(["mount", "-t", "tmpfs", "hidden", "/usr/src"], check=True)
 
 
 @pytest.mark.usefixtures("no_compiler")
@@ -40,5 +44,7 @@ def test_without_types_headers_and_compiler_the_refusal_is_clear() -> None:
             text = str(caught.value)
             assert "\n" not in text
             assert name in text
+            assert "kernel headers" in text
+            assert "refuses" not in text  # nothing was compiled
             answers[name] = {"loads": refusal(caught.value)}
     write("default", answers)

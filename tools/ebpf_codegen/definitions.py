@@ -13,9 +13,9 @@ from . import btf
 from .elf import Elf
 from .errors import BtfError
 from .pointers import BINDINGS, target
+from .runtime_names import MAP_TYPES
 
 __all__ = [
-    "MAP_TYPES",
     "MapDefinition",
     "ProgramDefinition",
     "VariableDefinition",
@@ -25,14 +25,6 @@ __all__ = [
     "variables",
 ]
 
-# enum bpf_map_type of include/uapi/linux/bpf.h.
-MAP_TYPES: Final = (
-    "UNSPEC", "HASH", "ARRAY", "PROG_ARRAY", "PERF_EVENT_ARRAY", "PERCPU_HASH", "PERCPU_ARRAY", "STACK_TRACE",
-    "CGROUP_ARRAY", "LRU_HASH", "LRU_PERCPU_HASH", "LPM_TRIE", "ARRAY_OF_MAPS", "HASH_OF_MAPS", "DEVMAP", "SOCKMAP",
-    "CPUMAP", "XSKMAP", "SOCKHASH", "CGROUP_STORAGE", "REUSEPORT_SOCKARRAY", "PERCPU_CGROUP_STORAGE", "QUEUE",
-    "STACK", "SK_STORAGE", "DEVMAP_HASH", "STRUCT_OPS", "RINGBUF", "INODE_STORAGE", "TASK_STORAGE",
-    "BLOOM_FILTER", "USER_RINGBUF", "CGRP_STORAGE", "ARENA", "INSN_ARRAY",
-)  # fmt: skip
 _NO_VARIABLES: Final = (".maps", "license", "version")
 _LINKAGES: Final = ("static", "global", "extern")
 _INSTRUCTION: Final = 8

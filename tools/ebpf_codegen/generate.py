@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -36,12 +36,12 @@ def module_name(path: Path) -> str:
     return identifier(stem)
 
 
-def generate(path: Path, *, records: Mapping[str, str] | None = None, all_types: bool = False) -> Generated:
+def generate(path: Path, *, records: Mapping[str, Sequence[str]] | None = None, all_types: bool = False) -> Generated:
     """Make the bindings of one object file.
 
     Args:
         path: The object.
-        records: Ring or perf buffer -> name of the struct that its events are, where the object does not say it.
+        records: Ring or perf buffer -> names of the structs that its events are, where the object does not say it.
         all_types: Also emit every named struct and union, not only those that maps, variables and events reach.
     Raises:
         ElfError: The file cannot be read, or is no intact BPF object.

@@ -352,7 +352,7 @@ class Layouts:
             elif not shared and _is_padding(member.name) and isinstance(kind, ArrayOf | Scalar | Text):
                 kind = Padding(kind.size, kind.c_type)
             doc = self.docs.members.get((place.name, member.name), "")
-            made = Member(member.name, first // 8, kind, doc, self._member_tags(item, number), shared)
+            made = Member(member.name, first // 8, kind, doc, self.tags(item, number), shared)
             if isinstance(kind, Bits):
                 made = replace(made, offset=kind.first // 8)
             end = -(-made.span()[1] // 8)
@@ -360,12 +360,12 @@ class Layouts:
                 raise self.fail(where, f"it ends at byte {end} of {size}")
             yield made
 
-    def _member_tags(self, item: btf.Struct, number: int) -> tuple[str, ...]:
-        """Return the declaration tags of a member and of the typedefs it is declared with."""
+    def tags(self, item: btf.Struct | btf.Var, number: int = -1) -> tuple[str, ...]:
+        """Return the declaration tags of a variable, or of a member by its number, and of the typedefs of its type."""
         if not self._tags:
             return ()
         found = list(self._tags.get((id(item), number), ()))
-        type_id = item.members[number].type
+        type_id = item.type if isinstance(item, btf.Var) else item.members[number].type
         for _ in range(_MAX_DEPTH):
             described = self.btf[type_id]
             if not isinstance(described, btf.Modifier | btf.Typedef):

@@ -36,6 +36,7 @@ from .layouts import (
 )
 from .names import count
 from .pointers import BINDINGS, target
+from .runtime_names import MAP_TYPES
 from .source import Documentation
 from .streams import STREAMS, Alike, OneOf, WrongKindError, one_of
 
@@ -75,15 +76,6 @@ _OTHER_SECTIONS: Final = re.compile(
 )
 _MAX_CHAIN: Final = 64  # of modifiers, typedefs and arrays
 _MAX_INNER: Final = 1  # libbpf takes maps in maps, and no maps in those
-
-# enum bpf_map_type of include/uapi/linux/bpf.h.
-_MAP_TYPES: Final = (
-    "UNSPEC", "HASH", "ARRAY", "PROG_ARRAY", "PERF_EVENT_ARRAY", "PERCPU_HASH", "PERCPU_ARRAY", "STACK_TRACE",
-    "CGROUP_ARRAY", "LRU_HASH", "LRU_PERCPU_HASH", "LPM_TRIE", "ARRAY_OF_MAPS", "HASH_OF_MAPS", "DEVMAP", "SOCKMAP",
-    "CPUMAP", "XSKMAP", "SOCKHASH", "CGROUP_STORAGE", "REUSEPORT_SOCKARRAY", "PERCPU_CGROUP_STORAGE", "QUEUE",
-    "STACK", "SK_STORAGE", "DEVMAP_HASH", "STRUCT_OPS", "RINGBUF", "INODE_STORAGE", "TASK_STORAGE",
-    "BLOOM_FILTER", "USER_RINGBUF", "CGRP_STORAGE", "ARENA", "INSN_ARRAY",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +167,13 @@ class Options:
     """What the user adds to what the object says.
 
     Attributes:
-        records: Ring or perf buffer -> name of the struct that its events are.
+        records: Ring or perf buffer -> names of the structs that its events are.
         all_types: Whether every named struct and union is emitted, reachable or not.
         foreign: Whether the object may be anybody's: implicit padding gets names instead of being refused later, and
             what could be better bound is warned of.
     """
 
-    records: Mapping[str, str] = field(default_factory=dict)
+    records: Mapping[str, Sequence[str]] = field(default_factory=dict)
     all_types: bool = False
     foreign: bool = False
 
@@ -296,11 +288,11 @@ class _Builder:
             if isinstance(var, btf.Var):
                 found[var.name] = (self.place(var, variable, section).offset, var)
         records = self.bindings(".ringbuf_record", list(found))
-        chosen = {name: self.named_type(name, text) for name, text in self.options.records.items()}
+        chosen = {name: [self.named_type(name, text) for text in texts] for name, texts in self.options.records.items()}
         slots = self.slots(found)
         untyped = []
         for _, var in sorted(found.values(), key=lambda pair: pair[0]):
-            item = self.map(var, records.pop(var.name, []), chosen.pop(var.name, None), slots.get(var.name, []))
+            item = self.map(var, records.pop(var.name, []), chosen.pop(var.name, []), slots.get(var.name, []))
             if item.type in STREAMS and item.value is None:
                 untyped.append(item.name)
             yield item
@@ -360,16 +352,16 @@ class _Builder:
         return slots
 
     def map(
-        self, var: btf.Var, records: Sequence[tuple[int, bool]], option: int | None, slots: list[tuple[int, str]]
+        self, var: btf.Var, records: Sequence[tuple[int, bool]], option: list[int], slots: list[tuple[int, str]]
     ) -> Map:
         where = f"map {var.name!r}"
         definition = self.btf[self.btf.resolve(var.type)]
         if not isinstance(definition, btf.Struct):
             raise self.fail(where, "its definition is no struct", 'Define it as in SEC(".maps").')
-        if option is not None:
-            if records and {self.btf.resolve(item) for item, _ in records} != {self.btf.resolve(option)}:
+        if option:
+            if records and {self.btf.resolve(item) for item, _ in records} != set(map(self.btf.resolve, option)):
                 raise self.fail(where, "RINGBUF_RECORD and --record name different types", "Leave the option out.")
-            records = [(option, False)]
+            records = [(item, False) for item in dict.fromkeys(option)]
         return self.definition(var.name, where, definition, records, slots, 0)
 
     def definition(
@@ -399,9 +391,9 @@ class _Builder:
                 if number is not None:
                     numbers[member.name] = number
         kind_number = numbers.get("type", 0)
-        if not 0 < kind_number < len(_MAP_TYPES):
+        if not 0 < kind_number < len(MAP_TYPES):
             raise self.fail(where, f"map type {kind_number} is unknown", "Set __uint(type, BPF_MAP_TYPE_…).")
-        kind_name = _MAP_TYPES[kind_number]
+        kind_name = MAP_TYPES[kind_number]
         key = self.part(f"{where}, key", name, "key", types.get("key"), numbers.get("key_size", 0))
         value_type = types.get("value")
         if kind_name in STREAMS:
@@ -537,7 +529,8 @@ class _Builder:
             if symbol.offset + kind.size > size:
                 end = symbol.offset + kind.size
                 raise self.fail(where, f"it ends at byte {end} of {size}", "The object is damaged.")
-            yield Member(var.name, symbol.offset, kind, self.docs.variables.get(var.name, ""))
+            doc = self.docs.variables.get(var.name, "")
+            yield Member(var.name, symbol.offset, kind, doc, self.layouts.tags(var))
 
     def is_volatile(self, type_id: int) -> bool:
         """Return whether programs read a variable each time; of what is only const, the compiler may keep the value."""

@@ -5,8 +5,16 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["MAP_CLASSES", "OTHER_MAP", "PROGRAM_CLASSES", "program_class"]
+__all__ = ["MAP_CLASSES", "MAP_TYPES", "OTHER_MAP", "PROGRAM_CLASSES", "program_class"]
 
+# enum bpf_map_type of include/uapi/linux/bpf.h.
+MAP_TYPES: Final = (
+    "UNSPEC", "HASH", "ARRAY", "PROG_ARRAY", "PERF_EVENT_ARRAY", "PERCPU_HASH", "PERCPU_ARRAY", "STACK_TRACE",
+    "CGROUP_ARRAY", "LRU_HASH", "LRU_PERCPU_HASH", "LPM_TRIE", "ARRAY_OF_MAPS", "HASH_OF_MAPS", "DEVMAP", "SOCKMAP",
+    "CPUMAP", "XSKMAP", "SOCKHASH", "CGROUP_STORAGE", "REUSEPORT_SOCKARRAY", "PERCPU_CGROUP_STORAGE", "QUEUE",
+    "STACK", "SK_STORAGE", "DEVMAP_HASH", "STRUCT_OPS", "RINGBUF", "INODE_STORAGE", "TASK_STORAGE",
+    "BLOOM_FILTER", "USER_RINGBUF", "CGRP_STORAGE", "ARENA", "INSN_ARRAY",
+)  # fmt: skip
 # enum bpf_map_type without its prefix -> class, and what its type parameters are: k the key, v the value or record,
 # m the map inside.
 MAP_CLASSES: Final = {

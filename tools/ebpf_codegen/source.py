@@ -142,6 +142,7 @@ _DEFINE: Final = re.compile(r"\s*#\s*define\s+(\w+)(\([^)]*\))?\s+(\w+)")
 _VARIANT: Final = re.compile(r"\bVARIANT\s*\(\s*([^()]*?)\s*\)")
 _LINE: Final = re.compile(r'^\s*#\s*line\s+\d+\s+"([^"]*)"')
 _MACRO: Final = re.compile(r"[A-Z][A-Z0-9_]*")
+_POINTER: Final = re.compile(r"[^(]*\( \*(?: \*| const| volatile)*")  # before the name in `int (*name)(void)`
 
 
 def document(text: str) -> Documentation:
@@ -250,13 +251,17 @@ def _declaration(tokens: list[Token], doc: str, found: Documentation) -> None:
         return
     name = _type_name(code)
     if name:
+        body = _body([token for token in _outside_calls(tokens) if token.kind != "directive"])
+        brace = next(token for token in code if token.text == "{")
+        if body[1:] and body[0].kind == "comment" and body[0].line == brace.line < body[1].line:
+            behind = clean(body.pop(0).text)  # `struct name { /* about it */`
+            doc = doc or behind
         doc, items = _kernel_doc(doc, name)
         if doc:
             found.types.setdefault(name, doc)
         for member, text in items.items():
             found.members.setdefault((name, member), text)
         separator = "," if "enum" in words[:2] else ";"
-        body = _body([token for token in _outside_calls(tokens) if token.kind != "directive"])
         for member, text in members_of(body, separator):
             item = _ITEM.match(text)
             found.members.setdefault((name, member), item[2] if item is not None and item[1] == member else text)
@@ -268,16 +273,36 @@ def _declaration(tokens: list[Token], doc: str, found: Documentation) -> None:
         found.functions.setdefault(function, _kernel_doc(doc, function)[0])
         return
     # A variable or map: its name stands behind the body of an anonymous struct, or before `=`, `[`, SEC or `;`.
-    tail = code[len(code) - 1 - words[::-1].index("}") :] if "}" in words and words[1:2] == ["{"] else code
-    name = ""
-    for token in _outside_calls(tail):
-        if token.text in ("=", "[", ";"):
-            if name:
-                break
-        elif token.kind == "word":
-            name = token.text
-    if name:
+    tail = code[_matching(code, 1) + 1 :] if words[1:2] == ["{"] else code
+    for name in _declared(_outside_calls(tail)):
         found.variables.setdefault(name, doc)
+
+
+def _declared(tokens: Iterable[Token]) -> Iterator[str]:
+    """Yield the name of each declarator of a declaration that declares variables."""
+    depth = 0
+    name = ""
+    words: list[str] = []
+    for token in tokens:
+        if token.text in (",", ";") and depth == 0:
+            if name:
+                yield name
+            name, words = "", []
+            continue
+        depth += (token.text in "([{") - (token.text in ")]}")
+        if token.kind == "word" and _names(words, depth):
+            name = token.text
+        words.append(token.text)
+
+
+def _names(before: Sequence[str], depth: int) -> bool:
+    """Return whether a word is the name of what is declared, unless another follows that is.
+
+    The last word before `[`, `:` or `=` is it, or the one in `(*name)`.
+    """
+    if depth == 0:
+        return not {":", "=", "[", "("} & set(before)
+    return depth == 1 and bool(_POINTER.fullmatch(" ".join(before)))
 
 
 def _kernel_doc(doc: str, name: str) -> tuple[str, dict[str, str]]:
@@ -360,6 +385,7 @@ def members_of(body: list[Token], separator: str) -> Iterator[tuple[str, str]]:
     """Yield (name, documentation) of members or enumerators, those of nested bodies included."""
     before = ""
     words: list[str] = []
+    names: list[str] = []
     depth = 0
     index = 0
     name = ""
@@ -371,10 +397,12 @@ def members_of(body: list[Token], separator: str) -> Iterator[tuple[str, str]]:
         elif token.text == separator and depth == 0:
             after = _trailing(body, index)
             text = after or before
-            if name and text:
-                yield name, text
+            yield from ((item, text) for item in (*names, name) if item and text)
             index += 1 if after else 0
-            before, words, name = "", [], ""
+            before, words, names, name = "", [], [], ""
+        elif token.text == "," and depth == 0:  # another of the same type
+            names.append(name)
+            words, name = [","], ""
         elif separator == ";" and token.text == "{" and depth == 0:
             end = _matching(body, index)
             yield from members_of(body[index + 1 : end], separator)
@@ -382,8 +410,7 @@ def members_of(body: list[Token], separator: str) -> Iterator[tuple[str, str]]:
             words.append("}")
         else:
             depth += (token.text in "([") - (token.text in ")]")
-            # The last word before `[`, `:`, `=` or the separator is the name.
-            if token.kind == "word" and depth == 0 and not ({":", "="} & set(words)):
+            if token.kind == "word" and _names(words, depth):
                 name = token.text
             words.append(token.text)
         index += 1

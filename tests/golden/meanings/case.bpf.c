@@ -49,3 +49,16 @@ struct {
 	__type(key, struct clashes);
 	__type(value, struct connection);
 } connections SEC(".maps");
+
+typedef __u32 pages_t UNIT("pages");
+
+/* How much may be kept. */
+const volatile pages_t most = 8;
+__u64 waited UNIT("nanoseconds");
+
+SEC("raw_tp/sys_enter")
+int on_call(void *ctx)
+{
+	waited += most;
+	return 0;
+}

@@ -60,7 +60,7 @@ class CaseMyConfig(Metadata, section=".my_config", size=16, data=b"\x03\x00\x00\
     """What case says of itself in its section .my_config; no program reads it.
 
     Attributes:
-        settings: struct my_config.settings, offset 0
+        settings: Says what a loader should do; no program reads it. (struct my_config.settings, offset 0)
     """
 
     settings: Settings = nested(0, Settings)
@@ -129,7 +129,7 @@ class Case(Probe):
         features: The section features, see below.
 
     Variables:
-        my_config.settings: Settings
+        my_config.settings: Says what a loader should do; no program reads it. (Settings)
         features.feature_level: int
     """
 

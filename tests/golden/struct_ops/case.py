@@ -41,7 +41,7 @@ __all__ = [
 
 
 class TcpCongestionOps(Record, c_name="struct tcp_congestion_ops", size=40):
-    """A record of type struct tcp_congestion_ops.
+    """As in the kernel: it ends in padding.
 
     C: struct tcp_congestion_ops, 40 bytes.
 

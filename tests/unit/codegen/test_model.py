@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from ebpf_codegen import model
 from ebpf_codegen.errors import BtfError, CodegenError, ElfError, UnsupportedError
 from ebpf_codegen.source import Documentation
+from ebpf_codegen.streams import Arm
 
 from .writers import ObjectWriter
 
@@ -578,7 +580,7 @@ def test_record_that_agrees_with_the_value_type_is_taken() -> None:
     assert built(w).maps[0].value == model.RecordRef("first", 4, "struct first")
 
 
-def foreign(w: ObjectWriter, **records: str) -> model.ObjectModel:
+def foreign(w: ObjectWriter, **records: Sequence[str]) -> model.ObjectModel:
     return model.build(w.parse(), "probe", Documentation(), model.Options(records, foreign=True))
 
 
@@ -597,9 +599,39 @@ def test_events_of_foreign_objects() -> None:
         "Say --record perf=STRUCT, or RINGBUF_RECORD(perf, struct …) in the source.",
     )
     assert built(w).warnings == ()
-    found = foreign(w, perf="struct event", other="event")
+    found = foreign(w, perf=["struct event"], other=["event"])
     assert [item.value for item in found.maps] == [reference, reference, reference]
     assert found.warnings == ()
+
+
+def test_the_user_may_name_several_records_of_one_map() -> None:
+    w = ObjectWriter()
+    event = w.btf.struct("event", 4, [("n", w.int, 0)])
+    other = w.btf.struct("other", 8, [("n", w.int, 0), ("m", w.int, 32)])
+    w.btf.struct("alike", 4, [("m", w.int, 0)])
+    w.map("ring", {"type": 27, "max_entries": 4096})
+    w.map("bound", {"type": 27, "max_entries": 4096})
+    w.record("bound", event)
+    w.record("bound", other)
+    arms = (
+        Arm(model.RecordRef("event", 4, "struct event"), ""),
+        Arm(model.RecordRef("other", 8, "struct other"), ""),
+    )
+    either = model.OneOf(arms, None, 4, "struct event or struct other")
+    found = foreign(w, ring=["event", "struct other", "event"], bound=["other", "event"])
+    assert found.maps[0].value == either
+    assert found.maps[1].value == replace(either, arms=arms[::-1], c_type="struct other or struct event")
+    for records, message in (
+        (
+            {"ring": ["event", "alike"]},
+            "map 'ring': struct event and struct alike cannot be told apart by size. "
+            "Begin each with the same enum member, and mark it with KIND(…).",
+        ),
+        ({"bound": ["event"]}, "map 'bound': RINGBUF_RECORD and --record name different types. Leave the option out."),
+    ):
+        with pytest.raises(UnsupportedError) as caught:
+            foreign(w, **records)
+        assert str(caught.value) == f"probe.bpf.c: {message}"
 
 
 @pytest.mark.parametrize(
@@ -630,7 +662,7 @@ def test_records_that_the_user_names_wrongly(records: dict[str, str], message: s
     w.record("bound", event)
     w.value(w.int, "counts")
     with pytest.raises(UnsupportedError) as caught:
-        foreign(w, **records)
+        foreign(w, **{name: [text] for name, text in records.items()})
     assert str(caught.value) == f"probe.bpf.c: {message}"
 
 

@@ -195,11 +195,72 @@ def test_members_before_behind_and_both() -> None:
         "a": "before a",
         "b": "behind b",
         "c": "behind c",
+        "e": "before e, two lines",
         "f": "before e, two lines",
         "g": "behind g",
         "h": "behind h",
         "i": "before i",
     }
+
+
+def test_each_name_of_a_declaration_is_documented() -> None:
+    found = document(
+        """
+        struct s {
+            __u32 first, last; /* of the range */
+            /* of the header */
+            unsigned version : 4, length : 4;
+            char name[16], *text, **lines; /* of the file */
+            int (*call)(void *context, int count), (*const *all)(void); /* of the driver */
+            int (*rows)[4]; /* of the table */
+            struct { int low, high; } in, out; /* of the device */
+        };
+        /* Readings. */
+        int now = 1, before[2] = { 1, 2 }, (*next)(int which, int how);
+        struct { int low, high; } limits = { 1, 2 }, others; /* Limits. */
+        """
+    )
+    assert {name: text for (tag, name), text in found.members.items() if tag == "s"} == {
+        "first": "of the range",
+        "last": "of the range",
+        "version": "of the header",
+        "length": "of the header",
+        "name": "of the file",
+        "text": "of the file",
+        "lines": "of the file",
+        "call": "of the driver",
+        "all": "of the driver",
+        "rows": "of the table",
+        "in": "of the device",
+        "out": "of the device",
+    }
+    assert found.variables == {
+        "now": "Readings.",
+        "before": "Readings.",
+        "next": "Readings.",
+        "limits": "Limits.",
+        "others": "Limits.",
+    }
+
+
+def test_a_comment_behind_the_brace_is_the_type_s() -> None:
+    found = document(
+        """
+        struct s { /* About s. */
+            int a;
+        };
+        /* About t. */
+        struct t { /* More of t. */
+            int a;
+        };
+        enum e { /* About e. */
+            A,
+        };
+        struct one { /* a */ int a; };
+        """
+    )
+    assert found.types == {"s": "About s.", "t": "About t.", "e": "About e."}
+    assert found.members == {("one", "a"): "a"}
 
 
 def test_tags_behind_attributes_and_typedefs() -> None:

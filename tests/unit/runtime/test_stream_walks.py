@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebpf_runtime.streams.runs import Layout, even
-from ebpf_runtime.streams.walks import compiled_ring_walk, perf_walk, ring_walk
+from ebpf_runtime.streams.walks import Room, compiled_ring_walk, perf_walk, ring_walk
 from tests.support.streams import compiled_walker
 
 BUSY, DISCARDED = 1 << 31, 1 << 30
@@ -80,6 +80,16 @@ def test_records_of_one_size_are_a_range(helper: Helper) -> None:
     layout = ring_walk(memoryview(ring_run([(64, 0, 1000), (64, BUSY, 1)])), helper)
     assert layout.starts == range(8, 72001, 72)
     assert compiled_ring_walk(compiled_walker(), memoryview(ring_run([(64, 0, 1000)]))).starts == range(8, 72001, 72)
+
+
+def test_a_layout_that_was_made_its_own_outlives_the_next_walk() -> None:
+    room = Room()
+    block, other = ring_run([(64, 0, 3), (8, 0, 2)]), ring_run([(8, 0, 2), (17, DISCARDED, 1), (64, 0, 400)])
+    wanted = expected_ring([(64, 0, 3), (8, 0, 2)])
+    layout = ring_walk(memoryview(block), compiled_walker, room)
+    layout.own()
+    assert seen(ring_walk(memoryview(other), compiled_walker, room), other)[0][:3] == [8, 24, 72]
+    assert seen(layout, block) == wanted
 
 
 def test_samples_and_losses_of_a_perf_buffer(helper: Helper) -> None:

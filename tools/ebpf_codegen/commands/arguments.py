@@ -6,9 +6,9 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-__all__ = ["Commands", "add_command", "say"]
+__all__ = ["Commands", "add_command", "gathered", "pair", "say"]
 
 Commands = argparse._SubParsersAction
 
@@ -32,6 +32,22 @@ def add_command(
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def pair(text: str, form: str) -> tuple[str, str]:
+    """Return both sides of an argument that must have the *form* `NAME=TYPE`."""
+    name, _, value = text.partition("=")
+    if not name or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {form}")
+    return name, value
+
+
+def gathered(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the second sides by the first, in the order given."""
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return found
 
 
 def say(text: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from ebpf_codegen.compiler import find_compiler
 from ebpf_codegen.files import write_file
 from ebpf_codegen.pipeline import build_probe, compare, write_probe
 
-from .arguments import Commands, add_command
+from .arguments import Commands, add_command, gathered, pair
 
 __all__ = ["add"]
 
@@ -42,7 +43,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "--record",
-        type=_record,
+        type=partial(pair, form="NAME=TYPE"),
         action="append",
         default=[],
         metavar="NAME=TYPE",
@@ -52,18 +53,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--depfile", type=Path, metavar="FILE", help="write make-style dependencies")
 
 
-def _record(text: str) -> tuple[str, str]:
-    name, _, record = text.partition("=")
-    if not name or not record:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=TYPE")
-    return name, record
-
-
 def _build(options: argparse.Namespace) -> int:
-    records: dict[str, list[str]] = {}
-    for name, record in options.record:
-        records.setdefault(name, []).append(record)
-    built = build_probe(options.source, find_compiler(), options.include, records=records)
+    built = build_probe(options.source, find_compiler(), options.include, records=gathered(options.record))
     for warning in built.warnings:
         print(f"ebpf-codegen: warning: {warning}", file=sys.stderr)
     if options.generated is not None:

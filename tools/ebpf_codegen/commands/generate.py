@@ -21,7 +21,7 @@ from ebpf_codegen.errors import CodegenError
 from ebpf_codegen.files import write_file
 from ebpf_codegen.generate import generate, module_name
 
-from .arguments import Commands, add_command, say
+from .arguments import Commands, add_command, gathered, pair, say
 
 __all__ = ["add"]
 
@@ -68,11 +68,12 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--all-types", action="store_true", help="emit every named struct and union, used or not")
     parser.add_argument(
         "--record",
-        type=_record,
+        type=partial(pair, form="MAP=STRUCT"),
         action="append",
         default=[],
         metavar="MAP=STRUCT",
-        help="what the events of a ring or perf buffer are, where the object does not say it; repeatable",
+        help="what the events of a ring or perf buffer are, where the object does not say it; repeatable, "
+        "also for one MAP",
     )
     parser.add_argument(
         "--jobs",
@@ -81,13 +82,6 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         help=f"processes to use (default: one for each CPU from {_WORTH_A_POOL} objects on, else 1)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object that says what was written")
-
-
-def _record(text: str) -> tuple[str, str]:
-    name, _, struct = text.partition("=")
-    if not name or not struct:
-        raise argparse.ArgumentTypeError(f"{text!r} is not MAP=STRUCT")
-    return name, struct
 
 
 def _jobs(text: str) -> int:
@@ -100,7 +94,7 @@ def _generate(options: argparse.Namespace) -> int:
     if options.file is not None and len(options.objects) > 1:
         raise CodegenError("generate: -o takes one object. Use -d DIR for several.")
     targets = [options.file or options.directory / f"{module_name(path)}.py" for path in options.objects]
-    make = partial(_make, dict(options.record), options.all_types)
+    make = partial(_make, gathered(options.record), options.all_types)
     refused = 0
     outcomes = []
     for outcome in _progress(_outcomes(make, options.objects, targets, options.jobs), len(targets)):
@@ -116,7 +110,7 @@ def _generate(options: argparse.Namespace) -> int:
     return 1 if refused else 0
 
 
-def _make(records: dict[str, str], all_types: bool, task: tuple[Path, Path, Path | None]) -> _Outcome:
+def _make(records: dict[str, list[str]], all_types: bool, task: tuple[Path, Path, Path | None]) -> _Outcome:
     """Write the module of one object; *task* is (object, module, an earlier object with the same module)."""
     path, target, earlier = task
     try:

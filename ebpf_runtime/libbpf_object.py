@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One object in libbpf's hands: opened, configured, loaded and closed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from .errors import OpenError, describe
+from .handles import Handle
+from .hooks import hook_of
+from .libbpf import OpenOptions, captured, library
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import ProbeConfig
+    from .records import Variables
+    from .specs import MapSpec, ObjectSpec
+
+__all__ = ["LibbpfObject", "initial_memory", "initial_value"]
+
+_VERBOSE = 1  # bpf_program log level: the full log of every program, also of accepted ones
+
+
+class LibbpfObject(Handle):
+    """Owns one `struct bpf_object`."""
+
+    path = "libbpf"
+
+    def __init__(self, spec: ObjectSpec, image: bytes, config: ProbeConfig, btf_path: str | None) -> None:
+        self._library = library()
+        options = OpenOptions(
+            sz=ctypes.sizeof(OpenOptions),
+            object_name=spec.name.encode(),
+            btf_custom_path=btf_path.encode() if btf_path else None,
+            kernel_log_level=_VERBOSE if config.bpf_debug else 0,
+        )
+        with captured() as messages:
+            # Lifetime: libbpf copies the image and the strings of the options.
+            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
+            number = ctypes.get_errno()
+        if not self.pointer:
+            raise OpenError(
+                f"open object {spec.name!r}: {describe(number)}; {' '.join(''.join(messages).split())}. "
+                "Rebuild the package.",
+                name=spec.name,
+                errno=number,
+            )
+        self._complete(spec)
+
+    def _complete(self, spec: ObjectSpec) -> None:
+        """Give programs their type whose section is newer than this libbpf."""
+        lib = self._library
+        for item in spec.programs:
+            pointer = self.program(item.c_name)
+            hook = hook_of(item.section)
+            if hook.program_type and not lib.bpf_program__type(pointer):
+                lib.bpf_program__set_type(pointer, hook.program_type)
+                lib.bpf_program__set_expected_attach_type(pointer, hook.attach_type)
+
+    def map(self, name: str) -> int:
+        """Return a map of the object by its name, or by its section for variables."""
+        pointer: int | None = self._library.bpf_object__find_map_by_name(self.pointer, name.encode())
+        if not pointer:
+            raise OpenError(f"open map {name!r}: the object has none of this name. Run tools/regen.", name=name)
+        return pointer
+
+    def pin(self, item: MapSpec, path: str) -> None:
+        """Take the map that is pinned at a path, or pin the new one there.
+
+        Raises:
+            MapError: What is pinned there is another map.
+        """
+        from .pinning import open_pinned_map
+
+        pointer = self.map(item.c_name)
+        fd = open_pinned_map(item.name, path, (self._library.bpf_map__type(pointer), *self.map_sizes(item.c_name)))
+        if fd >= 0:
+            os.close(fd)  # libbpf opens it anew
+        self._library.bpf_map__set_pin_path(pointer, os.fsencode(path))
+
+    def program(self, name: str) -> int:
+        pointer: int | None = self._library.bpf_object__find_program_by_name(self.pointer, name.encode())
+        if not pointer:
+            raise OpenError(f"open program {name!r}: the object has none of this name. Run tools/regen.", name=name)
+        return pointer
+
+    def map_fd(self, name: str) -> int:
+        """Return the file descriptor of a map by its name, or by its section for variables."""
+        fd: int = self._library.bpf_map__fd(self.map(name))
+        return fd
+
+    def map_sizes(self, name: str) -> tuple[int, int, int]:
+        """Return the bytes of a map's key and value, and its number of entries."""
+        lib, pointer = self._library, self.map(name)
+        return lib.bpf_map__key_size(pointer), lib.bpf_map__value_size(pointer), lib.bpf_map__max_entries(pointer)
+
+    def program_fd(self, name: str) -> int:
+        """Return the file descriptor of a program."""
+        fd: int = self._library.bpf_program__fd(self.program(name))
+        return fd
+
+    def close(self) -> None:
+        """Close the object and all that it loaded; a second call does nothing."""
+        if self.pointer:
+            pointer, self.pointer = self.pointer, None
+            self._library.bpf_object__close(pointer)
+
+
+def initial_memory(opened: LibbpfObject, section: type[Variables]) -> tuple[int, int]:
+    """Return address and size of a section's initial value; libbpf owns the memory until the object closes."""
+    size = ctypes.c_size_t()
+    pointer = library().bpf_map__initial_value(opened.map(section.section), ctypes.byref(size))
+    if not pointer or size.value != section._size_:
+        raise OpenError(
+            f"open the {section.section} variables: the object has {size.value} bytes, "
+            f"the module says {section._size_}. Run tools/regen.",
+            name=section.section,
+        )
+    return pointer, size.value
+
+
+def initial_value(opened: LibbpfObject, section: type[Variables]) -> bytes:
+    """Return a section's initial value."""
+    return ctypes.string_at(*initial_memory(opened, section))
