@@ -539,7 +539,7 @@ def test_a_packet_goes_through_a_program(others: ModuleType) -> None:
         assert long.context is None
         assert probe.programs.drop_short.test_run(data=bytes(32)).return_value == 1
         with pytest.raises(EbpfError, match=r"^run program 'drop_short' .xdp.: EINVAL"):
-            probe.programs.drop_short.test_run(data=b"short")
+            probe.programs.drop_short.test_run(data=bytes(64), context=bytes(24))
 
 
 def test_statistics_of_one_program(others: ModuleType) -> None:
