@@ -538,8 +538,8 @@ def test_a_packet_goes_through_a_program(others: ModuleType) -> None:
         assert (long.return_value, long.data) == (2, bytes(range(64)))
         assert long.context is None
         assert probe.programs.drop_short.test_run(data=bytes(32)).return_value == 1
-        with pytest.raises(EbpfError, match=r"^run program 'drop_short' .xdp.: EINVAL"):
-            probe.programs.drop_short.test_run(data=b"short")
+        with pytest.raises(EbpfError, match=r"^run program 'drop_short' .xdp.: E(MSGSIZE|NOMEM|INVAL), "):
+            probe.programs.drop_short.test_run(data=bytes(1 << 20))
 
 
 def test_statistics_of_one_program(others: ModuleType) -> None:

@@ -291,7 +291,8 @@ def compiled_walker() -> ctypes.CDLL:
     """Return the helper of a wheel with libbpf, compiled as there by `zig cc`."""
     library = Path(tempfile.mkdtemp(prefix="ebpf-walker-"), "_walker.so")
     source = ROOT / "ebpf_runtime" / "_walker.c"
-    options = ("-O2", "-fPIC", "-shared", "-nostdlib")
+    # Without a CPU named, zig asks the machine for its own, and an emulated one gives no name that zig knows.
+    options = ("-O2", "-fPIC", "-shared", "-nostdlib", "-mcpu=baseline")
     command = [sys.executable, "-m", "ziglang", "cc", *options, str(source), "-o", str(library)]
     subprocess.run(command, check=True, capture_output=True)
     return load_walker(str(library))
