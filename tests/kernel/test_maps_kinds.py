@@ -336,6 +336,7 @@ def test_cpu_maps(maps: Any) -> None:
 def test_xsk_maps(maps: Any) -> None:
     address_family_xdp = 44
     with socket.socket(address_family_xdp, socket.SOCK_RAW) as plug:
+        plug.setsockopt(283, 2, 64)  # SOL_XDP, XDP_RX_RING: Linux 7.2 wants a ring to receive into
         maps.xsks[0] = plug
         del maps.xsks[0]
     with (
