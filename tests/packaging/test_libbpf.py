@@ -218,8 +218,8 @@ def test_both_wheels_are_else_the_same(bundled: Path, foreign: Path, wheel: Path
         added = {name for name in others - in_all if not name.startswith("ebpf_runtime/licenses/")}
         assert added == {LIBRARY, WALKER}
         assert in_all <= others
-    # Headers of the libbpf that was at hand, and objects, which name lines in them.
-    dependent = re.compile(r".*/include/bpf/|.*\.bpf\.o$|.*\.sha256$")
+    # Headers of the libbpf that was at hand, and objects and loader programs, which name lines in them.
+    dependent = re.compile(r".*/include/bpf/|.*\.bpf\.o$|.*\.light$|.*\.sha256$")
     for name in names(wheel) & names(bundled):
         if not dependent.match(name):
             assert read(bundled, name) == read(wheel, name), name
