@@ -3,21 +3,24 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+from _ctypes import byref, get_errno, sizeof
 
 from .errors import OpenError, describe
 from .handles import Handle
 from .hooks import hook_of
-from .libbpf import OpenOptions, captured, library
+from .libbpf import OpenOptions, c_size_t, captured, library, memory_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ctypes import Array
+
     from .config import ProbeConfig
+    from .libbpf import c_char
     from .records import Variables
     from .specs import MapSpec, ObjectSpec
 
-__all__ = ["LibbpfObject", "initial_memory", "initial_value"]
+__all__ = ["LibbpfObject", "initial_memory"]
 
 _VERBOSE = 1  # bpf_program log level: the full log of every program, also of accepted ones
 
@@ -30,15 +33,15 @@ class LibbpfObject(Handle):
     def __init__(self, spec: ObjectSpec, image: bytes, config: ProbeConfig, btf_path: str | None) -> None:
         self._library = library()
         options = OpenOptions(
-            sz=ctypes.sizeof(OpenOptions),
+            sz=sizeof(OpenOptions),
             object_name=spec.name.encode(),
             btf_custom_path=btf_path.encode() if btf_path else None,
             kernel_log_level=_VERBOSE if config.bpf_debug else 0,
         )
         with captured() as messages:
             # Lifetime: libbpf copies the image and the strings of the options.
-            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
-            number = ctypes.get_errno()
+            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), byref(options))
+            number = get_errno()
         if not self.pointer:
             raise OpenError(
                 f"open object {spec.name!r}: {describe(number)}; {' '.join(''.join(messages).split())}. "
@@ -107,19 +110,14 @@ class LibbpfObject(Handle):
             self._library.bpf_object__close(pointer)
 
 
-def initial_memory(opened: LibbpfObject, section: type[Variables]) -> tuple[int, int]:
-    """Return address and size of a section's initial value; libbpf owns the memory until the object closes."""
-    size = ctypes.c_size_t()
-    pointer = library().bpf_map__initial_value(opened.map(section.section), ctypes.byref(size))
+def initial_memory(opened: LibbpfObject, section: type[Variables]) -> Array[c_char]:
+    """Return the memory of a section's initial value; libbpf owns it until the object closes."""
+    size = c_size_t()
+    pointer = library().bpf_map__initial_value(opened.map(section.section), byref(size))
     if not pointer or size.value != section._size_:
         raise OpenError(
             f"open the {section.section} variables: the object has {size.value} bytes, "
             f"the module says {section._size_}. Run tools/regen.",
             name=section.section,
         )
-    return pointer, size.value
-
-
-def initial_value(opened: LibbpfObject, section: type[Variables]) -> bytes:
-    """Return a section's initial value."""
-    return ctypes.string_at(*initial_memory(opened, section))
+    return memory_at(pointer, size.value)

@@ -151,13 +151,12 @@ class Opened:
 
     def _open(self, image: bytes) -> None:
         """Take an object; variables keep what they were set to."""
-        from .libbpf_object import initial_value
+        from .libbpf_object import initial_memory
 
         opened = self._object(image)
         try:
             for section in self.spec.section_types:
-                value = initial_value(opened, section)
-                self._memory.setdefault(section.section, bytearray(value))
+                self._memory.setdefault(section.section, bytearray(initial_memory(opened, section)))
         finally:
             opened.close()
         self._image = image
@@ -338,8 +337,6 @@ class Opened:
             loaded = self._try_light(self._light, variant, refused)
             if loaded is not None:
                 return loaded
-        import ctypes
-
         from .libbpf import captured, library
         from .libbpf_object import initial_memory
 
@@ -355,8 +352,7 @@ class Opened:
                 if item.name in self._pins:
                     opened.pin(item, self._pins[item.name])
             for section in self.spec.section_types:
-                pointer, size = initial_memory(opened, section)
-                ctypes.memmove(pointer, bytes(self._memory[section.section]), size)
+                initial_memory(opened, section).raw = bytes(self._memory[section.section])
             for program in self.spec.programs:
                 pointer = opened.program(program.c_name)
                 lib.bpf_program__set_autoload(pointer, program.loads_in(variant))

@@ -177,7 +177,7 @@ class UprobeProgram(BaseProgram):
                     name=self.name,
                 )
             return self._linked(self.section, lambda: self._by_libbpf(self.section, "bpf_program__attach"))
-        from .libbpf import UprobeOptions
+        from .libbpf_structures import UprobeOptions
 
         file = os.fspath(path)
         options = UprobeOptions(

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from itertools import repeat
 from typing import Any
 
-from ebpf_runtime.libbpf import Walked
+from ebpf_runtime.libbpf import Library
+from ebpf_runtime.libbpf_structures import Walked
 
 from .runs import Layout, even
 
@@ -45,7 +46,7 @@ class Room:
         return self._words
 
 
-def ring_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None], room: Room | None = None) -> Layout:
+def ring_walk(run: memoryview, helper: Callable[[], Library | None], room: Room | None = None) -> Layout:
     """Return the layout of the committed records at the beginning of a ring buffer's run.
 
     The compiled *helper* is asked for where records of several sizes are found; their starts stay right until the next
@@ -104,7 +105,7 @@ def _mixed_ring_walk(words: memoryview, length: int) -> Layout:
     return Layout(starts, None, start - RING_HEAD, different=steps.keys(), back=RING_HEAD >> 2, discarded=discarded)
 
 
-def perf_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None], room: Room | None = None) -> Layout:
+def perf_walk(run: memoryview, helper: Callable[[], Library | None], room: Room | None = None) -> Layout:
     """Return the layout of the samples of a perf buffer's run of whole records; *helper*, *room* as for `ring_walk`."""
     end = len(run)
     if not end:
@@ -179,6 +180,6 @@ def _compiled(walk: Any, run: memoryview, least: int, back: int, room: Room | No
     )
 
 
-def compiled_ring_walk(helper: ctypes.CDLL, run: memoryview, room: Room | None = None) -> Layout:
+def compiled_ring_walk(helper: Library, run: memoryview, room: Room | None = None) -> Layout:
     """Do the same as `ring_walk`; each header is read so that its data is seen after it, on every CPU."""
     return _compiled(helper.ebpf_walker_ring, run, RING_HEAD, RING_HEAD >> 2, room)
