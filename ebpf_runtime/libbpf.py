@@ -29,8 +29,10 @@ __all__ = [
     "MapCreateOptions",
     "OpenOptions",
     "ProgramLoadOptions",
+    "SystemCallOptions",
     "TestRunOptions",
     "UprobeOptions",
+    "UsdtOptions",
     "Walked",
     "attach_by",
     "captured",
@@ -87,6 +89,25 @@ class UprobeOptions(ctypes.Structure):
         ("bpf_cookie", c_uint64),
         ("retprobe", c_bool),
         ("func_name", c_char_p),
+    )
+
+
+class SystemCallOptions(ctypes.Structure):
+    """struct bpf_ksyscall_opts of libbpf 1.1."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("bpf_cookie", c_uint64),
+        ("retprobe", c_bool),
+    )
+
+
+class UsdtOptions(ctypes.Structure):
+    """struct bpf_usdt_opts of libbpf 1.1."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("usdt_cookie", c_uint64),
     )
 
 
@@ -199,10 +220,12 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_program__name": (c_char_p, (c_void_p,)),
     "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
     "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
-    "bpf_program__attach_kprobe_multi_opts": (c_void_p, (c_void_p, c_char_p, c_void_p)),
-    "bpf_program__attach_ksyscall": (c_void_p, (c_void_p, c_char_p, c_void_p)),
+    "bpf_program__attach_ksyscall": (c_void_p, (c_void_p, c_char_p, POINTER(SystemCallOptions))),
     "bpf_program__attach_uprobe_opts": (c_void_p, (c_void_p, c_int, c_char_p, c_size_t, POINTER(UprobeOptions))),
-    "bpf_program__attach_usdt": (c_void_p, (c_void_p, c_int, c_char_p, c_char_p, c_char_p, c_void_p)),
+    "bpf_program__attach_usdt": (
+        c_void_p,
+        (c_void_p, c_int, c_char_p, c_char_p, c_char_p, POINTER(UsdtOptions)),
+    ),
     "bpf_program__set_attach_target": (c_int, (c_void_p, c_int, c_char_p)),
     "bpf_program__set_expected_attach_type": (c_int, (c_void_p, c_int)),
     "bpf_program__set_flags": (c_int, (c_void_p, c_uint32)),
@@ -258,12 +281,9 @@ _WALKER_PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "ebpf_walker_perf": (None, (c_void_p, c_uint64, c_void_p, POINTER(Walked))),
 }
 
-# Sections that came after the floor, and that libbpf alone can attach: the version that has them.
+# What came after the floor, and libbpf alone can do: the version that can.
 _SINCE = {
-    "kprobe.session": (1, 5),
-    "uprobe.multi": (1, 3),
-    "uprobe.session": (1, 6),
-    "uretprobe.multi": (1, 3),
+    "global variables in arenas": (1, 4),
 }
 
 _loaded: ctypes.CDLL | None = None
@@ -419,21 +439,21 @@ def attach_by(function: str, program: int, *arguments: object) -> tuple[int, int
     return pointer or 0, 0 if pointer else number, "".join(messages)
 
 
-def require(kind: str) -> None:
-    """See that this libbpf can attach programs of a kind of section.
+def require(feature: str, action: str) -> None:
+    """See that this libbpf has a feature that came after the floor.
 
     Raises:
-        LibraryNotFoundError: It cannot; the text names the version that can.
+        LibraryNotFoundError: It has not; the text names the version that has.
     """
     lib = library()
     version = (lib.libbpf_major_version(), lib.libbpf_minor_version())
-    since = _SINCE.get(kind, _FLOOR)
+    since = _SINCE[feature]
     if version < since:
         raise LibraryNotFoundError(
-            f"attach a program of section {kind}: libbpf {version[0]}.{version[1]} cannot, "
-            f"libbpf {since[0]}.{since[1]} can. Install a newer libbpf, or set EBPF_LIBBPF to the path of one.",
+            f"{action}: libbpf {version[0]}.{version[1]} has no {feature}, libbpf {since[0]}.{since[1]} has. "
+            "Install a newer libbpf, or set EBPF_LIBBPF to the path of one.",
             name="libbpf",
-            feature=kind,
+            feature=feature,
         )
 
 
