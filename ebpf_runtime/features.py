@@ -13,7 +13,7 @@ from struct import pack
 from . import perf_events, system_calls
 from .hooks import Hook
 
-__all__ = ["cookie_floor_of", "floor_of", "has_program_type", "is_missing"]
+__all__ = ["cookie_floor_of", "floor_of", "has_program_type", "is_missing", "iterator_floor_of"]
 
 _RETURN_0 = b"\xb7\0\0\0\0\0\0\0\x95\0\0\0\0\0\0\0"  # r0 = 0; exit
 _RETURN_1 = b"\xb7\0\0\0\1\0\0\0\x95\0\0\0\0\0\0\0"
@@ -89,6 +89,13 @@ _FLOORS = {
     "uprobe_multi": ("uprobes on many functions at once", "6.6"),
     "lirc": ("programs of infrared receivers (CONFIG_BPF_LIRC_MODE2)", "4.18"),
 }
+# What iterators walk -> the first kernel that has them.
+_ITERATORS = {
+    "bpf_map": "5.8", "ipv6_route": "5.8", "netlink": "5.8", "task": "5.8", "task_file": "5.8",
+    "bpf_map_elem": "5.9", "bpf_prog": "5.9", "bpf_sk_storage_map": "5.9", "tcp": "5.9", "udp": "5.9",
+    "sockmap": "5.10", "task_vma": "5.12", "unix": "5.15", "bpf_link": "5.19", "ksym": "6.0", "cgroup": "6.1",
+    "kmem_cache": "6.13", "dmabuf": "6.16",
+}  # fmt: skip
 # The first kernel with cookies, by section's name first, then by way of attaching.
 _COOKIES = {
     "tp_btf": "6.10",
@@ -106,6 +113,11 @@ _answers: dict[tuple[int, int], bool] = {}
 def floor_of(hook: Hook) -> tuple[str, str]:
     """Return what a hook's feature is called and the first kernel that has it; empty for a section of nobody's."""
     return _FLOORS.get(hook.kind) or _FLOORS.get(hook.way) or (f"{hook.kind} programs", "")
+
+
+def iterator_floor_of(hook: Hook) -> tuple[str, str]:
+    """Return what iterators over a kind of object are called and the first kernel that has them; empty for unknown."""
+    return f"iterators of kind {hook.target!r}", _ITERATORS.get(hook.target, "")
 
 
 def cookie_floor_of(hook: Hook) -> tuple[str, str]:

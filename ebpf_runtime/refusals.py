@@ -55,6 +55,10 @@ def attach_error(name: str, hook: Hook, where: str, number: int, log: str) -> At
             minimum_kernel=floor,
         )
     hint = _WORDS.get(number, "")
+    if number == errno.EBADF and hook.way == "cgroup":
+        hint = "It is no directory of a cgroup of version 2."
+    if number == errno.E2BIG and hook.way == "netns":
+        hint = _WORDS[errno.EBUSY]
     if number == errno.ENOENT:
         near = near_names(hook)
         hint = f"Near names: {', '.join(near)}." if near else _absent(hook)
