@@ -274,6 +274,8 @@ def test_a_program_of_segment_routing(made: Callable[[str], Any], pins: Path) ->
             pair()
             shown = subprocess.run(["ip", "-j", "link", "show", "right"], capture_output=True, check=True)
             right = json.loads(shown.stdout)[0]["address"]
+            for device in ("left", "right"):
+                run("ip", "-6", "address", "add", f"fd0{len(device)}::1/64", "dev", device, "nodad")
             run("ip", "-6", "neighbour", "add", "fd09::9", "lladdr", right, "dev", "left")
             for command in (
                 f"fd09::9 encap seg6local action End.BPF endpoint pinned {pins / 'segment'} dev left",
@@ -283,6 +285,9 @@ def test_a_program_of_segment_routing(made: Callable[[str], Any], pins: Path) ->
             with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:
                 for _ in range(4):
                     sender.sendto(b"packet", ("fd08::1", 9))
+            deadline = time.monotonic() + 20
+            while counts(probe, 1)[0] < 4 and time.monotonic() < deadline:
+                time.sleep(0.01)
             return counts(probe, 1)[0]
 
         assert in_namespace(work) == 4
