@@ -40,6 +40,7 @@ __all__ = [
     "load_walker",
     "origin",
     "undeclared",
+    "version",
     "walker",
 ]
 
@@ -214,6 +215,9 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_map__max_entries": (c_uint32, (c_void_p,)),
     "bpf_map__key_size": (c_uint32, (c_void_p,)),
     "bpf_map__value_size": (c_uint32, (c_void_p,)),
+    "bpf_map__map_extra": (c_uint64, (c_void_p,)),
+    "bpf_map__map_flags": (c_uint32, (c_void_p,)),
+    "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_map__initial_value": (c_void_p, (c_void_p, POINTER(c_size_t))),
     "bpf_program__fd": (c_int, (c_void_p,)),
@@ -310,6 +314,12 @@ def origin() -> tuple[str, str]:
     return _origin
 
 
+def version() -> tuple[int, int]:
+    """Return the version of libbpf."""
+    lib = library()
+    return lib.libbpf_major_version(), lib.libbpf_minor_version()
+
+
 def undeclared(name: str) -> Any:
     """Return a function of libbpf for who calls it millions of times.
 
@@ -379,12 +389,12 @@ def _load() -> ctypes.CDLL:
             continue
         try:
             _declare(found, _PROTOTYPES)
-            version = (found.libbpf_major_version(), found.libbpf_minor_version())
+            number = (found.libbpf_major_version(), found.libbpf_minor_version())
         except AttributeError as error:
             reasons.append(f"{name}: {error}")
             continue
-        if version < _FLOOR:
-            reasons.append(f"{name}: version {version[0]}.{version[1]} is older than {_FLOOR[0]}.{_FLOOR[1]}")
+        if number < _FLOOR:
+            reasons.append(f"{name}: version {number[0]}.{number[1]} is older than {_FLOOR[0]}.{_FLOOR[1]}")
             continue
         found.libbpf_set_print(_print)
         _origin = (chooser, name)
@@ -445,12 +455,10 @@ def require(feature: str, action: str) -> None:
     Raises:
         LibraryNotFoundError: It has not; the text names the version that has.
     """
-    lib = library()
-    version = (lib.libbpf_major_version(), lib.libbpf_minor_version())
-    since = _SINCE[feature]
-    if version < since:
+    since, found = _SINCE[feature], version()
+    if found < since:
         raise LibraryNotFoundError(
-            f"{action}: libbpf {version[0]}.{version[1]} has no {feature}, libbpf {since[0]}.{since[1]} has. "
+            f"{action}: libbpf {found[0]}.{found[1]} has no {feature}, libbpf {since[0]}.{since[1]} has. "
             "Install a newer libbpf, or set EBPF_LIBBPF to the path of one.",
             name="libbpf",
             feature=feature,

@@ -53,6 +53,7 @@ _RING_BUFFERS = ("RINGBUF", "USER_RINGBUF")
 _TRAMPOLINES = ("fentry", "fexit", "fmod_ret", "freplace", "lsm")
 _attaches_again: bool | None = None
 CO_RE = "co_re"
+_ARENA_SECTION = ".addr_space.1"  # of arenas.SECTION, which only some objects need
 _KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 _CO_RE_SUCCESSES = {"custom": "custom", "embedded": "embedded"}  # by the source of BTF; else "default"
 COMPILED = "compiled"
@@ -235,6 +236,12 @@ class Opened:
                 f"pin map {name!r}: there is none; there are {', '.join(item.name for item in self.spec.maps)}.",
                 name=name,
             )
+        if any(item.name == name and item.type == "ARENA" for item in self.spec.maps):
+            raise OpenError(
+                f"pin map {name!r}: an arena has one address, that of the process which made it, and is taken from no "
+                "path. Pin it once it is loaded, by its own pin().",
+                name=name,
+            )
         self._pins[name] = path
 
     def set_target(self, name: str, fd: int, function: str) -> None:
@@ -354,7 +361,11 @@ class Opened:
                         raise OpenError(f"resize map {item.name!r}: {describe(-result)}.", name=item.name)
                 if item.name in self._pins:
                     opened.pin(item, self._pins[item.name])
+                if item.type == "ARENA":
+                    opened.make_arena(item, bytes(self._memory.get(_ARENA_SECTION, b"")))
             for section in self.spec.section_types:
+                if section.section == _ARENA_SECTION:
+                    continue
                 pointer, size = initial_memory(opened, section)
                 ctypes.memmove(pointer, bytes(self._memory[section.section]), size)
             for program in self.spec.programs:
@@ -480,6 +491,11 @@ class Loaded:
         fd, sizes = self._facts[name]
         made = map_class(item.type)(item.c_name, item.type, fd, sizes, item.key, item.value)
         made.inner = item.inner
+        if arena := self._object.arenas.get(item.c_name):
+            from .maps.arena import ArenaMap
+
+            if isinstance(made, ArenaMap):
+                made.take_memory(arena.memory)
         return made
 
     def _section_fd(self, section: type[Variables]) -> int:
@@ -487,6 +503,11 @@ class Loaded:
 
     def _map_section(self, section: type[Variables]) -> Variables:
         """Map a section's memory: the programs' own, read-only for `.rodata`."""
+        if section.section == _ARENA_SECTION:
+            arena = next(iter(self._object.arenas.values()))
+            placed = section(arena.memory)
+            placed._base = arena.offset
+            return placed
         import mmap
 
         constant = section.section.startswith((".rodata", ".kconfig"))
