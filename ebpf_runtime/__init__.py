@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from .maps.storage import CgroupStorageMap, InodeStorageMap, SocketStorageMap, TaskStorageMap
     from .maps.struct_ops import StructOpsMap
     from .maps.values import BloomFilterMap, QueueMap, StackMap
+    from .multi_programs import KprobeMultiProgram, UprobeMultiProgram
     from .network_programs import (
         NamespaceProgram,
         NetfilterProgram,
@@ -161,6 +162,7 @@ __all__ = [
     "HostFacts",
     "InodeStorageMap",
     "IteratorProgram",
+    "KprobeMultiProgram",
     "LibraryNotFoundError",
     "Link",
     "Links",
@@ -217,6 +219,7 @@ __all__ = [
     "TcxProgram",
     "TestRun",
     "TrustError",
+    "UprobeMultiProgram",
     "UprobeProgram",
     "UsdtProgram",
     "UserRingBuffer",
@@ -298,6 +301,7 @@ _ON_USE = {
     "InodeStorageMap": "maps.storage",
     "IteratorProgram": "programs",
     "Link": "links",
+    "KprobeMultiProgram": "multi_programs",
     "LircProgram": "target_programs",
     "LoadReport": "load_report",
     "LoadedObject": "registry",
@@ -333,6 +337,7 @@ _ON_USE = {
     "TaskStorageMap": "maps.storage",
     "TcxProgram": "network_programs",
     "TestRun": "test_runs",
+    "UprobeMultiProgram": "multi_programs",
     "UprobeProgram": "target_programs",
     "UsdtProgram": "target_programs",
     "UserRingBuffer": "streams",

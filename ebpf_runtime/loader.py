@@ -53,6 +53,7 @@ _RING_BUFFERS = ("RINGBUF", "USER_RINGBUF")
 _TRAMPOLINES = ("fentry", "fexit", "fmod_ret", "freplace", "lsm")
 _attaches_again: bool | None = None
 CO_RE = "co_re"
+_ARENA_SECTION = ".addr_space.1"  # of arenas.SECTION, which only some objects need
 _KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 _CO_RE_SUCCESSES = {"custom": "custom", "embedded": "embedded"}  # by the source of BTF; else "default"
 COMPILED = "compiled"
@@ -234,6 +235,12 @@ class Opened:
                 f"pin map {name!r}: there is none; there are {', '.join(item.name for item in self.spec.maps)}.",
                 name=name,
             )
+        if any(item.name == name and item.type == "ARENA" for item in self.spec.maps):
+            raise OpenError(
+                f"pin map {name!r}: an arena has one address, that of the process which made it, and is taken from no "
+                "path. Pin it once it is loaded, by its own pin().",
+                name=name,
+            )
         self._pins[name] = path
 
     def set_target(self, name: str, fd: int, function: str) -> None:
@@ -351,8 +358,11 @@ class Opened:
                         raise OpenError(f"resize map {item.name!r}: {describe(-result)}.", name=item.name)
                 if item.name in self._pins:
                     opened.pin(item, self._pins[item.name])
+                if item.type == "ARENA":
+                    opened.make_arena(item, bytes(self._memory.get(_ARENA_SECTION, b"")))
             for section in self.spec.section_types:
-                initial_memory(opened, section).raw = bytes(self._memory[section.section])
+                if section.section != _ARENA_SECTION:
+                    initial_memory(opened, section).raw = bytes(self._memory[section.section])
             for program in self.spec.programs:
                 pointer = opened.program(program.c_name)
                 lib.bpf_program__set_autoload(pointer, program.loads_in(variant))
@@ -476,6 +486,11 @@ class Loaded:
         fd, sizes = self._facts[name]
         made = map_class(item.type)(item.c_name, item.type, fd, sizes, item.key, item.value)
         made.inner = item.inner
+        if arena := self._object.arenas.get(item.c_name):
+            from .maps.arena import ArenaMap
+
+            if isinstance(made, ArenaMap):
+                made.take_memory(arena.memory)
         return made
 
     def _section_fd(self, section: type[Variables]) -> int:
@@ -483,6 +498,11 @@ class Loaded:
 
     def _map_section(self, section: type[Variables]) -> Variables:
         """Map a section's memory: the programs' own, read-only for `.rodata`."""
+        if section.section == _ARENA_SECTION:
+            arena = next(iter(self._object.arenas.values()))
+            placed = section(arena.memory)
+            placed._base = arena.offset
+            return placed
         import mmap
 
         constant = section.section.startswith((".rodata", ".kconfig"))

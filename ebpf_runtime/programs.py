@@ -7,6 +7,7 @@ what needs reading of symbols or of the kernel's list of functions.
 
 from __future__ import annotations
 
+import errno
 import os
 from struct import pack
 
@@ -41,6 +42,11 @@ __all__ = ["BaseProgram", "IteratorProgram", "Program", "attaches_without_libbpf
 
 _READ_BYTES = 1 << 16
 _TRACE_ITER = 28
+_LSM = 29  # BPF_PROG_TYPE_LSM
+_WALKS_MAP = ("bpf_map_elem", "bpf_sk_storage_map", "sockmap")
+_WALKS_TASKS = ("task", "task_file", "task_vma")
+_TASK = ("tid", "pid")
+_LINK_TASK = slice(32, 40)  # of struct bpf_link_info: iter.task
 _ORDERS = {"self": 1, "descendants": 2, "descendants_post": 3, "ancestors": 4}  # enum bpf_cgroup_iter_order
 
 # Ways of attaching that have a class of their own, and its module.
@@ -54,6 +60,8 @@ _CLASSES = {
     "socket": ("network_programs", "SocketProgram"),
     "reuseport": ("network_programs", "ReuseportProgram"),
     "cgroup": ("target_programs", "CgroupProgram"),
+    "kprobe_multi": ("multi_programs", "KprobeMultiProgram"),
+    "uprobe_multi": ("multi_programs", "UprobeMultiProgram"),
     "perf_event": ("target_programs", "PerfEventProgram"),
     "uprobe": ("target_programs", "UprobeProgram"),
     "usdt": ("target_programs", "UsdtProgram"),
@@ -129,9 +137,8 @@ class BaseProgram(Handle):
         """Attach by one of libbpf's functions."""
         if not self._pointer:
             raise AttachError(f"attach program {self.name!r} to {where}: it is not libbpf's.", name=self.name)
-        from .libbpf import attach_by, require
+        from .libbpf import attach_by
 
-        require(self._hook.kind)
         pointer, number, log = attach_by(function, self._pointer, *arguments)
         if pointer:
             return LibbpfLink(self.name, pointer)
@@ -146,6 +153,10 @@ class BaseProgram(Handle):
         """
         if self.fd < 0:
             raise AttachError(f"attach program {self.name!r}: the probe is closed.", name=self.name)
+        if self._hook.program_type == _LSM:
+            from .refusals import refuse_without_lsm
+
+            refuse_without_lsm(self.name, where)
         with signals_held():
             made = make()
             if isinstance(made, int):
@@ -154,6 +165,30 @@ class BaseProgram(Handle):
                 made = Link(self.name, made)
             self._attached.append(made)
             return made
+
+    def _with_cookie(self, make: Callable[[int], int | Link], cookie: int, where: str) -> Callable[[], int | Link]:
+        """Return what makes a link with a cookie; a kernel that takes the same link without one is told of.
+
+        Args:
+            make: Makes a link with the cookie that it is given, without where it is 0.
+        """
+
+        def made() -> int | Link:
+            result = make(cookie)
+            if not cookie or not isinstance(result, int) or -result not in (errno.EINVAL, errno.E2BIG):
+                return result
+            plain = make(0)
+            if isinstance(plain, int):
+                if plain < 0:
+                    return result
+                os.close(plain)
+            else:
+                plain.detach()
+            from .refusals import no_cookies
+
+            raise no_cookies(self.name, self._hook, where, -result)
+
+        return made
 
     def _refused(self, where: str, number: int, log: str = "") -> AttachError | PermissionDeniedError:
         from .refusals import attach_error
@@ -254,20 +289,32 @@ class BaseProgram(Handle):
 class Program(BaseProgram):
     """A program whose section says all that attaching it takes."""
 
-    def attach(self) -> Link:
+    def attach(self, *, cookie: int = 0) -> Link:
         """Attach to the hook that the section names, until the link is detached or the probe closed.
 
+        Args:
+            cookie: What bpf_get_attach_cookie() gives the program at this attachment; one program may have several.
         Raises:
             AttachError: The kernel or libbpf refused; names hook and reason.
             PermissionDeniedError: The process lacks a capability; the text names it.
+        Kernel: cookies of tracepoints, kprobes and system calls 5.15, of fentry, fexit, fmod_ret and lsm 5.19, of
+            raw_tp and tp_btf 6.10; freplace and iter have none.
         Source: bpf(2) BPF_RAW_TRACEPOINT_OPEN, BPF_LINK_CREATE; libbpf bpf_program__attach().
         """
-        return self._linked(self.section, self._attach_by_section)
+        if cookie and self._hook.way in ("freplace", "iter"):
+            raise AttachError(
+                f"attach program {self.name!r} to {self.section}: programs of section {self._hook.kind} have no "
+                "cookie. Attach it without.",
+                name=self.name,
+            )
+        return self._linked(self.section, self._with_cookie(self._attach_by_section, cookie, self.section))
 
-    def _attach_by_section(self) -> int | Link:
+    def _attach_by_section(self, cookie: int) -> int | Link:
         hook = self._hook
         if hook.way == "raw_tp":
-            return system_calls.raw_tracepoint_open(hook.target, self.fd)
+            return system_calls.raw_tracepoint_open(hook.target, self.fd, cookie)
+        if hook.way == "tracing" and cookie:
+            return system_calls.link_create(self.fd, 0, hook.attach_type, more=pack("=IxxxxQ", 0, cookie))
         if hook.way in ("tracing", "freplace"):
             return system_calls.raw_tracepoint_open("", self.fd)
         if hook.way == "iter":
@@ -275,10 +322,26 @@ class Program(BaseProgram):
         from . import perf_events
 
         if hook.way == "tracepoint":
-            return perf_events.attach(self.fd, perf_events.open_tracepoint(hook.target))
-        if hook.way == "kprobe" and (perf_events.has_source("kprobe") or not self._pointer):
-            return perf_events.attach(self.fd, perf_events.open_kprobe(hook.target, is_return=hook.kind == "kretprobe"))
+            return perf_events.attach(self.fd, perf_events.open_tracepoint(hook.target), cookie)
+        if hook.way == "kprobe" and (cookie or perf_events.has_source("kprobe") or not self._pointer):
+            is_return = hook.kind == "kretprobe"
+            return perf_events.attach(self.fd, perf_events.open_kprobe(hook.target, is_return=is_return), cookie)
+        if cookie:
+            return self._system_call_by_libbpf(cookie)
         return self._by_libbpf(self.section, "bpf_program__attach")
+
+    def _system_call_by_libbpf(self, cookie: int) -> int | Link:
+        """Attach a program of section ksyscall or kretsyscall, the only one that libbpf attaches by options here."""
+        import ctypes
+
+        from .libbpf_structures import SystemCallOptions
+
+        options = SystemCallOptions(
+            sz=ctypes.sizeof(SystemCallOptions), bpf_cookie=cookie, retprobe=self._hook.kind == "kretsyscall"
+        )
+        return self._by_libbpf(
+            self.section, "bpf_program__attach_ksyscall", self._hook.target.encode(), ctypes.byref(options)
+        )
 
 
 class IteratorProgram(BaseProgram, Generic[R]):
@@ -297,7 +360,7 @@ class IteratorProgram(BaseProgram, Generic[R]):
     @property
     def needs(self) -> str:
         """An iterator over the elements of a map needs the map."""
-        return "map" if self._hook.target in ("bpf_map_elem", "bpf_sk_storage_map", "sockmap") else ""
+        return "map" if self._hook.target in _WALKS_MAP else ""
 
     def attach(
         self,
@@ -328,6 +391,15 @@ class IteratorProgram(BaseProgram, Generic[R]):
                 name=self.name,
             )
 
+        takes = {"cgroup": ("cgroup",), **dict.fromkeys(_WALKS_MAP, ("map",)), **dict.fromkeys(_WALKS_TASKS, _TASK)}
+        allowed = takes.get(self._hook.target, ())
+        for name, value in (("map", map), ("cgroup", cgroup), ("tid", tid), ("pid", pid)):
+            if value and name not in allowed:
+                instead = f"It takes {' or '.join(f'{word}=' for word in allowed)}" if allowed else "It takes none"
+                raise AttachError(
+                    f"attach program {self.name!r} to {self.section}: it takes no {name}=. {instead}.", name=self.name
+                )
+
         def make() -> int:
             if cgroup is not None:
                 if order not in _ORDERS:
@@ -336,17 +408,37 @@ class IteratorProgram(BaseProgram, Generic[R]):
                         f"there are {', '.join(_ORDERS)}.",
                         name=self.name,
                     )
-                directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                except OSError as error:
+                    return -(error.errno or 0)
                 try:
                     return self._create(pack("=IIQ", _ORDERS[order], directory, 0))
                 finally:
                     os.close(directory)
             if map is not None:
                 return self._create(pack("=IIQ", map.fd, 0, 0))
-            return self._create(pack("=IIII", tid, pid, 0, 0) if tid or pid else b"")
+            link = self._create(pack("=IIII", tid, pid, 0, 0) if tid or pid else b"")
+            if link >= 0 and (tid or pid):
+                self._check_task(link, tid, pid)
+            return link
 
         self._link = self._linked(self.section, make)
         return self._link
+
+    def _check_task(self, link: int, tid: int, pid: int) -> None:
+        """Refuse where the kernel walks all tasks, whatever it is told."""
+        _, info = system_calls.object_info(link)
+        if info[_LINK_TASK] == pack("=II", tid, pid):
+            return
+        os.close(link)
+        raise AttachError(
+            f"attach program {self.name!r} to {self.section}: this kernel has no iterators over a part of the tasks, "
+            "Linux 6.1 has. Walk all, and pass over the others in the program.",
+            name=self.name,
+            feature="iterators over a part of the tasks",
+            minimum_kernel="6.1",
+        )
 
     def _create(self, information: bytes) -> int:
         where, kept = system_calls.address(information)
