@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ctypes import Array
 
     from .config import ProbeConfig
-    from .libbpf import c_char
     from .records import Variables
     from .specs import MapSpec, ObjectSpec
+    from .system_calls import c_char
 
 __all__ = ["LibbpfObject", "initial_memory"]
 
