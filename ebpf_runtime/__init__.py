@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from .maps.storage import CgroupStorageMap, InodeStorageMap, SocketStorageMap, TaskStorageMap
     from .maps.struct_ops import StructOpsMap
     from .maps.values import BloomFilterMap, QueueMap, StackMap
+    from .multi_programs import KprobeMultiProgram, UprobeMultiProgram
     from .network_programs import (
         NamespaceProgram,
         NetfilterProgram,
@@ -162,6 +163,7 @@ __all__ = [
     "HostFacts",
     "InodeStorageMap",
     "IteratorProgram",
+    "KprobeMultiProgram",
     "LibraryNotFoundError",
     "Link",
     "Links",
@@ -218,6 +220,7 @@ __all__ = [
     "TcxProgram",
     "TestRun",
     "TrustError",
+    "UprobeMultiProgram",
     "UprobeProgram",
     "UsdtProgram",
     "UserRingBuffer",
@@ -299,6 +302,7 @@ _ON_USE = {
     "InodeStorageMap": "maps.storage",
     "IteratorProgram": "iterators",
     "Link": "links",
+    "KprobeMultiProgram": "multi_programs",
     "LircProgram": "target_programs",
     "LoadReport": "load_report",
     "LoadedObject": "registry",
@@ -334,6 +338,7 @@ _ON_USE = {
     "TaskStorageMap": "maps.storage",
     "TcxProgram": "network_programs",
     "TestRun": "test_runs",
+    "UprobeMultiProgram": "multi_programs",
     "UprobeProgram": "target_programs",
     "UsdtProgram": "target_programs",
     "UserRingBuffer": "streams",

@@ -32,6 +32,10 @@ else:
 __all__ = ["IteratorProgram"]
 
 _READ_BYTES = 1 << 16
+_WALKS_MAP = ("bpf_map_elem", "bpf_sk_storage_map", "sockmap")
+_WALKS_TASKS = ("task", "task_file", "task_vma")
+_TASK = ("tid", "pid")
+_LINK_TASK = slice(32, 40)  # of struct bpf_link_info: iter.task
 _ORDERS = {"self": 1, "descendants": 2, "descendants_post": 3, "ancestors": 4}  # enum bpf_cgroup_iter_order
 
 
@@ -51,7 +55,7 @@ class IteratorProgram(BaseProgram, Generic[R]):
     @property
     def needs(self) -> str:
         """An iterator over the elements of a map needs the map."""
-        return "map" if self._hook.target in ("bpf_map_elem", "bpf_sk_storage_map", "sockmap") else ""
+        return "map" if self._hook.target in _WALKS_MAP else ""
 
     def attach(
         self,
@@ -82,6 +86,15 @@ class IteratorProgram(BaseProgram, Generic[R]):
                 name=self.name,
             )
 
+        takes = {"cgroup": ("cgroup",), **dict.fromkeys(_WALKS_MAP, ("map",)), **dict.fromkeys(_WALKS_TASKS, _TASK)}
+        allowed = takes.get(self._hook.target, ())
+        for name, value in (("map", map), ("cgroup", cgroup), ("tid", tid), ("pid", pid)):
+            if value and name not in allowed:
+                instead = f"It takes {' or '.join(f'{word}=' for word in allowed)}" if allowed else "It takes none"
+                raise AttachError(
+                    f"attach program {self.name!r} to {self.section}: it takes no {name}=. {instead}.", name=self.name
+                )
+
         def make() -> int:
             if cgroup is not None:
                 if order not in _ORDERS:
@@ -90,17 +103,37 @@ class IteratorProgram(BaseProgram, Generic[R]):
                         f"there are {', '.join(_ORDERS)}.",
                         name=self.name,
                     )
-                directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                except OSError as error:
+                    return -(error.errno or 0)
                 try:
                     return self._create(pack("=IIQ", _ORDERS[order], directory, 0))
                 finally:
                     os.close(directory)
             if map is not None:
                 return self._create(pack("=IIQ", map.fd, 0, 0))
-            return self._create(pack("=IIII", tid, pid, 0, 0) if tid or pid else b"")
+            link = self._create(pack("=IIII", tid, pid, 0, 0) if tid or pid else b"")
+            if link >= 0 and (tid or pid):
+                self._check_task(link, tid, pid)
+            return link
 
         self._link = self._linked(self.section, make)
         return self._link
+
+    def _check_task(self, link: int, tid: int, pid: int) -> None:
+        """Refuse where the kernel walks all tasks, whatever it is told."""
+        _, info = system_calls.object_info(link)
+        if info[_LINK_TASK] == pack("=II", tid, pid):
+            return
+        os.close(link)
+        raise AttachError(
+            f"attach program {self.name!r} to {self.section}: this kernel has no iterators over a part of the tasks, "
+            "Linux 6.1 has. Walk all, and pass over the others in the program.",
+            name=self.name,
+            feature="iterators over a part of the tasks",
+            minimum_kernel="6.1",
+        )
 
     def _create(self, information: bytes) -> int:
         where, kept = system_calls.address(information)

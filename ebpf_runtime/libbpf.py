@@ -61,6 +61,7 @@ __all__ = [
     "memory_at",
     "origin",
     "undeclared",
+    "version",
     "walker",
 ]
 
@@ -117,13 +118,15 @@ _PROTOTYPES: _Prototypes = {
     "bpf_map__max_entries": (c_uint32, (c_void_p,)),
     "bpf_map__key_size": (c_uint32, (c_void_p,)),
     "bpf_map__value_size": (c_uint32, (c_void_p,)),
+    "bpf_map__map_extra": (c_uint64, (c_void_p,)),
+    "bpf_map__map_flags": (c_uint32, (c_void_p,)),
+    "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_map__initial_value": (c_void_p, (c_void_p, c_void_p)),
     "bpf_program__fd": (c_int, (c_void_p,)),
     "bpf_program__name": (c_char_p, (c_void_p,)),
     "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
     "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
-    "bpf_program__attach_kprobe_multi_opts": (c_void_p, (c_void_p, c_char_p, c_void_p)),
     "bpf_program__attach_ksyscall": (c_void_p, (c_void_p, c_char_p, c_void_p)),
     "bpf_program__attach_uprobe_opts": (c_void_p, (c_void_p, c_int, c_char_p, c_size_t, c_void_p)),
     "bpf_program__attach_usdt": (c_void_p, (c_void_p, c_int, c_char_p, c_char_p, c_char_p, c_void_p)),
@@ -187,12 +190,9 @@ _LIBC_PROTOTYPES: _Prototypes = {
     "vasprintf": (c_int, (c_void_p, c_char_p, c_void_p)),
 }
 
-# Sections that came after the floor, and that libbpf alone can attach: the version that has them.
+# What came after the floor, and libbpf alone can do: the version that can.
 _SINCE = {
-    "kprobe.session": (1, 5),
-    "uprobe.multi": (1, 3),
-    "uprobe.session": (1, 6),
-    "uretprobe.multi": (1, 3),
+    "global variables in arenas": (1, 4),
 }
 
 
@@ -245,6 +245,12 @@ def library() -> Library:
 def origin() -> tuple[str, str]:
     """Return what chose the loaded library, "EBPF_LIBBPF", "bundled" or "system", and the name it was loaded by."""
     return _origin
+
+
+def version() -> tuple[int, int]:
+    """Return the version of libbpf."""
+    lib = library()
+    return lib.libbpf_major_version(), lib.libbpf_minor_version()
 
 
 def undeclared(name: str) -> Any:
@@ -316,12 +322,12 @@ def _load() -> Library:
             reasons.append(str(error))
             continue
         try:
-            version = (found.libbpf_major_version(), found.libbpf_minor_version())
+            number = (found.libbpf_major_version(), found.libbpf_minor_version())
         except OSError as error:
             reasons.append(f"{name}: {error}")
             continue
-        if version < _FLOOR:
-            reasons.append(f"{name}: version {version[0]}.{version[1]} is older than {_FLOOR[0]}.{_FLOOR[1]}")
+        if number < _FLOOR:
+            reasons.append(f"{name}: version {number[0]}.{number[1]} is older than {_FLOOR[0]}.{_FLOOR[1]}")
             continue
         found.libbpf_set_print(_print)
         _origin = (chooser, name)
@@ -369,21 +375,19 @@ def attach_by(function: str, program: int, *arguments: object) -> tuple[int, int
     return pointer or 0, 0 if pointer else number, "".join(messages)
 
 
-def require(kind: str) -> None:
-    """See that this libbpf can attach programs of a kind of section.
+def require(feature: str, action: str) -> None:
+    """See that this libbpf has a feature that came after the floor.
 
     Raises:
-        LibraryNotFoundError: It cannot; the text names the version that can.
+        LibraryNotFoundError: It has not; the text names the version that has.
     """
-    lib = library()
-    version = (lib.libbpf_major_version(), lib.libbpf_minor_version())
-    since = _SINCE.get(kind, _FLOOR)
-    if version < since:
+    since, found = _SINCE[feature], version()
+    if found < since:
         raise LibraryNotFoundError(
-            f"attach a program of section {kind}: libbpf {version[0]}.{version[1]} cannot, "
-            f"libbpf {since[0]}.{since[1]} can. Install a newer libbpf, or set EBPF_LIBBPF to the path of one.",
+            f"{action}: libbpf {found[0]}.{found[1]} has no {feature}, libbpf {since[0]}.{since[1]} has. "
+            "Install a newer libbpf, or set EBPF_LIBBPF to the path of one.",
             name="libbpf",
-            feature=kind,
+            feature=feature,
         )
 
 

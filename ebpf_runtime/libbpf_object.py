@@ -6,15 +6,17 @@ from __future__ import annotations
 import os
 from _ctypes import byref, get_errno, sizeof
 
-from .errors import OpenError, describe
+from .errors import MapError, OpenError, describe
 from .handles import Handle
 from .hooks import hook_of
-from .libbpf import OpenOptions, c_size_t, captured, library, memory_at
+from .libbpf import OpenOptions, c_size_t, captured, library, memory_at, require, version
+from .specs import ARENA_SECTION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ctypes import Array
 
+    from .arenas import Arena
     from .config import ProbeConfig
     from .records import Variables
     from .specs import MapSpec, ObjectSpec
@@ -32,6 +34,10 @@ class LibbpfObject(Handle):
 
     def __init__(self, spec: ObjectSpec, image: bytes, config: ProbeConfig, btf_path: str | None) -> None:
         self._library = library()
+        self.arenas: dict[str, Arena] = {}
+        self._arena = next((item.c_name for item in spec.maps if item.type == "ARENA"), "")
+        if any(section.section == ARENA_SECTION for section in spec.section_types):
+            require("global variables in arenas", f"open object {spec.name!r}")
         options = OpenOptions(
             sz=sizeof(OpenOptions),
             object_name=spec.name.encode(),
@@ -63,10 +69,38 @@ class LibbpfObject(Handle):
 
     def map(self, name: str) -> int:
         """Return a map of the object by its name, or by its section for variables."""
+        if name == ARENA_SECTION:
+            name = self._arena
         pointer: int | None = self._library.bpf_object__find_map_by_name(self.pointer, name.encode())
         if not pointer:
             raise OpenError(f"open map {name!r}: the object has none of this name. Run tools/regen.", name=name)
         return pointer
+
+    def make_arena(self, item: MapSpec, variables: bytes) -> None:
+        """Make an arena, whose variables have these values, and map it: programs are told its address when loaded.
+
+        One with an address of its own (map_extra) is left to libbpf, which maps it there.
+
+        Raises:
+            MapError: The kernel has no arenas, or refused otherwise.
+        """
+        lib, pointer = self._library, self.map(item.c_name)
+        if lib.bpf_map__map_extra(pointer):
+            if variables:
+                raise MapError(
+                    f"map arena {item.name!r}: its variables cannot be mapped at an address of its own. "
+                    "Declare it without map_extra.",
+                    name=item.name,
+                )
+            return
+        from .arenas import Arena
+
+        flags, pages = lib.bpf_map__map_flags(pointer), lib.bpf_map__max_entries(pointer)
+        arena = self.arenas[item.c_name] = Arena(item.c_name, pages, flags, variables, version())
+        result = lib.bpf_map__reuse_fd(pointer, arena.fd)
+        arena.close_file()  # libbpf has opened it anew
+        if result:
+            raise MapError(f"create arena {item.name!r}: {describe(-result)}.", name=item.name, errno=-result)
 
     def pin(self, item: MapSpec, path: str) -> None:
         """Take the map that is pinned at a path, or pin the new one there.
@@ -108,6 +142,8 @@ class LibbpfObject(Handle):
         if self.pointer:
             pointer, self.pointer = self.pointer, None
             self._library.bpf_object__close(pointer)
+            for arena in self.arenas.values():
+                arena.close()
 
 
 def initial_memory(opened: LibbpfObject, section: type[Variables]) -> Array[c_char]:

@@ -18,8 +18,10 @@ __all__ = [
     "MapCreateOptions",
     "PlainFunction",
     "ProgramLoadOptions",
+    "SystemCallOptions",
     "TestRunOptions",
     "UprobeOptions",
+    "UsdtOptions",
     "Walked",
 ]
 
@@ -56,6 +58,25 @@ class UprobeOptions(ctypes.Structure):
         ("bpf_cookie", c_uint64),
         ("retprobe", c_bool),
         ("func_name", c_char_p),
+    )
+
+
+class SystemCallOptions(ctypes.Structure):
+    """struct bpf_ksyscall_opts of libbpf 1.1."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("bpf_cookie", c_uint64),
+        ("retprobe", c_bool),
+    )
+
+
+class UsdtOptions(ctypes.Structure):
+    """struct bpf_usdt_opts of libbpf 1.1."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("usdt_cookie", c_uint64),
     )
 
 

@@ -25,6 +25,7 @@ from .system_calls import address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .arenas import Arena
     from .specs import ObjectSpec
 
 __all__ = ["SUFFIX", "Light", "LightObject", "LightRefusedError"]
@@ -181,6 +182,7 @@ class LightObject(Handle):
     path = "light"
 
     def __init__(self, maps: dict[str, int], programs: dict[str, int], facts: dict[str, tuple[int, int, int]]) -> None:
+        self.arenas: dict[str, Arena] = {}  # none: loader programs have no arenas
         self._maps = maps
         self._programs = programs
         self._facts = facts

@@ -28,7 +28,7 @@ from .namespaces import Deferred
 from .probe import RefusedVariant
 from .programs import open_program
 from .signals import signals_held, signals_let_through
-from .specs import architecture
+from .specs import ARENA_SECTION, architecture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -234,6 +234,12 @@ class Opened:
                 f"pin map {name!r}: there is none; there are {', '.join(item.name for item in self.spec.maps)}.",
                 name=name,
             )
+        if any(item.name == name and item.type == "ARENA" for item in self.spec.maps):
+            raise OpenError(
+                f"pin map {name!r}: an arena has one address, that of the process which made it, and is taken from no "
+                "path. Pin it once it is loaded, by its own pin().",
+                name=name,
+            )
         self._pins[name] = path
 
     def set_target(self, name: str, fd: int, function: str) -> None:
@@ -351,8 +357,11 @@ class Opened:
                         raise OpenError(f"resize map {item.name!r}: {describe(-result)}.", name=item.name)
                 if item.name in self._pins:
                     opened.pin(item, self._pins[item.name])
+                if item.type == "ARENA":
+                    opened.make_arena(item, bytes(self._memory.get(ARENA_SECTION, b"")))
             for section in self.spec.section_types:
-                initial_memory(opened, section).raw = bytes(self._memory[section.section])
+                if section.section != ARENA_SECTION:
+                    initial_memory(opened, section).raw = bytes(self._memory[section.section])
             for program in self.spec.programs:
                 pointer = opened.program(program.c_name)
                 lib.bpf_program__set_autoload(pointer, program.loads_in(variant))
@@ -476,6 +485,11 @@ class Loaded:
         fd, sizes = self._facts[name]
         made = map_class(item.type)(item.c_name, item.type, fd, sizes, item.key, item.value)
         made.inner = item.inner
+        if arena := self._object.arenas.get(item.c_name):
+            from .maps.arena import ArenaMap
+
+            if isinstance(made, ArenaMap):
+                made.take_memory(arena.memory)
         return made
 
     def _section_fd(self, section: type[Variables]) -> int:
@@ -483,6 +497,11 @@ class Loaded:
 
     def _map_section(self, section: type[Variables]) -> Variables:
         """Map a section's memory: the programs' own, read-only for `.rodata`."""
+        if section.section == ARENA_SECTION:
+            arena = next(iter(self._object.arenas.values()))
+            placed = section(arena.memory)
+            placed._base = arena.offset
+            return placed
         import mmap
 
         constant = section.section.startswith((".rodata", ".kconfig"))

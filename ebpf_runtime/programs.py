@@ -7,7 +7,9 @@ what needs reading of symbols or of the kernel's list of functions.
 
 from __future__ import annotations
 
+import errno
 import os
+from struct import pack
 
 from . import system_calls
 from .errors import AttachError, EbpfError, PermissionDeniedError, describe
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["BaseProgram", "Program", "attaches_without_libbpf", "open_program"]
 
 TRACE_ITER = 28  # BPF_TRACE_ITER
+_LSM = 29  # BPF_PROG_TYPE_LSM
 
 # Ways of attaching that have a class of their own, and its module.
 _CLASSES = {
@@ -43,6 +46,8 @@ _CLASSES = {
     "socket": ("network_programs", "SocketProgram"),
     "reuseport": ("network_programs", "ReuseportProgram"),
     "cgroup": ("target_programs", "CgroupProgram"),
+    "kprobe_multi": ("multi_programs", "KprobeMultiProgram"),
+    "uprobe_multi": ("multi_programs", "UprobeMultiProgram"),
     "perf_event": ("target_programs", "PerfEventProgram"),
     "uprobe": ("target_programs", "UprobeProgram"),
     "usdt": ("target_programs", "UsdtProgram"),
@@ -120,9 +125,8 @@ class BaseProgram(Handle):
         """Attach by one of libbpf's functions."""
         if not self._pointer:
             raise AttachError(f"attach program {self.name!r} to {where}: it is not libbpf's.", name=self.name)
-        from .libbpf import attach_by, require
+        from .libbpf import attach_by
 
-        require(self._hook.kind)
         pointer, number, log = attach_by(function, self._pointer, *arguments)
         if pointer:
             return LibbpfLink(self.name, pointer)
@@ -137,6 +141,10 @@ class BaseProgram(Handle):
         """
         if self.fd < 0:
             raise AttachError(f"attach program {self.name!r}: the probe is closed.", name=self.name)
+        if self._hook.program_type == _LSM:
+            from .refusals import refuse_without_lsm
+
+            refuse_without_lsm(self.name, where)
         with signals_held():
             made = make()
             if isinstance(made, int):
@@ -145,6 +153,30 @@ class BaseProgram(Handle):
                 made = Link(self.name, made)
             self._attached.append(made)
             return made
+
+    def _with_cookie(self, make: Callable[[int], int | Link], cookie: int, where: str) -> Callable[[], int | Link]:
+        """Return what makes a link with a cookie; a kernel that takes the same link without one is told of.
+
+        Args:
+            make: Makes a link with the cookie that it is given, without where it is 0.
+        """
+
+        def made() -> int | Link:
+            result = make(cookie)
+            if not cookie or not isinstance(result, int) or -result not in (errno.EINVAL, errno.E2BIG):
+                return result
+            plain = make(0)
+            if isinstance(plain, int):
+                if plain < 0:
+                    return result
+                os.close(plain)
+            else:
+                plain.detach()
+            from .refusals import no_cookies
+
+            raise no_cookies(self.name, self._hook, where, -result)
+
+        return made
 
     def _refused(self, where: str, number: int, log: str = "") -> AttachError | PermissionDeniedError:
         from .refusals import attach_error
@@ -245,20 +277,32 @@ class BaseProgram(Handle):
 class Program(BaseProgram):
     """A program whose section says all that attaching it takes."""
 
-    def attach(self) -> Link:
+    def attach(self, *, cookie: int = 0) -> Link:
         """Attach to the hook that the section names, until the link is detached or the probe closed.
 
+        Args:
+            cookie: What bpf_get_attach_cookie() gives the program at this attachment; one program may have several.
         Raises:
             AttachError: The kernel or libbpf refused; names hook and reason.
             PermissionDeniedError: The process lacks a capability; the text names it.
+        Kernel: cookies of tracepoints, kprobes and system calls 5.15, of fentry, fexit, fmod_ret and lsm 5.19, of
+            raw_tp and tp_btf 6.10; freplace and iter have none.
         Source: bpf(2) BPF_RAW_TRACEPOINT_OPEN, BPF_LINK_CREATE; libbpf bpf_program__attach().
         """
-        return self._linked(self.section, self._attach_by_section)
+        if cookie and self._hook.way in ("freplace", "iter"):
+            raise AttachError(
+                f"attach program {self.name!r} to {self.section}: programs of section {self._hook.kind} have no "
+                "cookie. Attach it without.",
+                name=self.name,
+            )
+        return self._linked(self.section, self._with_cookie(self._attach_by_section, cookie, self.section))
 
-    def _attach_by_section(self) -> int | Link:
+    def _attach_by_section(self, cookie: int) -> int | Link:
         hook = self._hook
         if hook.way == "raw_tp":
-            return system_calls.raw_tracepoint_open(hook.target, self.fd)
+            return system_calls.raw_tracepoint_open(hook.target, self.fd, cookie)
+        if hook.way == "tracing" and cookie:
+            return system_calls.link_create(self.fd, 0, hook.attach_type, more=pack("=IxxxxQ", 0, cookie))
         if hook.way in ("tracing", "freplace"):
             return system_calls.raw_tracepoint_open("", self.fd)
         if hook.way == "iter":
@@ -266,7 +310,23 @@ class Program(BaseProgram):
         from . import perf_events
 
         if hook.way == "tracepoint":
-            return perf_events.attach(self.fd, perf_events.open_tracepoint(hook.target))
-        if hook.way == "kprobe" and (perf_events.has_source("kprobe") or not self._pointer):
-            return perf_events.attach(self.fd, perf_events.open_kprobe(hook.target, is_return=hook.kind == "kretprobe"))
+            return perf_events.attach(self.fd, perf_events.open_tracepoint(hook.target), cookie)
+        if hook.way == "kprobe" and (cookie or perf_events.has_source("kprobe") or not self._pointer):
+            is_return = hook.kind == "kretprobe"
+            return perf_events.attach(self.fd, perf_events.open_kprobe(hook.target, is_return=is_return), cookie)
+        if cookie:
+            return self._system_call_by_libbpf(cookie)
         return self._by_libbpf(self.section, "bpf_program__attach")
+
+    def _system_call_by_libbpf(self, cookie: int) -> int | Link:
+        """Attach a program of section ksyscall or kretsyscall, the only one that libbpf attaches by options here."""
+        import ctypes
+
+        from .libbpf_structures import SystemCallOptions
+
+        options = SystemCallOptions(
+            sz=ctypes.sizeof(SystemCallOptions), bpf_cookie=cookie, retprobe=self._hook.kind == "kretsyscall"
+        )
+        return self._by_libbpf(
+            self.section, "bpf_program__attach_ksyscall", self._hook.target.encode(), ctypes.byref(options)
+        )

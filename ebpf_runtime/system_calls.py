@@ -76,7 +76,7 @@ _TEST_RUN_ATTRIBUTES = Struct("=IIIIQQIIIIQQIII")
 _PIN_ATTRIBUTES = Struct("=QII")
 _ATTACH_ATTRIBUTES = Struct("=IIIII")
 _INFO_ATTRIBUTES = Struct("=IIQ")
-_TRACEPOINT_ATTRIBUTES = Struct("=QIxxxx")
+_TRACEPOINT_ATTRIBUTES = Struct("=QIxxxxQ")
 _LINK_ATTRIBUTES = Struct("=IIII")
 
 _STREAM_ATTRIBUTES = Struct("=QIII")
@@ -231,10 +231,14 @@ def program_detach(target: int, program: int, kind: int) -> int:
     return bpf(_PROG_DETACH, _ATTACH_ATTRIBUTES.pack(target, program, kind, 0, 0))[0]
 
 
-def raw_tracepoint_open(name: str, program: int) -> int:
-    """Attach to a raw tracepoint, or without a name to the hook that the program was loaded for."""
+def raw_tracepoint_open(name: str, program: int, cookie: int = 0) -> int:
+    """Attach to a raw tracepoint, or without a name to the hook that the program was loaded for.
+
+    Kernel: 4.17; cookie 6.10.
+    """
     where, kept = address(name.encode() + b"\0" if name else None)
-    result = bpf(_RAW_TRACEPOINT_OPEN, _TRACEPOINT_ATTRIBUTES.pack(where, program))[0]
+    attributes = _TRACEPOINT_ATTRIBUTES.pack(where, program, cookie)
+    result = bpf(_RAW_TRACEPOINT_OPEN, attributes if cookie else attributes[:-8])[0]
     del kept
     return result
 

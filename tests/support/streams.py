@@ -36,6 +36,7 @@ __all__ = [
     "burst",
     "call",
     "compiled_walker",
+    "on_one_cpu",
     "open_feed",
     "read_by",
     "typed",
@@ -306,9 +307,22 @@ def read_by(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def open_feed(module: Any, pid: int | None = None) -> Iterator[Any]:
+def on_one_cpu() -> Iterator[None]:
+    """Stay on one CPU: a perf buffer is in order on each CPU alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def open_feed(module: Any, pid: int | None = None, *, ring_bytes: int = RING) -> Iterator[Any]:
     """Load and attach the probe for the calls of one process, by default this one."""
     opened = module.Feed.open()
+    for ring in ("uniform", "mixed"):
+        opened.resize(ring, ring_bytes)
     opened.rodata.wanted_pid = pid or os.getpid()
     opened.rodata.wanted_call = GETPPID
     with opened.load() as loaded:

@@ -77,6 +77,7 @@ FOREIGN = {
         "light_maker.py",
         "of_maps.py",
         "perf_buffer.py",
+        "programs.py",
         "ring_buffer.py",
         "target_programs.py",
         "walks.py",
