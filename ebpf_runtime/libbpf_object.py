@@ -6,21 +6,21 @@ from __future__ import annotations
 import os
 from _ctypes import byref, get_errno, sizeof
 
-from .arenas import SECTION as ARENA_SECTION
-from .arenas import Arena
 from .errors import MapError, OpenError, describe
 from .handles import Handle
 from .hooks import hook_of
 from .libbpf import OpenOptions, c_size_t, captured, library, memory_at, require, version
+from .specs import ARENA_SECTION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ctypes import Array
 
+    from .arenas import Arena
     from .config import ProbeConfig
-    from .libbpf import c_char
     from .records import Variables
     from .specs import MapSpec, ObjectSpec
+    from .system_calls import c_char
 
 __all__ = ["LibbpfObject", "initial_memory"]
 
@@ -93,6 +93,8 @@ class LibbpfObject(Handle):
                     name=item.name,
                 )
             return
+        from .arenas import Arena
+
         flags, pages = lib.bpf_map__map_flags(pointer), lib.bpf_map__max_entries(pointer)
         arena = self.arenas[item.c_name] = Arena(item.c_name, pages, flags, variables, version())
         result = lib.bpf_map__reuse_fd(pointer, arena.fd)
