@@ -490,25 +490,6 @@ def test_a_missing_tracepoint_has_near_names(others: ModuleType) -> None:
         assert dict(probe.links) == {"drop_short": None, "absent": None}
 
 
-def test_a_pinned_map_is_taken_if_it_fits(others: ModuleType, pins: Path) -> None:
-    opened = others.Others.open()
-    opened.pin_map("kept", pins / "kept")
-    with opened.load() as first:
-        first.maps.kept[5] = 55
-    opened = others.Others.open()
-    opened.pin_map("kept", pins / "kept")
-    with opened.load() as second:
-        assert dict(second.maps.kept) == {5: 55}
-    opened = others.Others.open()
-    opened.resize("kept", 9)
-    opened.pin_map("kept", pins / "kept")
-    with pytest.raises(MapError) as caught:
-        opened.load()
-    assert str(caught.value) == (
-        f"reuse map 'kept' pinned at {pins}/kept: it has max_entries 8, not 9. Unpin it, or pin the new one elsewhere."
-    )
-
-
 def test_a_frozen_map_is_read_only_here(others: ModuleType, pins: Path) -> None:
     with others.Others.open_and_load() as probe:
         probe.maps.kept[1] = 10

@@ -53,6 +53,10 @@ def emulator(request: pytest.FixtureRequest) -> Emulator:
         pytest.exit(f"make vm: {error}", returncode=pytest.ExitCode.TESTS_FAILED)
 
 
+# Without the first ss(8) does not know how large buffers are; the others are what packets of the tests pass through.
+_MODULES = ("tcp_diag", "veth", "sch_ingress", "cls_matchall", "act_bpf")
+
+
 class Run:
     """Boots guests for one test, and adds what they answer to the page."""
 
@@ -93,7 +97,7 @@ class Run:
                 ROOT,
                 environment=kept_variables() | {"EBPF_MATRIX": str(answers)},
                 shares=[Share(self._reports, REPORT, writable=True)],
-                modules=["tcp_diag"],  # without it ss(8) does not know how large buffers are
+                modules=_MODULES,
                 cgroup=cgroup,
                 btf=btf,
                 headers=headers,
