@@ -238,7 +238,7 @@ class UsdtProgram(BaseProgram):
             cookie: What bpf_usdt_cookie() gives the program at this attachment.
         Raises:
             AttachError: There is no such file or probe, or the kernel refused.
-        Kernel: 4.20; the cookie is libbpf's, on any kernel.
+        Kernel: 4.20; before 5.15 a library's probes are attached in one process at a time. Cookies are libbpf's own.
         Source: libbpf bpf_program__attach_usdt().
         """
         if path is None:
