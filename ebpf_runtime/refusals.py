@@ -56,7 +56,7 @@ def attach_error(name: str, hook: Hook, where: str, number: int, log: str) -> At
         )
     hint = _WORDS.get(number, "")
     if number == errno.EOPNOTSUPP and hook.way == "usdt":
-        hint = "Before Linux 5.15 the probes of a library are attached in one process at a time: say which, attach(pid=...)."
+        hint = "Before Linux 5.15 the probes of a library are attached in one process: say which, attach(pid=...)."
     if number == errno.EBADF and hook.way == "cgroup":
         hint = "It is no directory of a cgroup of version 2."
     if number == errno.E2BIG and hook.way == "netns":

@@ -506,7 +506,7 @@ int by_argument(struct pt_regs *ctx) {{ return note(ctx, 1); }}
             probe.programs.by_section.attach(cookie=42, pid=0)
             assert said == (
                 f"attach program 'by_section' to {shop.path}:shop:sold: ENOTSUP, operation not supported. Before Linux "
-                "5.15 the probes of a library are attached in one process at a time: say which, attach(pid=...)."
+                "5.15 the probes of a library are attached in one process: say which, attach(pid=...)."
             )
         shop.functions.shop_sell(1000)
         assert (probe.maps.runs[0], probe.maps.runs[1], probe.bss.sold, probe.bss.cookie) == (1, 6, 1222, 42)
