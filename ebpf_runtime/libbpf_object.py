@@ -3,25 +3,28 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+from _ctypes import byref, get_errno, sizeof
 
-from .arenas import SECTION as ARENA_SECTION
-from .arenas import Arena
 from .errors import MapError, OpenError, describe
 from .handles import Handle
 from .hooks import hook_of
-from .libbpf import OpenOptions, captured, library, require, version
+from .libbpf import OpenOptions, c_size_t, c_uint32, captured, library, memory_at, require, version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ctypes import Array
+
+    from .arenas import Arena
     from .config import ProbeConfig
+    from .libbpf import c_char
     from .map_layouts import Layouts
     from .records import Variables
     from .specs import MapSpec, ObjectSpec
 
-__all__ = ["LibbpfObject", "initial_memory", "initial_value"]
+__all__ = ["LibbpfObject", "initial_memory"]
 
+ARENA_SECTION = ".addr_space.1"  # of global variables that live in an arena
 _VERBOSE = 1  # bpf_program log level: the full log of every program, also of accepted ones
 
 
@@ -37,15 +40,15 @@ class LibbpfObject(Handle):
         if any(section.section == ARENA_SECTION for section in spec.section_types):
             require("global variables in arenas", f"open object {spec.name!r}")
         options = OpenOptions(
-            sz=ctypes.sizeof(OpenOptions),
+            sz=sizeof(OpenOptions),
             object_name=spec.name.encode(),
             btf_custom_path=btf_path.encode() if btf_path else None,
             kernel_log_level=_VERBOSE if config.bpf_debug else 0,
         )
         with captured() as messages:
             # Lifetime: libbpf copies the image and the strings of the options.
-            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
-            number = ctypes.get_errno()
+            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), byref(options))
+            number = get_errno()
         if not self.pointer:
             raise OpenError(
                 f"open object {spec.name!r}: {describe(number)}; {' '.join(''.join(messages).split())}. "
@@ -91,6 +94,8 @@ class LibbpfObject(Handle):
                     name=item.name,
                 )
             return
+        from .arenas import Arena
+
         flags, pages = lib.bpf_map__map_flags(pointer), lib.bpf_map__max_entries(pointer)
         arena = self.arenas[item.c_name] = Arena(item.c_name, pages, flags, variables, version())
         result = lib.bpf_map__reuse_fd(pointer, arena.fd)
@@ -121,9 +126,9 @@ class LibbpfObject(Handle):
         key, value = lib.bpf_map__btf_key_type_id(pointer), lib.bpf_map__btf_value_type_id(pointer)
         if not (key or value):
             return None
-        size = ctypes.c_uint32()
-        data = lib.btf__raw_data(lib.bpf_object__btf(self.pointer), ctypes.byref(size))
-        return Layouts(ctypes.string_at(data, size.value), key, value)
+        size = c_uint32()
+        data = lib.btf__raw_data(lib.bpf_object__btf(self.pointer), byref(size))
+        return Layouts(bytes(memory_at(data, size.value)), key, value)
 
     def program(self, name: str) -> int:
         pointer: int | None = self._library.bpf_object__find_program_by_name(self.pointer, name.encode())
@@ -155,19 +160,14 @@ class LibbpfObject(Handle):
                 arena.close()
 
 
-def initial_memory(opened: LibbpfObject, section: type[Variables]) -> tuple[int, int]:
-    """Return address and size of a section's initial value; libbpf owns the memory until the object closes."""
-    size = ctypes.c_size_t()
-    pointer = library().bpf_map__initial_value(opened.map(section.section), ctypes.byref(size))
+def initial_memory(opened: LibbpfObject, section: type[Variables]) -> Array[c_char]:
+    """Return the memory of a section's initial value; libbpf owns it until the object closes."""
+    size = c_size_t()
+    pointer = library().bpf_map__initial_value(opened.map(section.section), byref(size))
     if not pointer or size.value != section._size_:
         raise OpenError(
             f"open the {section.section} variables: the object has {size.value} bytes, "
             f"the module says {section._size_}. Run tools/regen.",
             name=section.section,
         )
-    return pointer, size.value
-
-
-def initial_value(opened: LibbpfObject, section: type[Variables]) -> bytes:
-    """Return a section's initial value."""
-    return ctypes.string_at(*initial_memory(opened, section))
+    return memory_at(pointer, size.value)

@@ -15,7 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from .errors import EbpfError, OpenError, describe
-from .libbpf import GenLoaderOptions, OpenOptions, captured, library
+from .libbpf import OpenOptions, captured, library
+from .libbpf_structures import GenLoaderOptions
 from .light import FORMAT, SUFFIX
 from .programs import attaches_without_libbpf
 

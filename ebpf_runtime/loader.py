@@ -53,7 +53,7 @@ _RING_BUFFERS = ("RINGBUF", "USER_RINGBUF")
 _TRAMPOLINES = ("fentry", "fexit", "fmod_ret", "freplace", "lsm")
 _attaches_again: bool | None = None
 CO_RE = "co_re"
-_ARENA_SECTION = ".addr_space.1"  # of arenas.SECTION, which only some objects need
+_ARENA_SECTION = ".addr_space.1"  # of global variables that live in an arena
 _KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 _CO_RE_SUCCESSES = {"custom": "custom", "embedded": "embedded"}  # by the source of BTF; else "default"
 COMPILED = "compiled"
@@ -152,13 +152,12 @@ class Opened:
 
     def _open(self, image: bytes) -> None:
         """Take an object; variables keep what they were set to."""
-        from .libbpf_object import initial_value
+        from .libbpf_object import initial_memory
 
         opened = self._object(image)
         try:
             for section in self.spec.section_types:
-                value = initial_value(opened, section)
-                self._memory.setdefault(section.section, bytearray(value))
+                self._memory.setdefault(section.section, bytearray(initial_memory(opened, section)))
         finally:
             opened.close()
         self._image = image
@@ -345,8 +344,6 @@ class Opened:
             loaded = self._try_light(self._light, variant, refused)
             if loaded is not None:
                 return loaded
-        import ctypes
-
         from .libbpf import captured, library
         from .libbpf_object import initial_memory
 
@@ -364,10 +361,8 @@ class Opened:
                 if item.type == "ARENA":
                     opened.make_arena(item, bytes(self._memory.get(_ARENA_SECTION, b"")))
             for section in self.spec.section_types:
-                if section.section == _ARENA_SECTION:
-                    continue
-                pointer, size = initial_memory(opened, section)
-                ctypes.memmove(pointer, bytes(self._memory[section.section]), size)
+                if section.section != _ARENA_SECTION:
+                    initial_memory(opened, section).raw = bytes(self._memory[section.section])
             for program in self.spec.programs:
                 pointer = opened.program(program.c_name)
                 lib.bpf_program__set_autoload(pointer, program.loads_in(variant))

@@ -334,7 +334,7 @@ class Program(BaseProgram):
         """Attach a program of section ksyscall or kretsyscall, the only one that libbpf attaches by options here."""
         import ctypes
 
-        from .libbpf import SystemCallOptions
+        from .libbpf_structures import SystemCallOptions
 
         options = SystemCallOptions(
             sz=ctypes.sizeof(SystemCallOptions), bpf_cookie=cookie, retprobe=self._hook.kind == "kretsyscall"

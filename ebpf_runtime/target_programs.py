@@ -194,7 +194,7 @@ class UprobeProgram(BaseProgram):
             path, _, symbol = self._hook.target.partition(":")
             symbol, _, more = symbol.partition("+")
             offset = int(more or "0", 0)
-        from .libbpf import UprobeOptions
+        from .libbpf_structures import UprobeOptions
 
         file = os.fspath(path)
         options = UprobeOptions(
@@ -249,7 +249,7 @@ class UsdtProgram(BaseProgram):
                     name=self.name,
                 )
             path, provider, probe = self._hook.target.split(":", 2)
-        from .libbpf import UsdtOptions
+        from .libbpf_structures import UsdtOptions
 
         file = os.fspath(path)
         options = UsdtOptions(sz=ctypes.sizeof(UsdtOptions), usdt_cookie=cookie)

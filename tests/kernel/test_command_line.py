@@ -108,6 +108,7 @@ def test_demo_shows_a_stalled_reader_and_the_forked_childs_kill_and_leaves_nothi
     assert controllers() == enabled
 
 
+@pytest.mark.any_kernel
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing(number: signal.Signals) -> None:
     before = identifiers()
@@ -177,12 +178,14 @@ def test_a_read_only_cgroup_hierarchy_is_named_as_such() -> None:
     assert line.endswith(": EROFS, read-only file system. Remount the cgroup hierarchy read-write.")
 
 
+@pytest.mark.any_kernel
 def test_closed_errors_leave_the_output_to_the_lines() -> None:
     done = run("demo", "--json", before=("sh", "-c", 'exec "$0" "$@" 2>&-'))
     assert done.returncode == 0
     assert "event" in [line["kind"] for line in lines(done.stdout)]
 
 
+@pytest.mark.any_kernel
 def test_an_unknown_check_is_a_usage_error() -> None:
     done = run("check", "nosuch")
     assert done.returncode == 2

@@ -35,6 +35,7 @@ def specs() -> list[tuple[ObjectSpec, Any]]:
     return found
 
 
+@pytest.mark.any_kernel
 def test_no_variant_hangs_on_a_syscall_tracepoint() -> None:
     sections = {program.section for spec, _ in specs() for program in spec.programs}
     assert len(sections) > 10
@@ -64,6 +65,7 @@ def test_what_is_attached_hangs_on_no_syscall() -> None:
             assert (found == {"mark_victim"}) == (probe.variant == "raw_tp")  # the kernel does tell
 
 
+@pytest.mark.any_kernel
 def test_statistics_are_on_for_moments_only(tmp_path: Path) -> None:
     settings = tmp_path / "collector.yaml"
     settings.write_text("checks:\n  ebpf:\n    statistics_window_seconds: 0.05\n")

@@ -143,6 +143,7 @@ def test_libbpf_is_taken_for_what_it_alone_can_do(made: ModuleType, config: Prob
         assert (probe.path, probe.light_refusal) == ("libbpf", reason)
 
 
+@pytest.mark.any_kernel
 def test_libbpf_is_not_even_loaded_for_a_light_probe(made: ModuleType) -> None:
     directory = Path(str(made.__file__)).parent
     code = (
@@ -160,6 +161,7 @@ def test_libbpf_is_not_even_loaded_for_a_light_probe(made: ModuleType) -> None:
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
+@pytest.mark.any_kernel
 def test_what_load_and_attach_import(made: ModuleType) -> None:
     """The imports are a third of the start-up: whoever adds one sees it here."""
     directory = Path(str(made.__file__)).parent
@@ -228,6 +230,7 @@ def test_a_probe_left_open_ends_with_the_process(made: ModuleType) -> None:
     assert_nothing_of_ours(before)
 
 
+@pytest.mark.any_kernel
 def test_threads_load_and_close_at_the_same_time(made: ModuleType) -> None:
     before, files = identifiers(), open_files()
     failures: list[BaseException] = []
@@ -251,6 +254,7 @@ def test_threads_load_and_close_at_the_same_time(made: ModuleType) -> None:
     assert_nothing_of_ours(before)
 
 
+@pytest.mark.any_kernel
 def test_a_changed_loader_program_is_refused(tmp_path: Path) -> None:
     code = 'SEC("raw_tp/sys_enter")\nint idle(void *ctx) { return 0; }\n'
     module = make_module(tmp_path, write_source(tmp_path, "changed", code))
@@ -291,6 +295,7 @@ int bad_access(struct bpf_raw_tracepoint_args *ctx)
     assert opened._opened.light_refusal.startswith("load by the loader program of 'bad': EACCES")
 
 
+@pytest.mark.any_kernel
 def test_nothing_leaks_in_a_thousand_rounds(made: ModuleType) -> None:
     """File descriptors, maps, programs, links and memory, over rounds of loading, attaching and closing.
 

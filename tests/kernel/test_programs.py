@@ -158,6 +158,7 @@ def counted(probe: Any, name: str) -> Iterator[Callable[[], int]]:
     yield lambda: probe.maps.runs[index] - before
 
 
+@pytest.mark.any_kernel
 def test_classes_are_those_of_the_hooks(probe: Any) -> None:
     assert {name: type(program) for name, program in probe.programs} == {
         "on_tracepoint": Program,
@@ -251,6 +252,7 @@ def test_tcx(probe: Any, name: str, direction: str) -> None:
         skip_if_missing(error)
 
 
+@pytest.mark.any_kernel
 def test_arguments_that_do_not_fit_are_refused_by_name(probe: Any) -> None:
     with pytest.raises(AttachError) as caught:
         probe.programs.on_egress.attach(ifindex="lo")
