@@ -9,22 +9,22 @@
 #if __has_include_next(<asm/errno.h>)
 #include_next <asm/errno.h>
 #else
-#define EPERM	1
-#define ENOENT	2
-#define ESRCH	3
-#define EINTR	4
-#define EIO	5
-#define E2BIG	7
-#define EAGAIN	11
-#define ENOMEM	12
-#define EACCES	13
-#define EFAULT	14
-#define EBUSY	16
-#define EEXIST	17
-#define ENODEV	19
-#define EINVAL	22
-#define ENOSPC	28
-#define ERANGE	34
+#define EPERM  1
+#define ENOENT 2
+#define ESRCH  3
+#define EINTR  4
+#define EIO    5
+#define E2BIG  7
+#define EAGAIN 11
+#define ENOMEM 12
+#define EACCES 13
+#define EFAULT 14
+#define EBUSY  16
+#define EEXIST 17
+#define ENODEV 19
+#define EINVAL 22
+#define ENOSPC 28
+#define ERANGE 34
 #endif
 
 #endif /* __EBPF_ASM_ERRNO_H__ */
