@@ -3,11 +3,11 @@
  * Error numbers: libbpf's usdt.bpf.h asks for them, and a compiler for BPF finds the machine's only
  * where kernel headers are. Those below are the same on every architecture this project builds for.
  */
-#ifndef __EBPF_ASM_ERRNO_H__
-#define __EBPF_ASM_ERRNO_H__
+#ifndef __EBPF_LINUX_ERRNO_H__
+#define __EBPF_LINUX_ERRNO_H__
 
-#if __has_include_next(<asm/errno.h>)
-#include_next <asm/errno.h>
+#if __has_include_next(<linux/errno.h>) && __has_include(<asm/errno.h>)
+#include_next <linux/errno.h>
 #else
 #define EPERM  1
 #define ENOENT 2
@@ -27,4 +27,4 @@
 #define ERANGE 34
 #endif
 
-#endif /* __EBPF_ASM_ERRNO_H__ */
+#endif /* __EBPF_LINUX_ERRNO_H__ */
