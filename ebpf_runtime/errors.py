@@ -166,7 +166,7 @@ class FallbackWarning(UserWarning):
     """The configured or better way to load a probe failed, and the next one is taken.
 
     That is: `btf_path` does not serve, and BTF is looked for elsewhere; or the CO-RE object could not be loaded, and
-    the probe's source is compiled on this host instead.
+    the probe's source is compiled on this host instead; or a pinned map has no BTF, and is compared by sizes alone.
     """
 
 

@@ -315,18 +315,7 @@ class Program(BaseProgram):
             is_return = hook.kind == "kretprobe"
             return perf_events.attach(self.fd, perf_events.open_kprobe(hook.target, is_return=is_return), cookie)
         if cookie:
-            return self._system_call_by_libbpf(cookie)
+            from .target_programs import attach_system_call
+
+            return attach_system_call(self, cookie)
         return self._by_libbpf(self.section, "bpf_program__attach")
-
-    def _system_call_by_libbpf(self, cookie: int) -> int | Link:
-        """Attach a program of section ksyscall or kretsyscall, the only one that libbpf attaches by options here."""
-        import ctypes
-
-        from .libbpf_structures import SystemCallOptions
-
-        options = SystemCallOptions(
-            sz=ctypes.sizeof(SystemCallOptions), bpf_cookie=cookie, retprobe=self._hook.kind == "kretsyscall"
-        )
-        return self._by_libbpf(
-            self.section, "bpf_program__attach_ksyscall", self._hook.target.encode(), ctypes.byref(options)
-        )
