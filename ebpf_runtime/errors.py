@@ -102,9 +102,8 @@ class TrustError(EbpfError):
     """A file that the configuration names cannot be read, or others than root and this user could have changed it."""
 
 
-class LoadError(EbpfError):
-    """Maps or programs could not be loaded; *log* is all that libbpf and the verifier said."""
-
+# Base of what has a log beside its text.
+class _LoggedError(EbpfError):
     def __init__(
         self,
         message: str,
@@ -117,6 +116,10 @@ class LoadError(EbpfError):
     ) -> None:
         super().__init__(message, name=name, errno=errno, feature=feature, minimum_kernel=minimum_kernel)
         self.log = log
+
+
+class LoadError(_LoggedError):
+    """Maps or programs could not be loaded; *log* is all that libbpf and the verifier said."""
 
 
 class VerifierError(LoadError):
@@ -170,21 +173,8 @@ class FallbackWarning(UserWarning):
     """
 
 
-class AttachError(EbpfError):
+class AttachError(_LoggedError):
     """A loaded program could not be attached; *log* is what libbpf said."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        name: str = "",
-        errno: int = 0,
-        log: str = "",
-        feature: str = "",
-        minimum_kernel: str = "",
-    ) -> None:
-        super().__init__(message, name=name, errno=errno, feature=feature, minimum_kernel=minimum_kernel)
-        self.log = log
 
 
 class PermissionDeniedError(EbpfError):

@@ -290,16 +290,20 @@ int bad_access(struct bpf_raw_tracepoint_args *ctx)
 
 
 @pytest.mark.any_kernel
-def test_nothing_leaks_in_a_thousand_rounds(made: ModuleType) -> None:
+@pytest.mark.parametrize("path", ["light", "libbpf"])
+def test_nothing_leaks_in_a_thousand_rounds(made: ModuleType, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """File descriptors, maps, programs, links and memory, over rounds of loading, attaching and closing.
 
     On an emulated machine as many as go in a minute.
     """
+    if path == "libbpf":
+        monkeypatch.setenv("EBPF_LIBBPF", "libbpf.so.1")
     opened_files = open_files()
     before = identifiers()
 
     def a_round() -> None:
         with made.LightCalls.open_and_load() as probe:
+            assert probe.path == path
             probe.attach()
             assert probe.bss.last == 0
 
