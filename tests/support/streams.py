@@ -4,22 +4,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ebpf_runtime import Record, RingBuffer, nested, one_of, u8, u32, u64
-from ebpf_runtime.libbpf import Library, load_walker
 from ebpf_runtime.streams import perf_buffer, ring_buffer
 from tests.support.kernel import helper_refusal, map_refusal
-from tests.support.sources import ROOT
+from tests.support.walker import compiled_walker
 
 __all__ = [
     "BY_NUMBER",
@@ -35,7 +29,6 @@ __all__ = [
     "TwentyFour",
     "burst",
     "call",
-    "compiled_walker",
     "on_one_cpu",
     "open_feed",
     "read_by",
@@ -284,18 +277,6 @@ def typed(probe: Any, *types: type[Record]) -> Iterator[RingBuffer[Any]]:
         yield ring
     finally:
         ring._close()
-
-
-@cache
-def compiled_walker() -> Library:
-    """Return the helper of a wheel with libbpf, compiled as there by `zig cc`."""
-    library = Path(tempfile.mkdtemp(prefix="ebpf-walker-"), "_walker.so")
-    source = ROOT / "ebpf_runtime" / "_walker.c"
-    # Without a CPU named, zig asks the machine for its own, and an emulated one gives no name that zig knows.
-    options = ("-O2", "-fPIC", "-shared", "-nostdlib", "-mcpu=baseline")
-    command = [sys.executable, "-m", "ziglang", "cc", *options, str(source), "-o", str(library)]
-    subprocess.run(command, check=True, capture_output=True)
-    return load_walker(str(library))
 
 
 def read_by(way: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.walker import WALKER, compile_walker
 from tests.vm.matrix import Answers
 from tests.vm.results import Finished, Outcomes
 from tests.vm.vmtest.errors import VmtestError
@@ -61,7 +62,8 @@ class Boot:
         command += ["--append", self.parameters, "--timeout", str(GUEST_LIMIT_S), "--memory", f"{MEMORY_GIB}G"]
         for module in _MODULES:
             command += ["--module", module]
-        command += ["--dir", f"{reports}:{REPORT}:rw", "--env", f"EBPF_MATRIX={REPORT / 'matrix.json'}", "--"]
+        command += ["--dir", f"{reports}:{REPORT}:rw", "--env", f"EBPF_MATRIX={REPORT / 'matrix.json'}"]
+        command += ["--env", f"{WALKER}={REPORT / 'walker.so'}", "--"]
         # -P keeps the checkout off the path: what is tested is the installed wheel.
         command += [sys.executable, "-B", "-P", "-m", "pytest", "-p", "no:cacheprovider"]
         command += ["-m", "(kernel or acceptance) and not any_kernel"]
@@ -110,6 +112,7 @@ class Fleet:
     def _run(self, series: str, boot: Boot, reports: Path) -> Finished:
         kernel = kernel_for(Cache(default_cache()), series)
         reports.mkdir()
+        compile_walker(reports / "walker.so")
         # The guest's output is read by people, when its test failed.
         output = reports / "output.txt"
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ebpf_runtime.libbpf import Library
 from ebpf_runtime.streams.runs import Layout, even
 from ebpf_runtime.streams.walks import Room, compiled_ring_walk, perf_walk, ring_walk
-from tests.support.streams import compiled_walker
+from tests.support.walker import compiled_walker
 
 BUSY, DISCARDED = 1 << 31, 1 << 30
 Helper = Callable[[], Library | None]
