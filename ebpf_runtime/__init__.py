@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from .enums import CEnum
     from .facts import HostFacts, host_facts
     from .host_compiler import compile
+    from .iterators import IteratorProgram
     from .kernel_objects import (
         PinnedObject,
         ProgramCounters,
@@ -107,7 +108,7 @@ if TYPE_CHECKING:
         TcxProgram,
         XdpProgram,
     )
-    from .programs import BaseProgram, IteratorProgram, Program
+    from .programs import BaseProgram, Program
     from .registry import LoadedObject, loaded_objects
     from .semantics import (
         boot_time,
@@ -299,7 +300,7 @@ _ON_USE = {
     "Host": "btf_sources",
     "HostFacts": "facts",
     "InodeStorageMap": "maps.storage",
-    "IteratorProgram": "programs",
+    "IteratorProgram": "iterators",
     "Link": "links",
     "KprobeMultiProgram": "multi_programs",
     "LircProgram": "target_programs",

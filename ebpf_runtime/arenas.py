@@ -15,9 +15,8 @@ from contextlib import suppress
 from . import system_calls
 from .errors import MapError, describe
 
-__all__ = ["SECTION", "Arena"]
+__all__ = ["Arena"]
 
-SECTION = ".addr_space.1"  # of the global variables that live in an arena
 _TYPE = 33  # BPF_MAP_TYPE_ARENA
 # libbpf puts variables at the arena's end from this version on, at its beginning before.
 _AT_THE_END = (1, 7)

@@ -13,7 +13,7 @@ from struct import pack
 from . import perf_events, system_calls
 from .hooks import Hook
 
-__all__ = ["cookie_floor_of", "floor_of", "has_program_type", "is_missing", "iterator_floor_of"]
+__all__ = ["cookie_floor_of", "floor_of", "has_program_type", "is_missing", "is_unnamed", "iterator_floor_of"]
 
 _RETURN_0 = b"\xb7\0\0\0\0\0\0\0\x95\0\0\0\0\0\0\0"  # r0 = 0; exit
 _RETURN_1 = b"\xb7\0\0\0\1\0\0\0\x95\0\0\0\0\0\0\0"
@@ -26,6 +26,16 @@ _IMPOSSIBLE = {
     "kprobe_multi": (0, pack("=IIQQQ", 0, 1, 0, 1, 0), errno.EFAULT),
     "uprobe_multi": (0, pack("=QQQQIIIxxxx", 1, 1, 0, 0, 1, 0, 0), errno.EFAULT),
 }
+# By section's name: what only kernels that have the kind name in their BTF.
+_NAMES = {
+    "lsm_cgroup": b"BPF_LSM_CGROUP",
+    "fsession": b"BPF_TRACE_FSESSION",
+    "sk_skb/verdict": b"BPF_SK_SKB_VERDICT",
+    "xdp.frags": b"xdp_has_frags",
+    "xdp.frags/devmap": b"xdp_has_frags",
+    "xdp.frags/cpumap": b"xdp_has_frags",
+}
+_KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 # Types whose programs name a type of the kernel's BTF, and cannot be tried without one.
 _BY_BTF = (26, 27, 28, 29)
 
@@ -125,6 +135,19 @@ def cookie_floor_of(hook: Hook) -> tuple[str, str]:
     return f"cookies of {hook.kind} programs", _COOKIES.get(hook.kind) or _COOKIES[hook.way]
 
 
+def is_unnamed(hook: Hook) -> bool:
+    """Return whether the kernel's BTF has not the name that comes with a kind; False also where nothing tells."""
+    name = _NAMES.get(hook.kind)
+    if name is None:
+        return False
+    from pathlib import Path
+
+    try:
+        return b"\0" + name + b"\0" not in Path(_KERNEL_BTF).read_bytes()
+    except OSError:
+        return False
+
+
 def has_program_type(program_type: int, attach_type: int = 0) -> bool | None:
     """Return whether the kernel takes programs of a type, by loading one that does nothing; None: could not tell.
 
@@ -162,7 +185,7 @@ def is_missing(hook: Hook, number: int) -> bool:
         return not perf_events.has_source("uprobe") and not os.access(f"{perf_events.tracefs()}/uprobe_events", os.F_OK)
     if number == errno.ENOENT:  # where the kernel lists no functions none is found, either
         return hook.way == "kprobe_multi" and _has_link(hook) is False
-    if has_program_type(hook.program_type, hook.attach_type) is False:
+    if is_unnamed(hook) or has_program_type(hook.program_type, hook.attach_type) is False:
         return True
     return _has_link(hook) is False
 

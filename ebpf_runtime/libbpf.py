@@ -12,45 +12,31 @@ from __future__ import annotations
 
 import os
 import sys
-from _ctypes import (
-    FUNCFLAG_CDECL,
-    FUNCFLAG_USE_ERRNO,
-    CFuncPtr,
-    Structure,
-    byref,
-    dlopen,
-    dlsym,
-    get_errno,
-)
+from _ctypes import FUNCFLAG_CDECL, CFuncPtr, Structure, byref, dlopen, dlsym, get_errno
 from _thread import allocate_lock, get_ident
 
 from .errors import LibraryNotFoundError
+from .system_calls import Function, c_char
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from ctypes import Array, c_bool, c_char, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+    from ctypes import Array, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
     from typing import Any
 
     _Prototypes = Mapping[str, tuple[type | None, tuple[type, ...]]]
 else:
-    # As in `ctypes`, which makes a hundred classes when it is imported: that takes a tenth of a start.
+    # As in `ctypes`, which makes a hundred classes when it is imported: that takes a twentieth of a start.
     from _ctypes import _SimpleCData
 
     class c_bool(_SimpleCData):
         _type_ = "?"
-
-    class c_char(_SimpleCData):
-        _type_ = "c"
 
     class c_char_p(_SimpleCData):
         _type_ = "z"
 
     class c_int(_SimpleCData):
         _type_ = "i"
-
-    class c_size_t(_SimpleCData):
-        _type_ = "L"
 
     class c_uint32(_SimpleCData):
         _type_ = "I"
@@ -61,18 +47,21 @@ else:
     class c_void_p(_SimpleCData):
         _type_ = "P"
 
+    c_size_t = c_uint64
+
 
 __all__ = [
     "Library",
     "OpenOptions",
     "attach_by",
-    "c_char",
     "c_size_t",
+    "c_uint32",
     "captured",
     "library",
     "load_walker",
     "memory_at",
     "origin",
+    "require",
     "undeclared",
     "version",
     "walker",
@@ -80,18 +69,6 @@ __all__ = [
 
 _WARN = 0
 _FLOOR = (1, 1)
-
-
-class _Function(CFuncPtr):
-    """A foreign function; the interpreter's lock is free while it runs."""
-
-    _flags_ = FUNCFLAG_CDECL
-
-
-class _ErrnoFunction(CFuncPtr):
-    """A foreign function that leaves its errno for `get_errno`."""
-
-    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
 
 
 class _PrintCallback(CFuncPtr):
@@ -134,6 +111,10 @@ _PROTOTYPES: _Prototypes = {
     "bpf_object__gen_loader": (c_int, (c_void_p, c_void_p)),
     "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
     "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_map__btf_key_type_id": (c_uint32, (c_void_p,)),
+    "bpf_map__btf_value_type_id": (c_uint32, (c_void_p,)),
+    "bpf_object__btf": (c_void_p, (c_void_p,)),
+    "btf__raw_data": (c_void_p, (c_void_p, c_void_p)),
     "bpf_map__attach_struct_ops": (c_void_p, (c_void_p,)),
     "bpf_map__pin_path": (c_char_p, (c_void_p,)),
     "bpf_map__set_pin_path": (c_int, (c_void_p, c_char_p)),
@@ -227,7 +208,7 @@ class Library:
     Threads that use one for the first time at once bind it twice, to the same end.
     """
 
-    def __init__(self, name: str | None, prototypes: _Prototypes, function: type[CFuncPtr] = _ErrnoFunction) -> None:
+    def __init__(self, name: str | None, prototypes: _Prototypes, function: type[CFuncPtr] = Function) -> None:
         """Load the library; *function* is what its functions become.
 
         Raises:
@@ -284,7 +265,9 @@ def undeclared(name: str) -> Any:
     Arguments go to it as they are, unconverted and unchecked, and errno is not kept: only for functions that return
     the error, with what `ctypes.byref` made.
     """
-    return _Function(dlsym(library()._handle, name))
+    from .libbpf_structures import PlainFunction
+
+    return PlainFunction(dlsym(library()._handle, name))
 
 
 def _candidates() -> list[tuple[str, str]]:
@@ -330,7 +313,9 @@ def load_walker(path: str) -> Library:
     Raises:
         OSError: It cannot be loaded.
     """
-    return Library(path, _WALKER_PROTOTYPES, _Function)
+    from .libbpf_structures import PlainFunction
+
+    return Library(path, _WALKER_PROTOTYPES, PlainFunction)
 
 
 def _load() -> Library:

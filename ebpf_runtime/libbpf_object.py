@@ -6,21 +6,22 @@ from __future__ import annotations
 import os
 from _ctypes import byref, get_errno, sizeof
 
-from .arenas import SECTION as ARENA_SECTION
-from .arenas import Arena
 from .errors import MapError, OpenError, describe
 from .handles import Handle
 from .hooks import hook_of
-from .libbpf import OpenOptions, c_size_t, captured, library, memory_at, require, version
+from .libbpf import OpenOptions, c_size_t, c_uint32, captured, library, memory_at, require, version
+from .specs import ARENA_SECTION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ctypes import Array
 
+    from .arenas import Arena
     from .config import ProbeConfig
-    from .libbpf import c_char
+    from .map_layouts import Layouts
     from .records import Variables
     from .specs import MapSpec, ObjectSpec
+    from .system_calls import c_char
 
 __all__ = ["LibbpfObject", "initial_memory"]
 
@@ -93,6 +94,8 @@ class LibbpfObject(Handle):
                     name=item.name,
                 )
             return
+        from .arenas import Arena
+
         flags, pages = lib.bpf_map__map_flags(pointer), lib.bpf_map__max_entries(pointer)
         arena = self.arenas[item.c_name] = Arena(item.c_name, pages, flags, variables, version())
         result = lib.bpf_map__reuse_fd(pointer, arena.fd)
@@ -109,10 +112,23 @@ class LibbpfObject(Handle):
         from .pinning import open_pinned_map
 
         pointer = self.map(item.c_name)
-        fd = open_pinned_map(item.name, path, (self._library.bpf_map__type(pointer), *self.map_sizes(item.c_name)))
+        wanted = (self._library.bpf_map__type(pointer), *self.map_sizes(item.c_name))
+        fd = open_pinned_map(item.name, path, wanted, self._layouts(pointer))
         if fd >= 0:
             os.close(fd)  # libbpf opens it anew
         self._library.bpf_map__set_pin_path(pointer, os.fsencode(path))
+
+    def _layouts(self, pointer: int) -> Layouts | None:
+        """Return what a map's key and value are made of."""
+        from .map_layouts import Layouts
+
+        lib = self._library
+        key, value = lib.bpf_map__btf_key_type_id(pointer), lib.bpf_map__btf_value_type_id(pointer)
+        if not (key or value):
+            return None
+        size = c_uint32()
+        data = lib.btf__raw_data(lib.bpf_object__btf(self.pointer), byref(size))
+        return Layouts(bytes(memory_at(data, size.value)), key, value)
 
     def program(self, name: str) -> int:
         pointer: int | None = self._library.bpf_object__find_program_by_name(self.pointer, name.encode())

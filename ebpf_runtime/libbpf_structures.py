@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Structures and callbacks that libbpf and the compiled helper take; a start needs none of them.
+"""Structures and callbacks of libbpf and of the compiled helper that a start does without.
 
 Source: libbpf 1.1 src/libbpf.h, src/bpf.h.
 """
@@ -7,6 +7,7 @@ Source: libbpf 1.1 src/libbpf.h, src/bpf.h.
 from __future__ import annotations
 
 import ctypes
+from _ctypes import FUNCFLAG_CDECL, CFuncPtr
 from ctypes import c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "SAMPLE_CALLBACK",
     "GenLoaderOptions",
     "MapCreateOptions",
+    "PlainFunction",
     "ProgramLoadOptions",
     "SystemCallOptions",
     "TestRunOptions",
@@ -22,6 +24,13 @@ __all__ = [
     "UsdtOptions",
     "Walked",
 ]
+
+
+class PlainFunction(CFuncPtr):
+    """A foreign function whose errno is not kept."""
+
+    _flags_ = FUNCFLAG_CDECL
+
 
 SAMPLE_CALLBACK = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 PERF_SAMPLE_CALLBACK = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_void_p, c_uint32)

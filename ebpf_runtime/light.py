@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 
 from . import system_calls
-from .cpus import possible_cpus
 from .errors import EbpfError, OpenError, describe
 from .handles import Handle
 from .system_calls import address
@@ -109,6 +108,8 @@ class Light:
             key, value, entries = item.sizes
             entries = sizes.get(item.name, entries)
             if item.type == _PERF_EVENT_ARRAY and not item.sizes[2]:
+                from .cpus import possible_cpus
+
                 entries = possible_cpus()  # libbpf would have put in those of the building machine
             facts[item.name] = (key, value, entries)
             context[at + 4 : at + 8] = entries.to_bytes(4, "little")

@@ -28,7 +28,7 @@ from .namespaces import Deferred
 from .probe import RefusedVariant
 from .programs import open_program
 from .signals import signals_held, signals_let_through
-from .specs import architecture
+from .specs import ARENA_SECTION, architecture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ _RING_BUFFERS = ("RINGBUF", "USER_RINGBUF")
 _TRAMPOLINES = ("fentry", "fexit", "fmod_ret", "freplace", "lsm")
 _attaches_again: bool | None = None
 CO_RE = "co_re"
-_ARENA_SECTION = ".addr_space.1"  # of arenas.SECTION, which only some objects need
 _KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 _CO_RE_SUCCESSES = {"custom": "custom", "embedded": "embedded"}  # by the source of BTF; else "default"
 COMPILED = "compiled"
@@ -359,9 +358,9 @@ class Opened:
                 if item.name in self._pins:
                     opened.pin(item, self._pins[item.name])
                 if item.type == "ARENA":
-                    opened.make_arena(item, bytes(self._memory.get(_ARENA_SECTION, b"")))
+                    opened.make_arena(item, bytes(self._memory.get(ARENA_SECTION, b"")))
             for section in self.spec.section_types:
-                if section.section != _ARENA_SECTION:
+                if section.section != ARENA_SECTION:
                     initial_memory(opened, section).raw = bytes(self._memory[section.section])
             for program in self.spec.programs:
                 pointer = opened.program(program.c_name)
@@ -498,7 +497,7 @@ class Loaded:
 
     def _map_section(self, section: type[Variables]) -> Variables:
         """Map a section's memory: the programs' own, read-only for `.rodata`."""
-        if section.section == _ARENA_SECTION:
+        if section.section == ARENA_SECTION:
             arena = next(iter(self._object.arenas.values()))
             placed = section(arena.memory)
             placed._base = arena.offset

@@ -20,34 +20,20 @@ from .signals import signals_held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from os import PathLike
-    from typing import Any, Generic, TypeVar
-
-    import numpy
+    from typing import TypeVar
 
     from .kernel_objects import ProgramCounters
-    from .maps import Map
     from .records import Field, Record
     from .test_runs import TestRun
 
-    R = TypeVar("R")
     C = TypeVar("C", bound=Record)
-else:
-    from .generics import Generic
 
-    R = object
+__all__ = ["BaseProgram", "Program", "attaches_without_libbpf", "open_program"]
 
-__all__ = ["BaseProgram", "IteratorProgram", "Program", "attaches_without_libbpf", "open_program"]
-
-_READ_BYTES = 1 << 16
-_TRACE_ITER = 28
+TRACE_ITER = 28  # BPF_TRACE_ITER
 _LSM = 29  # BPF_PROG_TYPE_LSM
-_WALKS_MAP = ("bpf_map_elem", "bpf_sk_storage_map", "sockmap")
-_WALKS_TASKS = ("task", "task_file", "task_vma")
-_TASK = ("tid", "pid")
-_LINK_TASK = slice(32, 40)  # of struct bpf_link_info: iter.task
-_ORDERS = {"self": 1, "descendants": 2, "descendants_post": 3, "ancestors": 4}  # enum bpf_cgroup_iter_order
 
 # Ways of attaching that have a class of their own, and its module.
 _CLASSES = {
@@ -88,6 +74,8 @@ def open_program(name: str, section: str, fd: int, pointer: int, row: Field | No
     """
     hook = Hook(section)
     if hook.way == "iter" and row is not None:
+        from .iterators import IteratorProgram
+
         return IteratorProgram(name, hook, section, fd, pointer, row)
     module, cls = _CLASSES.get(hook.way, ("programs", "Program"))
     if module == "programs":
@@ -318,7 +306,7 @@ class Program(BaseProgram):
         if hook.way in ("tracing", "freplace"):
             return system_calls.raw_tracepoint_open("", self.fd)
         if hook.way == "iter":
-            return system_calls.link_create(self.fd, 0, _TRACE_ITER)
+            return system_calls.link_create(self.fd, 0, TRACE_ITER)
         from . import perf_events
 
         if hook.way == "tracepoint":
@@ -327,183 +315,7 @@ class Program(BaseProgram):
             is_return = hook.kind == "kretprobe"
             return perf_events.attach(self.fd, perf_events.open_kprobe(hook.target, is_return=is_return), cookie)
         if cookie:
-            return self._system_call_by_libbpf(cookie)
+            from .target_programs import attach_system_call
+
+            return attach_system_call(self, cookie)
         return self._by_libbpf(self.section, "bpf_program__attach")
-
-    def _system_call_by_libbpf(self, cookie: int) -> int | Link:
-        """Attach a program of section ksyscall or kretsyscall, the only one that libbpf attaches by options here."""
-        import ctypes
-
-        from .libbpf_structures import SystemCallOptions
-
-        options = SystemCallOptions(
-            sz=ctypes.sizeof(SystemCallOptions), bpf_cookie=cookie, retprobe=self._hook.kind == "kretsyscall"
-        )
-        return self._by_libbpf(
-            self.section, "bpf_program__attach_ksyscall", self._hook.target.encode(), ctypes.byref(options)
-        )
-
-
-class IteratorProgram(BaseProgram, Generic[R]):
-    """An iterator: a program that walks objects of the kernel and writes a row for each.
-
-    Attach it once; every reading is a new walk.
-
-    Kernel: 5.8.
-    """
-
-    def __init__(self, name: str, hook: Hook, section: str, fd: int, pointer: int, row: Field) -> None:
-        super().__init__(name, hook, section, fd, pointer)
-        self._row = row
-        self._link: Link | None = None
-
-    @property
-    def needs(self) -> str:
-        """An iterator over the elements of a map needs the map."""
-        return "map" if self._hook.target in _WALKS_MAP else ""
-
-    def attach(
-        self,
-        *,
-        map: Map | None = None,
-        cgroup: str | PathLike[str] | None = None,
-        order: str = "self",
-        tid: int = 0,
-        pid: int = 0,
-    ) -> Link:
-        """Attach, to walk all objects or a part of them.
-
-        Args:
-            map: The map whose elements are walked, where the iterator is one over a map.
-            cgroup: Directory of the cgroup that the walk begins at.
-            order: Where from there: "self", "descendants" (first parents, then children), "descendants_post" (first
-                children) or "ancestors".
-            tid: The one thread that is looked at.
-            pid: The one process whose threads are looked at.
-        Raises:
-            AttachError: The kernel refused; names hook and reason.
-        Kernel: 5.8; cgroup 6.1, tid and pid 6.1.
-        Source: bpf(2) BPF_LINK_CREATE, libbpf bpf_program__attach_iter().
-        """
-        if self.needs and map is None:
-            raise AttachError(
-                f"attach program {self.name!r} to {self.section}: it walks one map. Say which: attach(map=...).",
-                name=self.name,
-            )
-
-        takes = {"cgroup": ("cgroup",), **dict.fromkeys(_WALKS_MAP, ("map",)), **dict.fromkeys(_WALKS_TASKS, _TASK)}
-        allowed = takes.get(self._hook.target, ())
-        for name, value in (("map", map), ("cgroup", cgroup), ("tid", tid), ("pid", pid)):
-            if value and name not in allowed:
-                instead = f"It takes {' or '.join(f'{word}=' for word in allowed)}" if allowed else "It takes none"
-                raise AttachError(
-                    f"attach program {self.name!r} to {self.section}: it takes no {name}=. {instead}.", name=self.name
-                )
-
-        def make() -> int:
-            if cgroup is not None:
-                if order not in _ORDERS:
-                    raise AttachError(
-                        f"attach program {self.name!r} to {self.section}: there is no order {order!r}; "
-                        f"there are {', '.join(_ORDERS)}.",
-                        name=self.name,
-                    )
-                try:
-                    directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                except OSError as error:
-                    return -(error.errno or 0)
-                try:
-                    return self._create(pack("=IIQ", _ORDERS[order], directory, 0))
-                finally:
-                    os.close(directory)
-            if map is not None:
-                return self._create(pack("=IIQ", map.fd, 0, 0))
-            link = self._create(pack("=IIII", tid, pid, 0, 0) if tid or pid else b"")
-            if link >= 0 and (tid or pid):
-                self._check_task(link, tid, pid)
-            return link
-
-        self._link = self._linked(self.section, make)
-        return self._link
-
-    def _check_task(self, link: int, tid: int, pid: int) -> None:
-        """Refuse where the kernel walks all tasks, whatever it is told."""
-        _, info = system_calls.object_info(link)
-        if info[_LINK_TASK] == pack("=II", tid, pid):
-            return
-        os.close(link)
-        raise AttachError(
-            f"attach program {self.name!r} to {self.section}: this kernel has no iterators over a part of the tasks, "
-            "Linux 6.1 has. Walk all, and pass over the others in the program.",
-            name=self.name,
-            feature="iterators over a part of the tasks",
-            minimum_kernel="6.1",
-        )
-
-    def _create(self, information: bytes) -> int:
-        where, kept = system_calls.address(information)
-        more = pack("=QIxxxx", where, len(information)) if information else b""
-        result = system_calls.link_create(self.fd, 0, _TRACE_ITER, more=more)
-        del kept
-        return result
-
-    def read(self) -> bytes:
-        """Walk once and return the rows as bytes, one behind the other.
-
-        Raises:
-            AttachError: It is not attached.
-            EbpfError: The kernel ended the walk with an error.
-        Source: libbpf bpf_iter_create(), read(2).
-        """
-        if self._link is None or self._link.fd < 0:
-            raise AttachError(f"read iterator {self.name!r}: it is not attached. Call attach() first.", name=self.name)
-        fd: int = system_calls.iterator_create(self._link.fd)
-        if fd < 0:
-            raise EbpfError(f"read iterator {self.name!r}: {describe(-fd)}.", name=self.name, errno=-fd)
-        try:
-            return b"".join(self._chunks(fd))
-        except OSError as error:
-            number = error.errno or 0
-            raise EbpfError(
-                f"read iterator {self.name!r}: {describe(number)}.", name=self.name, errno=number
-            ) from error
-        finally:
-            os.close(fd)
-
-    @staticmethod
-    def _chunks(fd: int) -> Iterator[bytes]:
-        """Yield what the kernel hands over; it asks to try again where many objects in a row made no row."""
-        while True:
-            try:
-                chunk = os.read(fd, _READ_BYTES)
-            except BlockingIOError:
-                continue
-            if not chunk:
-                return
-            yield chunk
-
-    def rows(self) -> Iterator[R]:
-        """Walk once and yield the rows, as lazy views on one owned block.
-
-        Raises:
-            AttachError: It is not attached.
-            EbpfError: The kernel ended the walk with an error, or a row has another size than its type.
-        """
-        block = self._whole(self.read())
-        for start in range(0, len(block), self._row.size):
-            yield self._row.unpack(block, start)
-
-    def read_array(self) -> numpy.ndarray[Any, Any]:
-        """Walk once and return the rows as one owned structured array (needs numpy)."""
-        from .arrays import structured
-
-        return structured(self._whole(self.read()), self._row, 0)
-
-    def _whole(self, block: bytes) -> bytes:
-        if len(block) % self._row.size:
-            raise EbpfError(
-                f"read iterator {self.name!r}: {len(block)} bytes are no whole number of {self._row.kind} "
-                f"of {self._row.size}. Bind the right record and run tools/regen.",
-                name=self.name,
-            )
-        return block

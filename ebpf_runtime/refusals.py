@@ -55,6 +55,8 @@ def attach_error(name: str, hook: Hook, where: str, number: int, log: str) -> At
             minimum_kernel=floor,
         )
     hint = _WORDS.get(number, "")
+    if number == errno.EOPNOTSUPP and hook.way == "usdt":
+        hint = "Before Linux 5.15 the probes of a library are attached in one process: say which, attach(pid=...)."
     if number == errno.EBADF and hook.way == "cgroup":
         hint = "It is no directory of a cgroup of version 2."
     if number == errno.E2BIG and hook.way == "netns":

@@ -22,6 +22,7 @@ __all__ = [
     "PerfEventProgram",
     "UprobeProgram",
     "UsdtProgram",
+    "attach_system_call",
 ]
 
 _LIRC = 16
@@ -238,7 +239,7 @@ class UsdtProgram(BaseProgram):
             cookie: What bpf_usdt_cookie() gives the program at this attachment.
         Raises:
             AttachError: There is no such file or probe, or the kernel refused.
-        Kernel: 4.20; the cookie is libbpf's, on any kernel.
+        Kernel: 4.20; before 5.15 a library's probes are attached in one process at a time. Cookies are libbpf's own.
         Source: libbpf bpf_program__attach_usdt().
         """
         if path is None:
@@ -296,3 +297,16 @@ class DetachedProgram(BaseProgram):
             f"attach program {self.name!r} to {self.section}: programs of this kind have no hook of their own. {what}",
             name=self.name,
         )
+
+
+def attach_system_call(program: BaseProgram, cookie: int) -> int | Link:
+    """Attach a program of section ksyscall or kretsyscall, which libbpf finds the function of, with a cookie."""
+    from .libbpf_structures import SystemCallOptions
+
+    hook = program._hook
+    options = SystemCallOptions(
+        sz=ctypes.sizeof(SystemCallOptions), bpf_cookie=cookie, retprobe=hook.kind == "kretsyscall"
+    )
+    return program._by_libbpf(
+        program.section, "bpf_program__attach_ksyscall", hook.target.encode(), ctypes.byref(options)
+    )

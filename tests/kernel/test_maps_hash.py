@@ -7,7 +7,9 @@ import errno
 import gc
 import itertools
 import os
+import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -261,6 +263,36 @@ def test_several_threads_read_one_map(maps: Any) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_other_threads_run_while_the_kernel_reads(maps: Any) -> None:
+    """The interpreter takes no turns away here: another thread runs where its lock is given up, or never."""
+    maps.small.update((number, number) for number in range(20000))
+    started, done = threading.Event(), threading.Event()
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        started.set()
+        while not done.is_set():
+            turns += 1
+            time.sleep(0)
+
+    interval = sys.getswitchinterval()
+    other = threading.Thread(target=count)
+    try:
+        sys.setswitchinterval(1000)  # before the thread waits for its turn
+        other.start()
+        started.wait()
+        before = turns
+        for _ in range(20):
+            assert len(maps.small.to_numpy()[0]) == 20000
+        after = turns
+    finally:
+        sys.setswitchinterval(interval)
+        done.set()
+        other.join()
+    assert after > before
 
 
 @dumps

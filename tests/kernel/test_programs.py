@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
 import sys
@@ -492,25 +493,6 @@ def test_a_missing_tracepoint_has_near_names(others: ModuleType) -> None:
         assert dict(probe.links) == {"drop_short": None, "absent": None}
 
 
-def test_a_pinned_map_is_taken_if_it_fits(others: ModuleType, pins: Path) -> None:
-    opened = others.Others.open()
-    opened.pin_map("kept", pins / "kept")
-    with opened.load() as first:
-        first.maps.kept[5] = 55
-    opened = others.Others.open()
-    opened.pin_map("kept", pins / "kept")
-    with opened.load() as second:
-        assert dict(second.maps.kept) == {5: 55}
-    opened = others.Others.open()
-    opened.resize("kept", 9)
-    opened.pin_map("kept", pins / "kept")
-    with pytest.raises(MapError) as caught:
-        opened.load()
-    assert str(caught.value) == (
-        f"reuse map 'kept' pinned at {pins}/kept: it has max_entries 8, not 9. Unpin it, or pin the new one elsewhere."
-    )
-
-
 def test_a_frozen_map_is_read_only_here(others: ModuleType, pins: Path) -> None:
     with others.Others.open_and_load() as probe:
         probe.maps.kept[1] = 10
@@ -649,3 +631,86 @@ def test_a_structure_of_functions_is_registered(tmp_path: Path) -> None:
     with module.Congestion.open_and_load() as probe:
         probe.attach_struct_ops("slow")
     assert "slow_of_test" not in available()
+
+
+STREAMS = """
+extern int bpf_stream_vprintk_impl(int stream, const char *format, const void *arguments, __u32 size, void *aux) __ksym;
+
+#define PRINT(stream, text, value)                                                            \\
+	({                                                                                    \\
+		static const char format[] = text;                                            \\
+		__u64 arguments[] = {value};                                                  \\
+		bpf_stream_vprintk_impl(stream, format, arguments, sizeof(arguments), (void *)0); \\
+	})
+
+SEC("syscall")
+int speak(void *ctx)
+{
+	int result = PRINT(1, "seen %d\\n", 42);
+
+	return result < 0 ? result : PRINT(2, "wrong %d\\n", 7);
+}
+"""
+
+
+def test_what_a_program_prints_is_read_once(tmp_path: Path) -> None:
+    types = Path("/sys/kernel/btf/vmlinux").read_bytes()
+    if b"\0bpf_prog_stream_read\0" not in types:
+        pytest.skip("the kernel has no program streams (before 6.17)")
+    code = STREAMS
+    if b"\0bpf_stream_vprintk_impl\0" not in types:  # later kernels hand over the last argument by themselves
+        code = code.replace("vprintk_impl", "vprintk").replace(", void *aux", "").replace(", (void *)0", "")
+    module = make_module(tmp_path, write_source(tmp_path, "speaker", code))
+    with module.Speaker.open_and_load() as probe:
+        program = probe.programs.speak
+        answers = [ctypes.c_int32(program.test_run().return_value).value for _ in range(2)]
+        if answers == [-errno.ENOMEM] * 2:  # the kernel has no memory to give without a lock
+            assert (program.read_stream(), program.read_stream("stderr")) == ("", "")
+            return
+        assert (program.read_stream(), program.read_stream("stderr")) == ("seen 42\n" * 2, "wrong 7\n" * 2)
+        assert (program.read_stream(), program.read_stream("stderr")) == ("", "")
+        for _ in range(3000):
+            program.test_run()
+        said = program.read_stream()  # more than one reading takes
+        assert said.startswith("seen 42\nseen 42\n")
+        assert set(said.splitlines()) == {"seen 42"}
+
+
+def test_links_of_devices_and_namespaces_take_another_program(tmp_path: Path) -> None:
+    code = (
+        COUNTERS
+        + """
+SEC("sk_lookup")
+int first(void *ctx) { count(0); return 1; }
+
+SEC("sk_lookup")
+int second(void *ctx) { count(1); return 1; }
+
+SEC("tcx/ingress")
+int third(void *ctx) { count(2); return -1; }
+
+SEC("tcx/ingress")
+int fourth(void *ctx) { count(3); return -1; }
+"""
+    )
+    module = make_module(tmp_path, write_source(tmp_path, "updated", code))
+    with module.Updated.open_and_load() as probe:
+        programs = probe.programs
+
+        def work() -> list[int]:
+            links = [programs.first.attach(), programs.third.attach(ifindex="lo")]
+            send(3)
+            for link, other in zip(links, (programs.second, programs.fourth), strict=True):
+                link.update(other)
+            send(5)
+            for link in links:
+                link.detach()
+                with pytest.raises(AttachError, match=r": it is detached\.$"):
+                    link.update(programs.first)
+            send(1)
+            return [probe.maps.runs[index] for index in range(4)]
+
+        try:
+            assert in_namespace(work) == [3, 5, 3, 5]
+        except AttachError as error:
+            skip_if_missing(error)

@@ -47,7 +47,7 @@ EXCEPTIONS = {
     "ebpf_runtime/maps/per_cpu.py": {"numpy"},
     # Lends a default to a type parameter; for type checkers alone.
     "ebpf_runtime/maps/of_maps.py": {"typing_extensions"},
-    "ebpf_runtime/programs.py": {"numpy"},
+    "ebpf_runtime/iterators.py": {"numpy"},
     "ebpf_runtime/streams/ring_buffer.py": {"numpy"},
     "ebpf_runtime/streams/stream.py": {"numpy"},
 }
@@ -73,9 +73,11 @@ FOREIGN = {
     "libbpf_structures": {
         "assembled.py",
         "dump.py",
+        "libbpf.py",
         "light_maker.py",
         "of_maps.py",
         "perf_buffer.py",
+        "programs.py",
         "ring_buffer.py",
         "target_programs.py",
         "walks.py",

@@ -26,6 +26,8 @@ GUEST_LIMIT_S = 2400
 TEST_LIMIT_S = 600
 MEMORY_GIB = 2
 REPORT = Path("/run/report")
+# Without the first ss(8) does not know how large buffers are; the others are what packets of the tests pass through.
+_MODULES = ("tcp_diag", "veth", "sch_ingress", "cls_matchall", "act_bpf")
 
 
 def numbers(series: str) -> tuple[int, ...]:
@@ -58,7 +60,8 @@ class Boot:
         command = [sys.executable, "-B", "-m", "tests.vm.vmtest", "--kernel", series, "--cgroup", self.cgroup]
         command += [*([] if self.btf else ["--no-btf"]), *([] if self.headers else ["--no-headers"])]
         command += ["--append", self.parameters, "--timeout", str(GUEST_LIMIT_S), "--memory", f"{MEMORY_GIB}G"]
-        command += ["--module", "tcp_diag"]  # without it ss(8) does not know how large buffers are
+        for module in _MODULES:
+            command += ["--module", module]
         command += ["--dir", f"{reports}:{REPORT}:rw", "--env", f"EBPF_MATRIX={REPORT / 'matrix.json'}"]
         command += ["--env", f"{WALKER}={REPORT / 'walker.so'}", "--"]
         # -P keeps the checkout off the path: what is tested is the installed wheel.

@@ -510,7 +510,7 @@ class _Builder:
         for variable in variables:
             if variable.offset < end:
                 where = f"{name}, variable {variable.name!r}"
-                raise self.fail(where, f"it overlaps {before!r} at byte {variable.offset}", "The object is damaged.")
+                raise self.fail(where, f"it overlaps {before!r} at byte {variable.offset}", btf.ATOMIC_ARRAYS)
             end, before = variable.offset + variable.type.size, variable.name
         return SectionModel(name, size, tuple(variables))
 
@@ -529,7 +529,7 @@ class _Builder:
                 kind = replace(kind, c_type=f"const {kind.c_type}")
             if symbol.offset + kind.size > size:
                 end = symbol.offset + kind.size
-                raise self.fail(where, f"it ends at byte {end} of {size}", "The object is damaged.")
+                raise self.fail(where, f"it ends at byte {end} of {size}", btf.ATOMIC_ARRAYS)
             doc = self.docs.variables.get(var.name, "")
             yield Member(var.name, symbol.offset, kind, doc, self.layouts.tags(var))
 
