@@ -102,9 +102,8 @@ class TrustError(EbpfError):
     """A file that the configuration names cannot be read, or others than root and this user could have changed it."""
 
 
-class LoadError(EbpfError):
-    """Maps or programs could not be loaded; *log* is all that libbpf and the verifier said."""
-
+# Base of what has a log beside its text.
+class _LoggedError(EbpfError):
     def __init__(
         self,
         message: str,
@@ -117,6 +116,10 @@ class LoadError(EbpfError):
     ) -> None:
         super().__init__(message, name=name, errno=errno, feature=feature, minimum_kernel=minimum_kernel)
         self.log = log
+
+
+class LoadError(_LoggedError):
+    """Maps or programs could not be loaded; *log* is all that libbpf and the verifier said."""
 
 
 class VerifierError(LoadError):
@@ -166,25 +169,12 @@ class FallbackWarning(UserWarning):
     """The configured or better way to load a probe failed, and the next one is taken.
 
     That is: `btf_path` does not serve, and BTF is looked for elsewhere; or the CO-RE object could not be loaded, and
-    the probe's source is compiled on this host instead.
+    the probe's source is compiled on this host instead; or a pinned map has no BTF, and is compared by sizes alone.
     """
 
 
-class AttachError(EbpfError):
+class AttachError(_LoggedError):
     """A loaded program could not be attached; *log* is what libbpf said."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        name: str = "",
-        errno: int = 0,
-        log: str = "",
-        feature: str = "",
-        minimum_kernel: str = "",
-    ) -> None:
-        super().__init__(message, name=name, errno=errno, feature=feature, minimum_kernel=minimum_kernel)
-        self.log = log
 
 
 class PermissionDeniedError(EbpfError):

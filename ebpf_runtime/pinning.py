@@ -7,12 +7,14 @@ import errno
 import os
 
 from . import system_calls
-from .errors import EbpfError, MapError, describe
+from .errors import EbpfError, FallbackWarning, MapError, describe
 from .handles import Handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike
+
+    from .map_layouts import Layouts
 
 __all__ = ["KernelMap", "open_pinned_map", "pin", "unpin"]
 
@@ -94,11 +96,14 @@ def unpin(kind: str, name: str, path: str | PathLike[str]) -> None:
         raise EbpfError(f"unpin {kind} {name!r} from {where}: {describe(number)}.", name=name, errno=number) from error
 
 
-def open_pinned_map(name: str, path: str, wanted: tuple[int, int, int, int]) -> int:
+def open_pinned_map(name: str, path: str, wanted: tuple[int, int, int, int], layouts: Layouts | None) -> int:
     """Open a pinned map in the place of one that would be made; -1 if nothing is pinned there.
+
+    A map without BTF is compared by sizes alone, with a warning where there are fields that may differ.
 
     Args:
         wanted: bpf_map_type, bytes of key and value, number of entries.
+        layouts: What its key and value are made of, None where nothing tells.
     Raises:
         MapError: What is pinned there is another map; the text says in what it differs.
     Source: bpf(2) BPF_OBJ_GET, BPF_OBJ_GET_INFO_BY_FD.
@@ -112,10 +117,25 @@ def open_pinned_map(name: str, path: str, wanted: tuple[int, int, int, int]) -> 
     found = tuple(int.from_bytes(info[at : at + 4], "little") for at in (0, 8, 12, 16))
     what = ("type", "key size", "value size", "max_entries")
     differs = [f"{w} {a}, not {b}" for w, a, b in zip(what, found, wanted, strict=True) if a != b]
-    if result < 0 or differs:
+    reason = describe(-result) if result < 0 else f"it has {', '.join(differs)}" if differs else ""
+    if layouts is not None and not result:
+        from .map_layouts import difference, pinned_layouts
+
+        pinned = pinned_layouts(info)
+        if isinstance(pinned, str):
+            if layouts.has_members and not reason:
+                _warn(f"reuse map {name!r} pinned at {path}: {pinned}, so its fields are not compared, only its sizes.")
+        else:
+            reason = difference(pinned, layouts) or reason
+    if reason:
         os.close(fd)
-        reason = describe(-result) if result < 0 else f"it has {', '.join(differs)}"
         raise MapError(
             f"reuse map {name!r} pinned at {path}: {reason}. Unpin it, or pin the new one elsewhere.", name=name
         )
     return fd
+
+
+def _warn(text: str) -> None:
+    import warnings
+
+    warnings.warn(text, FallbackWarning, stacklevel=9)  # names the caller of load()

@@ -44,11 +44,13 @@ def load_error(
         )
     refused = _REFUSED.search(said)
     log = _LOG.search(said)
-    if refused is None or log is None or not log["log"].strip():
-        if refused is not None and sections and refused["program"] in sections:
-            lacking = _lacking(refused["program"], sections[refused["program"]], number, said)
-            if lacking is not None:
-                return lacking
+    text = log["log"] if log is not None else ""
+    words = [word.strip() for word in text.splitlines() if not _NOISE.match(word)]
+    if refused is not None and not words and sections and refused["program"] in sections:
+        lacking = _lacking(refused["program"], sections[refused["program"]], number, said)
+        if lacking is not None:
+            return lacking
+    if refused is None or not text.strip():
         reason = _first_reason(messages)
         hint = " Mount sysfs on /sys, or name a BTF file by btf_path." if "kernel BTF" in reason else ""
         return LoadError(
@@ -57,7 +59,6 @@ def load_error(
             errno=number,
             log=said,
         )
-    text = log["log"]
     program = refused["program"]
     indices = [int(match["index"]) for match in _INSTRUCTION.finditer(text)]
     instruction = indices[-1] if indices else -1
@@ -66,7 +67,6 @@ def load_error(
         file, line = sources[-1]["file"], int(sources[-1]["line"])
     else:
         file, line = line_of(image, program, instruction)
-    words = [word.strip() for word in text.splitlines() if not _NOISE.match(word)]
     reason = "; ".join(words[-_SHOWN:]) or describe(number)
     omitted = len(text.splitlines()) - min(_SHOWN, len(words))
     place = f" at {file}:{line}" if file else ""
@@ -86,10 +86,23 @@ def load_error(
 
 def _no_target(program: str, target: str, number: int, said: str, section: str) -> LoadError:
     """Return the error for a program whose hook is not in the kernel's BTF."""
+    from .features import iterator_floor_of
     from .hooks import hook_of
     from .nearby import near_functions, near_names
 
-    near = near_names(hook_of(section)) if section.startswith("tp_btf") else near_functions(target)
+    hook = hook_of(section)
+    if hook.way == "iter":
+        feature, floor = iterator_floor_of(hook)
+        return LoadError(
+            f"load program {program!r}: {describe(number)}; this kernel has no {feature}"
+            f"{f', Linux {floor} has' if floor else ''}.",
+            name=program,
+            errno=number,
+            log=said,
+            feature=feature,
+            minimum_kernel=floor,
+        )
+    near = near_names(hook) if section.startswith("tp_btf") else near_functions(target)
     hint = f"Near names: {', '.join(near)}." if near else "See /sys/kernel/tracing/available_filter_functions."
     return LoadError(
         f"load program {program!r}: {describe(number)}, the kernel's BTF has no {target!r} to hang it on. {hint}",
@@ -101,7 +114,7 @@ def _no_target(program: str, target: str, number: int, said: str, section: str) 
 
 def _lacking(program: str, section: str, number: int, said: str) -> LoadError | None:
     """Return the error for a program whose kind the kernel lacks or refuses altogether, None if it does not."""
-    from .features import floor_of, has_program_type
+    from .features import floor_of, has_program_type, is_unnamed
     from .hooks import hook_of, kind_refusal
 
     hook = hook_of(section)
@@ -109,7 +122,7 @@ def _lacking(program: str, section: str, number: int, said: str) -> LoadError | 
         return LoadError(
             f"load program {program!r}: {refusal[2]}.", name=program, errno=number, log=said, feature=hook.kind
         )
-    if has_program_type(hook.program_type, hook.attach_type) is not False:
+    if not is_unnamed(hook) and has_program_type(hook.program_type, hook.attach_type) is not False:
         return None
     feature, floor = floor_of(hook)
     return LoadError(

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ebpf_runtime.errors import MapError, PermissionDeniedError, describe
-from ebpf_runtime.libbpf import PERF_LOST_CALLBACK, PERF_SAMPLE_CALLBACK, walker
+from ebpf_runtime.libbpf import Library, walker
+from ebpf_runtime.libbpf_structures import PERF_LOST_CALLBACK, PERF_SAMPLE_CALLBACK
 from ebpf_runtime.signals import signals_held
 
 from .runs import Layout
@@ -123,7 +124,7 @@ class _Mapped(Source):
 class _Acquiring(_Mapped):
     """The same by the compiled helper's loads and stores, which order memory on every CPU."""
 
-    def __init__(self, cpu: int, pages: int, wakeup_events: int, helper: ctypes.CDLL) -> None:
+    def __init__(self, cpu: int, pages: int, wakeup_events: int, helper: Library) -> None:
         super().__init__(cpu, pages, wakeup_events)
         self._helper = helper
         self._page = address(self._words)

@@ -20,7 +20,8 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ebpf_runtime.errors import MapError
-from ebpf_runtime.libbpf import SAMPLE_CALLBACK, walker
+from ebpf_runtime.libbpf import Library, walker
+from ebpf_runtime.libbpf_structures import SAMPLE_CALLBACK
 from ebpf_runtime.signals import signals_held
 
 from .runs import Layout, RecordBatch
@@ -102,7 +103,7 @@ class _Mapped(Source):
 class _Acquiring(_Mapped):
     """The same by the compiled helper's loads and stores, which order memory on every CPU."""
 
-    def __init__(self, fd: int, size: int, helper: ctypes.CDLL) -> None:
+    def __init__(self, fd: int, size: int, helper: Library) -> None:
         super().__init__(fd, size)
         self._helper = helper
         self._consumer_address = address(self._consumer)

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from itertools import repeat
 from typing import Any
 
-from ebpf_runtime.libbpf import Walked
+from ebpf_runtime.libbpf import Library
+from ebpf_runtime.libbpf_structures import Walked
 
 from .runs import Layout, even
 from .sources import ALL
@@ -46,7 +47,7 @@ class Room:
         return self._words
 
 
-def ring_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None], room: Room | None = None) -> Layout:
+def ring_walk(run: memoryview, helper: Callable[[], Library | None], room: Room | None = None) -> Layout:
     """Return the layout of the committed records that begin in a ring buffer's run, the last one maybe longer than it.
 
     The compiled *helper* is asked for where records of several sizes are found; their starts stay right until the next
@@ -106,7 +107,7 @@ def _mixed_ring_walk(words: memoryview, length: int) -> Layout:
 
 
 def perf_walk(
-    run: memoryview, helper: Callable[[], ctypes.CDLL | None], room: Room | None = None, most: int = ALL
+    run: memoryview, helper: Callable[[], Library | None], room: Room | None = None, most: int = ALL
 ) -> Layout:
     """Return the layout of a perf buffer's samples that begin in the first *most* bytes, all of them whole.
 
@@ -187,6 +188,6 @@ def _compiled(walk: Any, run: memoryview, least: int, back: int, room: Room | No
     )
 
 
-def compiled_ring_walk(helper: ctypes.CDLL, run: memoryview, room: Room | None = None) -> Layout:
+def compiled_ring_walk(helper: Library, run: memoryview, room: Room | None = None) -> Layout:
     """Do the same as `ring_walk`; each header is read so that its data is seen after it, on every CPU."""
     return _compiled(helper.ebpf_walker_ring, run, RING_HEAD, RING_HEAD >> 2, room)

@@ -33,8 +33,9 @@ What each construct of BPF C becomes in the bindings. This page is made from the
 - Bytes are: arrays of unsigned char, padding, numbers of sizes that no Python number has (`long double`,
   integers of 3 bytes), and keys and values of which the object tells only the size. Text has its bytes
   beside it in `record.raw(name)`. A flexible array is empty: it adds nothing to the record's size.
-- A pointer is a number of 64 bits, whatever it points to; its C type stands in the documentation. So are
-  `_Atomic` variables numbers of their size, unsigned where the compiler does not say what they are.
+- A pointer is a number of 64 bits, whatever it points to; its C type stands in the documentation.
+- `_Atomic` is refused in global variables, members, keys and values, because only clang 20 tells their
+  types. In foreign objects such a variable is a number of its size, unsigned where its type is missing.
 - A record of a big-endian object says so (`byte_order="big"`) and reads and writes its bytes; a bitfield
   is counted as BTF does, in a big-endian record from a byte's most significant bit. In numpy it is the
   integer around it.

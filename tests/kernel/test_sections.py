@@ -50,7 +50,7 @@ __u64 hot SEC(".data.hot") = 5;
 __u64 zero SEC(".bss.zero");
 __u64 version;
 __u32 configured;
-_Atomic __u32 hits;
+__u32 hits;
 struct packed_call latest;
 
 SEC("raw_tp/sys_enter")
@@ -59,7 +59,7 @@ int on_call(struct bpf_raw_tracepoint_args *ctx)
 	if (ctx->args[1] != CALL_NUMBER || zero >= limit)
 		return 0;
 	__sync_fetch_and_add(&zero, 1);
-	hits++;
+	__sync_fetch_and_add(&hits, 1);
 	hot += 2;
 	version = LINUX_KERNEL_VERSION;
 	configured = CONFIG_BPF_SYSCALL ? CONFIG_HZ : 0;

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from ebpf_runtime import Record, RingBuffer, nested, one_of, u8, u32, u64
-from ebpf_runtime.libbpf import load_walker
+from ebpf_runtime.libbpf import Library, load_walker
 from ebpf_runtime.streams import perf_buffer, ring_buffer
 from tests.support.kernel import helper_refusal, map_refusal
 from tests.support.sources import ROOT
@@ -288,7 +287,7 @@ def typed(probe: Any, *types: type[Record]) -> Iterator[RingBuffer[Any]]:
 
 
 @cache
-def compiled_walker() -> ctypes.CDLL:
+def compiled_walker() -> Library:
     """Return the helper of a wheel with libbpf, compiled as there by `zig cc`."""
     library = Path(tempfile.mkdtemp(prefix="ebpf-walker-"), "_walker.so")
     source = ROOT / "ebpf_runtime" / "_walker.c"

@@ -20,6 +20,7 @@ from typing import Final, TypeVar, overload
 from .errors import BtfError
 
 __all__ = [
+    "ATOMIC_ARRAYS",
     "Array",
     "Btf",
     "BtfType",
@@ -45,6 +46,9 @@ __all__ = [
     "strings",
 ]
 
+ATOMIC_ARRAYS: Final = (
+    "Clang before 20 writes such types for arrays of _Atomic: declare them without."  # said of odd arrays
+)
 _MAGIC: Final = 0xEB9F
 _NATIVE: Final = "<" if sys.byteorder == "little" else ">"
 _MIN_HEADER: Final = 24

@@ -266,6 +266,8 @@ class Layouts:
     def _array(self, item: btf.Array, c_type: str, place: _Place) -> ValueType:
         size = self.btf.size(item.element) * item.count
         element = self.btf[self.btf.resolve(item.element)]
+        if isinstance(element, btf.Void):
+            raise self.fail(place.text, "its elements have no type", btf.ATOMIC_ARRAYS)
         if isinstance(element, btf.Int) and element.name == "char" and element.size == 1:
             return Text(size, c_type)
         return ArrayOf(self._value(item.element, place), item.count, size, c_type)
@@ -433,7 +435,7 @@ class Layouts:
     def spell(self, type_id: int, bounds: str = "", depth: int = 0) -> str:
         """Return the type as C spells it, for documentation; *bounds* are those of the arrays around it."""
         if depth > _MAX_DEPTH:
-            raise BtfError(f"{self.source}: type {type_id}: its pointers and arrays form a cycle.")
+            raise BtfError(f"{self.source}: type {type_id}: its pointers and arrays form a cycle. {btf.ATOMIC_ARRAYS}")
         item = self.btf[self.btf.strip(type_id)]
         match item:
             case btf.Array():

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from . import constants, elf, model, syntax
+from . import atomics, constants, elf, model, syntax
 from .binding import Binding, bind, concerns
 from .compiler import ARCHITECTURES, Compiler, compile_object, constants_dump, syntax_dump
 from .errors import CodegenError, DriftError, UnsupportedError
@@ -69,7 +69,8 @@ def build_probe(
         holes: Whether records may have implicit padding, as those of sources that ship nothing may.
     Raises:
         CompilerError: clang refused the source.
-        UnsupportedError: The source uses C without a Python form, or a record with implicit padding; or what macros,
+        UnsupportedError: The source uses C without a Python form, as global variables or members that are `_Atomic`
+            are without one that all compilers agree on, or a record with implicit padding; or what macros,
             *records* and the code say of a record disagrees.
         CodegenError: A file cannot be read, or the architectures disagree about a layout.
     """
@@ -82,9 +83,13 @@ def build_probe(
     flattened = flatten(source, include)
     documentation = document(flattened.text)
     binding = Binding()
-    if records or concerns(flattened.text):
-        tree = syntax.read(syntax_dump(compiler, source, architectures[0], include))
-        binding = bind(tree, records or {}, source.name)
+    writes, atomic = bool(records) or concerns(flattened.text), atomics.concerns(flattened.text)
+    if writes or atomic:
+        dump = syntax_dump(compiler, source, architectures[0], include)
+        if atomic:
+            atomics.refuse(dump, source.name)
+        if writes:
+            binding = bind(syntax.read(dump), records or {}, source.name)
     text = flattened.text + "".join(f"{line}\n" for line in binding.lines)
     objects: dict[str, bytes] = {}
     models: dict[str, model.ObjectModel] = {}

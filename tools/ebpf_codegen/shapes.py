@@ -39,7 +39,7 @@ def spell(types: btf.Btf, type_id: int) -> str:
     """Return a type as C spells it without a name: `struct pair[4]`, `void *`; empty for what has no such text.
 
     Raises:
-        BtfError: Pointers or arrays form a cycle, which no compiler writes.
+        BtfError: Pointers or arrays form a cycle.
     """
     bounds = tail = ""
     for _ in range(_MAX_DEPTH):
@@ -65,7 +65,7 @@ def spell(types: btf.Btf, type_id: int) -> str:
             case _:
                 text = "void"
         return text + bounds + tail
-    raise BtfError(f"{types.source}: type {type_id}: its pointers and arrays form a cycle.")
+    raise BtfError(f"{types.source}: type {type_id}: its pointers and arrays form a cycle. {btf.ATOMIC_ARRAYS}")
 
 
 def shape(types: btf.Btf, type_id: int) -> str:

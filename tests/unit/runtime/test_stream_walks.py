@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from struct import pack
 
@@ -11,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ebpf_runtime.libbpf import Library
 from ebpf_runtime.streams.runs import Layout, even
 from ebpf_runtime.streams.walks import Room, compiled_ring_walk, perf_walk, ring_walk
 from tests.support.streams import compiled_walker
 
 BUSY, DISCARDED = 1 << 31, 1 << 30
-Helper = Callable[[], ctypes.CDLL | None]
+Helper = Callable[[], Library | None]
 
 
 def ring_run(records: list[tuple[int, int, int]]) -> bytes:

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps that a probe takes from a path: they must have the same fields, by the kernel's own BTF of them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebpf_runtime import FallbackWarning, MapError, system_calls
+from tests.support.sources import make_module, write_source
+
+pytestmark = pytest.mark.kernel
+
+KEY = "__u32 pid; __u32 cpu;"
+VALUE = (
+    "__u64 packets; __u32 bytes; char comm[12]; struct { __u16 low; __u16 high; } port; __u8 kind : 3; __u8 rest : 5;"
+)
+VALUE += " __u8 pad0[3];"
+
+
+def source(key: str = KEY, value: str = VALUE) -> str:
+    return f"""
+struct kept_key {{ {key} }};
+struct kept_value {{ {value} }};
+
+struct {{
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8);
+	__type(key, struct kept_key);
+	__type(value, struct kept_value);
+}} kept SEC(".maps");
+"""
+
+
+Load = Callable[..., Any]
+
+
+@pytest.fixture
+def load(tmp_path: Path, pins: Path) -> Load:
+    """Give a function that makes a probe of C text and loads it with its map at a path, the same for all."""
+
+    def make(code: str, max_entries: int = 0) -> Any:
+        number = len(list(tmp_path.iterdir()))
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        opened = make_module(folder, write_source(folder, "keeper", code)).Keeper.open()
+        if max_entries:
+            opened.resize("kept", max_entries)
+        opened.pin_map("kept", pins / "kept")
+        return opened.load()
+
+    return make
+
+
+def test_the_same_map_is_taken_with_what_is_in_it(load: Load, pins: Path) -> None:
+    with load(source()) as first:
+        assert not system_calls.map_update(first.maps.kept.fd, bytes(range(8)), bytes(range(32)))
+    with load(source()) as second:
+        ((key, value),) = second.maps.kept.items()
+        assert (bytes(key), bytes(value)) == (bytes(range(8)), bytes(range(32)))
+    with pytest.raises(MapError) as caught:
+        load(source(), max_entries=9)
+    assert str(caught.value) == (
+        f"reuse map 'kept' pinned at {pins}/kept: it has max_entries 8, not 9. Unpin it, or pin the new one elsewhere."
+    )
+
+
+PINNED_VALUE = (
+    "{packets u64 at byte 0, bytes u32 at byte 8, comm s8[12] at byte 12, port.low u16 at byte 24, "
+    "port.high u16 at byte 26, kind u3 at bit 224, rest u5 at bit 227, pad0 u8[3] at byte 29}"
+)
+
+
+FIELD = "field {!r} of its value is {}, not {}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (
+            "__u32 bytes; char comm[12];",
+            "char comm[12]; __u32 bytes;",
+            FIELD.format("comm", "s8[12] at byte 12", "s8[12] at byte 8"),
+        ),
+        ("__u32 bytes", "__u32 octets", "its value has no field 'octets'"),
+        ("__u32 bytes", "__s32 bytes", FIELD.format("bytes", "u32 at byte 8", "s32 at byte 8")),
+        ("__u32 bytes", "float bytes", FIELD.format("bytes", "u32 at byte 8", "float32 at byte 8")),
+        ("__u64 packets", "void *packets", FIELD.format("packets", "u64 at byte 0", "pointer at byte 0")),
+        ("comm[12]", "comm[4]; __u64 more", FIELD.format("comm", "s8[12] at byte 12", "s8[4] at byte 12")),
+        (
+            "__u16 low; __u16 high;",
+            "__u16 high; __u16 low;",
+            FIELD.format("port.high", "u16 at byte 26", "u16 at byte 24"),
+        ),
+        ("kind : 3; __u8 rest : 5", "kind : 4; __u8 rest : 4", FIELD.format("kind", "u3 at bit 224", "u4 at bit 224")),
+    ],
+)
+def test_a_field_that_moved_or_changed_is_named(load: Load, pins: Path, old: str, new: str, reason: str) -> None:
+    load(source()).close()
+    with pytest.raises(MapError) as caught:
+        load(source(value=VALUE.replace(old, new)))
+    start = f"reuse map 'kept' pinned at {pins}/kept: {reason}. Pinned value: {PINNED_VALUE}; this probe's: {{"
+    assert str(caught.value).startswith(start)
+    assert str(caught.value).endswith("}. Unpin it, or pin the new one elsewhere.")
+
+
+def test_a_field_that_is_gone_is_named(load: Load, pins: Path) -> None:
+    load(source(value=VALUE.replace("__u32 bytes;", "union { __u32 bytes; __u32 octets; };"))).close()
+    with pytest.raises(
+        MapError, match=r": its value has a field 'octets'\. Pinned value: \{packets u64 at byte 0, bytes"
+    ):
+        load(source())
+
+
+def test_a_key_that_changed_is_named(load: Load, pins: Path) -> None:
+    load(source()).close()
+    with pytest.raises(MapError) as caught:
+        load(source(key="__u32 cpu; __u32 pid;"))
+    assert str(caught.value) == (
+        f"reuse map 'kept' pinned at {pins}/kept: field 'cpu' of its key is u32 at byte 4, not u32 at byte 0. "
+        "Pinned key: {pid u32 at byte 0, cpu u32 at byte 4}; this probe's: {cpu u32 at byte 0, pid u32 at byte 4}. "
+        "Unpin it, or pin the new one elsewhere."
+    )
+
+
+def test_a_struct_in_the_place_of_a_number_is_named(load: Load, pins: Path) -> None:
+    load(source()).close()
+    with pytest.raises(MapError) as caught:
+        load(source().replace("__type(key, struct kept_key)", "__type(key, __u64)"))
+    assert str(caught.value) == (
+        f"reuse map 'kept' pinned at {pins}/kept: its key is a struct, not u64. "
+        "Pinned key: {pid u32 at byte 0, cpu u32 at byte 4}; this probe's: {u64 at byte 0}. "
+        "Unpin it, or pin the new one elsewhere."
+    )
+
+
+def test_a_map_without_btf_is_compared_by_its_sizes_and_said_to_be(load: Load, pins: Path) -> None:
+    pins.mkdir()
+    fd = system_calls.map_create(1, 8, 32, 8, name=b"kept")
+    assert fd >= 0
+    assert not system_calls.object_pin(bytes(pins / "kept"), fd)
+    said = f"reuse map 'kept' pinned at {pins}/kept: it has no BTF, so its fields are not compared, only its sizes."
+    with pytest.warns(FallbackWarning) as caught:
+        probe = load(source())
+    assert [str(item.message) for item in caught] == [said]
+    assert caught[0].filename == __file__
+    probe.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(MapError, match=r"it has value size 32, not 40\. Unpin it, or pin the new one elsewhere\."):
+            load(source(value=VALUE + " __u64 more;"))
+    os.close(fd)
