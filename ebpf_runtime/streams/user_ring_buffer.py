@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -17,12 +18,16 @@ from ebpf_runtime.errors import MapError, MapFullError, RecordError, describe
 from ebpf_runtime.maps import Map
 from ebpf_runtime.signals import signals_held
 
+from .waiting import SLICE_S
+
 if TYPE_CHECKING:
     from ebpf_runtime.records import Field
 
 __all__ = ["UserRingBuffer"]
 
 R = TypeVar("R")
+
+_NO_ROOM = (errno.ENOSPC, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR)  # not yet, for whatever reason it stopped waiting
 
 
 class UserRingBuffer(Map, Generic[R]):
@@ -114,15 +119,17 @@ class UserRingBuffer(Map, Generic[R]):
 
     def _reserved(self, ring: int, size: int, timeout: float | None) -> int:
         """Return the address of reserved memory."""
-        if timeout == 0:
-            pointer: Any = self._lib.user_ring_buffer__reserve(ring, size)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pointer: Any = self._lib.user_ring_buffer__reserve(ring, size)
+        while not pointer:
+            number = ctypes.get_errno()
+            left = SLICE_S if deadline is None else min(deadline - time.monotonic(), SLICE_S)
+            if number not in _NO_ROOM or left <= 0:
+                break
+            pointer = self._lib.user_ring_buffer__reserve_blocking(ring, size, max(1, round(left * 1000)))
         else:
-            limit_ms = -1 if timeout is None else max(1, round(timeout * 1000))
-            pointer = self._lib.user_ring_buffer__reserve_blocking(ring, size, limit_ms)
-        if pointer:
             return int(pointer)
-        number = ctypes.get_errno()
-        if number in (errno.ENOSPC, errno.ETIMEDOUT, errno.EAGAIN):
+        if number in _NO_ROOM:
             raise MapFullError(
                 f"write user ring buffer {self.name!r}: {describe(errno.ENOSPC)}; it has no room for {size} bytes. "
                 "Have the program drain it, wait longer, or make it larger before load.",

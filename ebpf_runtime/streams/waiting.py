@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Waiter"]
+__all__ = ["SLICE_S", "Waiter"]
+
+# A handler written in Python runs when a wait ends. A signal ends it at once, but not where it came just before, or
+# where another thread took it; so no single wait is longer than this.
+SLICE_S = 0.2
 
 _PAUSE_S = 0.0005  # between looks at a record that is reserved and not yet committed
 
@@ -46,7 +50,7 @@ class Waiter:
                 time.sleep(_PAUSE_S if left is None else min(_PAUSE_S, left))
                 woken = False
             else:
-                woken = bool(self._epoll.poll(left))
+                woken = bool(self._epoll.poll(SLICE_S if left is None else min(SLICE_S, left)))
         return True
 
     async def wait_async(self, ready: Callable[[], bool]) -> None:

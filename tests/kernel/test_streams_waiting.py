@@ -125,6 +125,34 @@ def _interrupt_a_wait(stream: Any) -> None:
     timer.join()
 
 
+def test_ctrl_c_that_another_thread_takes_ends_a_wait_soon(stream: Any) -> None:
+    """The system call is not interrupted then, as it is not by a signal that comes just before it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    come = threading.Event()
+
+    def take() -> None:
+        come.wait()
+        time.sleep(0.3)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    thread = threading.Thread(target=take)
+    thread.start()  # lets the signal in
+    started = time.monotonic()
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        come.set()
+        with pytest.raises(KeyboardInterrupt):
+            list(stream.poll(60))
+    finally:
+        thread.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - started < 30
+    call(3)
+    assert [event.number for event in stream.poll(1)] == [1, 2, 3]
+
+
 def test_async_iteration_waits_beside_other_tasks(stream: Any) -> None:
     async def main() -> list[int]:
         found: list[int] = []
