@@ -8,11 +8,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["Bar", "Job", "Result", "Sample", "Yardstick", "race"]
+__all__ = ["MEMORY", "TIME", "Bar", "Job", "Result", "Sample", "Unit", "Yardstick", "race"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a job measures, how tables show it, and what less of it is called; *each* of *name* are one of a sample."""
+
+    name: str
+    each: float
+    less: str
+
+
+TIME = Unit("ms", 1e3, "faster")
+MEMORY = Unit("MiB", 1, "smaller")
 
 
 class Sample(NamedTuple):
-    """One run: what it took, and a number that all contenders of the job that have one must agree in."""
+    """One run: what it took, and a number that all contenders of the job that have one must agree in.
+
+    What is not timed is told in its unit in place of seconds.
+    """
 
     seconds: float
     check: int | None = None
@@ -20,7 +36,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Bar:
-    """*contender* may take at most *ratio* of the time of *reference*; a ratio of 0.1 is "ten times faster"."""
+    """*contender* may take at most *ratio* of what *reference* takes; a ratio of 0.1 is "ten times faster"."""
 
     contender: str
     reference: str
@@ -48,6 +64,7 @@ class Job:
         yardstick: The peers' ratio that must come out as known, if both run.
         notes: What the table must say besides, such as why a peer is missing.
         checked: Whether all contenders' checks must be equal.
+        unit: What is measured.
     """
 
     title: str
@@ -57,11 +74,12 @@ class Job:
     yardstick: Yardstick | None = None
     notes: list[str] = field(default_factory=list)
     checked: bool = True
+    unit: Unit = TIME
 
 
 @dataclass(frozen=True)
 class Result:
-    """The times of one job, in seconds, one for each round."""
+    """What one job took, one number for each round: seconds, or whatever its unit is."""
 
     job: Job
     seconds: Mapping[str, list[float]]

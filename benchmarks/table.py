@@ -8,11 +8,12 @@ import platform
 import re
 from pathlib import Path
 
-from benchmarks.race import Bar, Result
+from benchmarks.race import TIME, Bar, Result, Unit
 
 __all__ = ["as_json", "as_markdown", "as_text", "write"]
 
 _PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+_MANY_TIMES = 1 / 8  # a ratio that is better said the other way round
 _INTRODUCTION = """# Performance
 
 Written by `make bench` (`benchmarks/run.py --write`); each section is one run. Contenders are warm persistent
@@ -27,15 +28,17 @@ def as_text(result: Result) -> str:
     job = result.job
     base = min(result.seconds[job.reference])
     width = max(map(len, result.seconds))
-    lines = [job.title, f"  {'':{width}} {'min ms':>10} {'median ms':>10} {'x reference':>12}"]
+    unit = job.unit
+    heads = f"{f'min {unit.name}':>10} {f'median {unit.name}':>10} {'x reference':>12}"
+    lines = [job.title, f"  {'':{width}} {heads}"]
     for name, seconds in result.seconds.items():
         mark = "  (reference)" if name == job.reference else ""
         lines.append(
-            f"  {name:{width}} {1e3 * min(seconds):10.3f} {1e3 * result.median(name):10.3f} "
+            f"  {name:{width}} {unit.each * min(seconds):10.3f} {unit.each * result.median(name):10.3f} "
             f"{min(seconds) / base:12.4g}{mark}"
         )
     for bar, ratio in result.verdicts():
-        lines.append(f"  {_words(bar)}: {_verdict(bar, ratio)}")
+        lines.append(f"  {_words(bar, unit)}: {_verdict(bar, ratio, unit)}")
     lines += [f"  {note}" for note in _notes(result)]
     return "\n".join(lines)
 
@@ -45,13 +48,15 @@ def as_markdown(name: str, result: Result) -> str:
     base = min(result.seconds[job.reference])
     rounds = len(result.seconds[job.reference])
     lines = [f"## {name}: {job.title}", "", f"{_machine()}, {rounds} rounds.", ""]
-    lines += ["| contender | min ms | median ms | x reference |", "|---|---|---|---|"]
+    unit = job.unit
+    lines += [f"| contender | min {unit.name} | median {unit.name} | x reference |", "|---|---|---|---|"]
     for contender, seconds in result.seconds.items():
         shown = f"{contender} (reference)" if contender == job.reference else contender
-        lines.append(f"| {shown} | {_ms(min(seconds))} | {_ms(result.median(contender))} | {min(seconds) / base:.4g} |")
+        least, median = unit.each * min(seconds), unit.each * result.median(contender)
+        lines.append(f"| {shown} | {least:.4g} | {median:.4g} | {min(seconds) / base:.4g} |")
     if job.bars:
         lines += ["", "| bar | measured |", "|---|---|"]
-        lines += [f"| {_words(bar)} | {_verdict(bar, ratio)} |" for bar, ratio in result.verdicts()]
+        lines += [f"| {_words(bar, unit)} | {_verdict(bar, ratio, unit)} |" for bar, ratio in result.verdicts()]
     for note in _notes(result):
         lines += ["", f"{note}."]
     return "\n".join(lines)
@@ -64,6 +69,7 @@ def as_json(name: str, result: Result) -> dict[str, object]:
         "reference": result.job.reference,
         "void": result.void,
         "notes": result.job.notes,
+        "unit": "s" if result.job.unit is TIME else result.job.unit.name,
         "seconds": dict(result.seconds),
         "bars": [
             {"contender": bar.contender, "reference": bar.reference, "at_most": bar.ratio, "measured": ratio}
@@ -87,20 +93,16 @@ def _machine() -> str:
     return f"Linux {release}, {platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
 
 
-def _ms(seconds: float) -> str:
-    return f"{1e3 * seconds:.4g}"
-
-
-def _words(bar: Bar) -> str:
-    if bar.ratio < 0.1:
-        return f"{bar.contender}: at least {1 / bar.ratio:.4g}x faster than {bar.reference}"
+def _words(bar: Bar, unit: Unit) -> str:
+    if bar.ratio <= _MANY_TIMES:
+        return f"{bar.contender}: at least {1 / bar.ratio:.4g}x {unit.less} than {bar.reference}"
     return f"{bar.contender}: at most {bar.ratio:.4g}x of {bar.reference}"
 
 
-def _verdict(bar: Bar, ratio: float | None) -> str:
+def _verdict(bar: Bar, ratio: float | None, unit: Unit) -> str:
     if ratio is None:
         return "not measured"
-    measured = f"{1 / ratio:.4g}x faster" if bar.ratio < 0.1 else f"{ratio:.4g}x"
+    measured = f"{1 / ratio:.4g}x {unit.less}" if bar.ratio <= _MANY_TIMES else f"{ratio:.4g}x"
     return measured if ratio <= bar.ratio else f"{measured}, MISSED"
 
 

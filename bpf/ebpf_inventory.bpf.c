@@ -33,6 +33,7 @@
 #define MAX_SLOTS     512  /* slots of a perf event array that one reading covers */
 
 #define PERF_TYPE_TRACEPOINT 2
+#define LINK_OF_PERF_EVENT   7 /* BPF_LINK_TYPE_PERF_EVENT, from 5.15 on */
 
 /* Scratch memory: what is too large for the stack, and the way from a pointer to a number. */
 struct inventory_scratch {
@@ -559,6 +560,21 @@ static __always_inline void count_hits(struct inventory_kprobe *row,
 	}
 }
 
+/* The perf event of a file, or that which its link holds; of other files, anything. */
+static __always_inline struct perf_event___traced *event_of(struct file *file)
+{
+	struct bpf_perf_link___any *link = BPF_CORE_READ(file, private_data);
+	struct bpf_prog *prog;
+
+	if (bpf_core_type_exists(struct bpf_perf_link___any) &&
+	    BPF_CORE_READ(link, link.type) == LINK_OF_PERF_EVENT) {
+		prog = BPF_CORE_READ(link, link.prog);
+		if (prog && BPF_CORE_READ(prog, aux, prog) == prog)
+			return BPF_CORE_READ(link, perf_file, private_data);
+	}
+	return (void *)link;
+}
+
 /*
  * One row for each program on a kprobe. A file's private data is taken for a perf event only if what it
  * leads to leads back: the probe that an event lists belongs to that event.
@@ -583,7 +599,7 @@ int inventory_probe(struct bpf_iter__task_file *ctx)
 		return 0;
 	if (!task || !file || task->pid != task->tgid)
 		return 0;
-	event = BPF_CORE_READ(file, private_data);
+	event = event_of(file);
 	type = BPF_CORE_READ(event, attr.type);
 	call = BPF_CORE_READ(event, tp_event);
 	if (!call || (type != kprobe_event_type && type != PERF_TYPE_TRACEPOINT))

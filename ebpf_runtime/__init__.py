@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from .enums import CEnum
     from .facts import HostFacts, host_facts
     from .host_compiler import compile
+    from .iterators import IteratorProgram
     from .kernel_objects import (
         PinnedObject,
         ProgramCounters,
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from .maps.storage import CgroupStorageMap, InodeStorageMap, SocketStorageMap, TaskStorageMap
     from .maps.struct_ops import StructOpsMap
     from .maps.values import BloomFilterMap, QueueMap, StackMap
+    from .multi_programs import KprobeMultiProgram, UprobeMultiProgram
     from .network_programs import (
         NamespaceProgram,
         NetfilterProgram,
@@ -106,7 +108,7 @@ if TYPE_CHECKING:
         TcxProgram,
         XdpProgram,
     )
-    from .programs import BaseProgram, IteratorProgram, Program
+    from .programs import BaseProgram, Program
     from .registry import LoadedObject, loaded_objects
     from .semantics import (
         boot_time,
@@ -161,6 +163,7 @@ __all__ = [
     "HostFacts",
     "InodeStorageMap",
     "IteratorProgram",
+    "KprobeMultiProgram",
     "LibraryNotFoundError",
     "Link",
     "Links",
@@ -217,6 +220,7 @@ __all__ = [
     "TcxProgram",
     "TestRun",
     "TrustError",
+    "UprobeMultiProgram",
     "UprobeProgram",
     "UsdtProgram",
     "UserRingBuffer",
@@ -296,8 +300,9 @@ _ON_USE = {
     "Host": "btf_sources",
     "HostFacts": "facts",
     "InodeStorageMap": "maps.storage",
-    "IteratorProgram": "programs",
+    "IteratorProgram": "iterators",
     "Link": "links",
+    "KprobeMultiProgram": "multi_programs",
     "LircProgram": "target_programs",
     "LoadReport": "load_report",
     "LoadedObject": "registry",
@@ -333,6 +338,7 @@ _ON_USE = {
     "TaskStorageMap": "maps.storage",
     "TcxProgram": "network_programs",
     "TestRun": "test_runs",
+    "UprobeMultiProgram": "multi_programs",
     "UprobeProgram": "target_programs",
     "UsdtProgram": "target_programs",
     "UserRingBuffer": "streams",

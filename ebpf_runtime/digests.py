@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hashlib import sha256 as _sha256
 else:
     try:
-        from _sha2 import sha256 as _sha256  # Python 3.12
-    except ImportError:
-        try:
-            from _sha256 import sha256 as _sha256  # Python 3.11
-        except ImportError:
-            from hashlib import sha256 as _sha256
+        if sys.version_info >= (3, 12):
+            from _sha2 import sha256 as _sha256
+        else:
+            from _sha256 import sha256 as _sha256
+    except ImportError:  # a Python built without its own
+        from hashlib import sha256 as _sha256
 
 __all__ = ["sha256"]
 

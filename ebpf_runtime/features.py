@@ -8,29 +8,69 @@ from __future__ import annotations
 
 import errno
 import os
+from struct import pack
 
 from . import perf_events, system_calls
 from .hooks import Hook
 
-__all__ = ["floor_of", "has_program_type", "is_missing"]
+__all__ = ["cookie_floor_of", "floor_of", "has_program_type", "is_missing", "iterator_floor_of"]
 
 _RETURN_0 = b"\xb7\0\0\0\0\0\0\0\x95\0\0\0\0\0\0\0"  # r0 = 0; exit
 _RETURN_1 = b"\xb7\0\0\0\1\0\0\0\x95\0\0\0\0\0\0\0"
 _NO_DEVICE = (1 << 31) - 1
 _TCX_INGRESS = 46
+# By way of attaching: target of a link, what more it takes, and the error number that tells that it was sought.
+_IMPOSSIBLE = {
+    "tcx": (_NO_DEVICE, bytes(16), errno.ENODEV),
+    "netkit": (_NO_DEVICE, bytes(16), errno.ENODEV),
+    "kprobe_multi": (0, pack("=IIQQQ", 0, 1, 0, 1, 0), errno.EFAULT),
+    "uprobe_multi": (0, pack("=QQQQIIIxxxx", 1, 1, 0, 0, 1, 0, 0), errno.EFAULT),
+}
 # Types whose programs name a type of the kernel's BTF, and cannot be tried without one.
 _BY_BTF = (26, 27, 28, 29)
 
-# By section's name first, then by way of attaching: what it is called, and the first kernel that has it.
+# By section's name first, then by way of attaching: what it is called, and the first kernel on which it is attached.
 _FLOORS = {
-    "kprobe.multi": ("kprobes on many functions at once", "5.18"),
-    "kretprobe.multi": ("kprobes on many functions at once", "5.18"),
-    "kprobe.session": ("kprobe sessions", "6.10"),
-    "uprobe.multi": ("uprobes on many functions at once", "6.6"),
-    "uretprobe.multi": ("uprobes on many functions at once", "6.6"),
+    "socket": ("socket filters", "3.19"),
+    "action": ("actions of filters", "4.1"),
+    "ksyscall": ("kprobes (CONFIG_KPROBE_EVENTS)", "4.1"),
+    "kretsyscall": ("kprobes (CONFIG_KPROBE_EVENTS)", "4.1"),
+    "tracepoint": ("programs on tracepoints", "4.7"),
+    "perf_event": ("programs on perf events", "4.9"),
+    "lwt_in": ("programs of routes (CONFIG_LWTUNNEL_BPF)", "4.10"),
+    "lwt_out": ("programs of routes (CONFIG_LWTUNNEL_BPF)", "4.10"),
+    "lwt_xmit": ("programs of routes (CONFIG_LWTUNNEL_BPF)", "4.10"),
+    "lwt_seg6local": ("programs of segment routing (CONFIG_IPV6_SEG6_BPF)", "4.18"),
+    "sk_msg": ("sk_msg programs (CONFIG_NET_SOCK_MSG)", "4.17"),
+    "sockmap": ("sk_skb programs (CONFIG_BPF_STREAM_PARSER)", "4.14"),
+    "sk_skb/verdict": ("sk_skb programs without a parser", "5.13"),
+    "reuseport": ("sk_reuseport programs", "4.19"),
+    "sk_reuseport/migrate": ("sk_reuseport programs that move connections", "5.14"),
+    "raw_tracepoint.w": ("raw tracepoints that write", "5.2"),
+    "raw_tp.w": ("raw tracepoints that write", "5.2"),
+    "fmod_ret": ("fmod_ret programs", "5.7"),
+    "fsession": ("fsession programs", "7.0"),
+    "freplace": ("freplace programs", "5.6"),
+    "struct_ops": ("struct_ops", "5.6"),
+    "xdp/devmap": ("XDP programs of devmaps", "5.8"),
+    "xdp/cpumap": ("XDP programs of cpumaps", "5.9"),
+    "xdp.frags": ("XDP programs that take fragments", "5.18"),
+    "xdp.frags/devmap": ("XDP programs that take fragments", "5.18"),
+    "xdp.frags/cpumap": ("XDP programs that take fragments", "5.18"),
+    "syscall": ("syscall programs", "5.14"),
+    "cgroup/getpeername4": ("cgroup programs on getpeername", "5.8"),
+    "cgroup/getpeername6": ("cgroup programs on getpeername", "5.8"),
+    "cgroup/getsockname4": ("cgroup programs on getsockname", "5.8"),
+    "cgroup/getsockname6": ("cgroup programs on getsockname", "5.8"),
+    "cgroup/sock_release": ("cgroup programs on the release of sockets", "5.9"),
+    "cgroup/connect_unix": ("cgroup programs on Unix sockets", "6.7"),
+    "cgroup/sendmsg_unix": ("cgroup programs on Unix sockets", "6.7"),
+    "cgroup/recvmsg_unix": ("cgroup programs on Unix sockets", "6.7"),
+    "cgroup/getpeername_unix": ("cgroup programs on Unix sockets", "6.7"),
+    "cgroup/getsockname_unix": ("cgroup programs on Unix sockets", "6.7"),
+    "kprobe.session": ("kprobe sessions (CONFIG_FPROBE)", "6.10"),
     "uprobe.session": ("uprobe sessions", "6.13"),
     "kprobe": ("kprobes (CONFIG_KPROBE_EVENTS)", "4.1"),
-    "kretprobe": ("kprobes (CONFIG_KPROBE_EVENTS)", "4.1"),
     "lsm": ("LSM programs (CONFIG_BPF_LSM, lsm=bpf)", "5.7"),
     "lsm_cgroup": ("LSM programs of cgroups", "6.0"),
     "sk_lookup": ("sk_lookup programs", "5.9"),
@@ -45,14 +85,44 @@ _FLOORS = {
     "raw_tp": ("raw tracepoints", "4.17"),
     "uprobe": ("uprobes (CONFIG_UPROBE_EVENTS)", "4.3"),
     "usdt": ("uprobes (CONFIG_UPROBE_EVENTS)", "4.3"),
+    "kprobe_multi": ("kprobes on many functions at once (CONFIG_FPROBE)", "5.18"),
+    "uprobe_multi": ("uprobes on many functions at once", "6.6"),
     "lirc": ("programs of infrared receivers (CONFIG_BPF_LIRC_MODE2)", "4.18"),
+}
+# What iterators walk -> the first kernel that has them.
+_ITERATORS = {
+    "bpf_map": "5.8", "ipv6_route": "5.8", "netlink": "5.8", "task": "5.8", "task_file": "5.8",
+    "bpf_map_elem": "5.9", "bpf_prog": "5.9", "bpf_sk_storage_map": "5.9", "tcp": "5.9", "udp": "5.9",
+    "sockmap": "5.10", "task_vma": "5.12", "unix": "5.15", "bpf_link": "5.19", "ksym": "6.0", "cgroup": "6.1",
+    "kmem_cache": "6.13", "dmabuf": "6.16",
+}  # fmt: skip
+# The first kernel with cookies, by section's name first, then by way of attaching.
+_COOKIES = {
+    "tp_btf": "6.10",
+    "raw_tp": "6.10",
+    "tracing": "5.19",
+    "tracepoint": "5.15",
+    "perf_event": "5.15",
+    "kprobe": "5.15",
+    "libbpf": "5.15",
+    "uprobe": "5.15",
 }
 _answers: dict[tuple[int, int], bool] = {}
 
 
 def floor_of(hook: Hook) -> tuple[str, str]:
-    """Return what a hook's feature is called and the first kernel that has it."""
+    """Return what a hook's feature is called and the first kernel that has it; empty for a section of nobody's."""
     return _FLOORS.get(hook.kind) or _FLOORS.get(hook.way) or (f"{hook.kind} programs", "")
+
+
+def iterator_floor_of(hook: Hook) -> tuple[str, str]:
+    """Return what iterators over a kind of object are called and the first kernel that has them; empty for unknown."""
+    return f"iterators of kind {hook.target!r}", _ITERATORS.get(hook.target, "")
+
+
+def cookie_floor_of(hook: Hook) -> tuple[str, str]:
+    """Return what the cookies of a hook are called and the first kernel that has them."""
+    return f"cookies of {hook.kind} programs", _COOKIES.get(hook.kind) or _COOKIES[hook.way]
 
 
 def has_program_type(program_type: int, attach_type: int = 0) -> bool | None:
@@ -90,20 +160,24 @@ def is_missing(hook: Hook, number: int) -> bool:
         return kind_refusal(hook) is not None
     if hook.way in ("uprobe", "usdt"):
         return not perf_events.has_source("uprobe") and not os.access(f"{perf_events.tracefs()}/uprobe_events", os.F_OK)
-    if number == errno.ENOENT:
-        return False
+    if number == errno.ENOENT:  # where the kernel lists no functions none is found, either
+        return hook.way == "kprobe_multi" and _has_link(hook) is False
     if has_program_type(hook.program_type, hook.attach_type) is False:
         return True
     return _has_link(hook) is False
 
 
 def _has_link(hook: Hook) -> bool | None:
-    """Ask for a link to a device that cannot be: a kernel with such links looks for the device (ENODEV)."""
-    if hook.way not in ("tcx", "netkit"):
+    """Ask for a link to what cannot be: a kernel with such links looks for it.
+
+    That is a device (ENODEV), or a list of functions where no memory is (EFAULT).
+    """
+    if hook.way not in _IMPOSSIBLE:
         return None
     fd = system_calls.program_load(hook.program_type, _RETURN_0, expected_attach_type=hook.attach_type)
     if fd < 0:
         return None
-    answer = system_calls.link_create(fd, _NO_DEVICE, hook.attach_type or _TCX_INGRESS, more=bytes(16))
+    target, more, sought = _IMPOSSIBLE[hook.way]
+    answer = system_calls.link_create(fd, target, hook.attach_type or _TCX_INGRESS, more=more)
     os.close(fd)
-    return {-errno.ENODEV: True, -errno.EINVAL: False}.get(answer)
+    return {-sought: True, -errno.EINVAL: False, -errno.EOPNOTSUPP: False}.get(answer)

@@ -1,55 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-"""libbpf by ctypes: every foreign prototype of the project stands here and nowhere else.
+"""libbpf by foreign functions: every prototype of the project stands here and nowhere else.
 
 The library is looked for in this order: the file that `EBPF_LIBBPF` names, the `_libbpf.so` that came with the wheel,
-the system's `libbpf.so.1`. The floor is libbpf 1.1 (Debian 12).
+the system's `libbpf.so.1`. The floor is libbpf 1.1 (Debian 12). A function is bound to its prototype when it is first
+used: a start uses a dozen of them.
 
 Source: libbpf 1.1 src/libbpf.h, src/bpf.h.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
+from _ctypes import FUNCFLAG_CDECL, CFuncPtr, Structure, byref, dlopen, dlsym, get_errno
 from _thread import allocate_lock, get_ident
-from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 
 from .errors import LibraryNotFoundError
+from .system_calls import Function, c_char
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from ctypes import Array, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
     from typing import Any
 
+    _Prototypes = Mapping[str, tuple[type | None, tuple[type, ...]]]
+else:
+    # As in `ctypes`, which makes a hundred classes when it is imported: that takes a twentieth of a start.
+    from _ctypes import _SimpleCData
+
+    class c_bool(_SimpleCData):
+        _type_ = "?"
+
+    class c_char_p(_SimpleCData):
+        _type_ = "z"
+
+    class c_int(_SimpleCData):
+        _type_ = "i"
+
+    class c_uint32(_SimpleCData):
+        _type_ = "I"
+
+    class c_uint64(_SimpleCData):
+        _type_ = "L"
+
+    class c_void_p(_SimpleCData):
+        _type_ = "P"
+
+    c_size_t = c_uint64
+
+
 __all__ = [
-    "PERF_LOST_CALLBACK",
-    "PERF_SAMPLE_CALLBACK",
-    "SAMPLE_CALLBACK",
-    "GenLoaderOptions",
-    "MapCreateOptions",
+    "Library",
     "OpenOptions",
-    "ProgramLoadOptions",
-    "TestRunOptions",
-    "UprobeOptions",
-    "Walked",
     "attach_by",
+    "c_size_t",
     "captured",
     "library",
     "load_walker",
+    "memory_at",
     "origin",
     "undeclared",
+    "version",
     "walker",
 ]
 
-SAMPLE_CALLBACK = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
-PERF_SAMPLE_CALLBACK = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_void_p, c_uint32)
-PERF_LOST_CALLBACK = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_uint64)
-_PRINT_CALLBACK = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 _WARN = 0
 _FLOOR = (1, 1)
 
 
-class OpenOptions(ctypes.Structure):
+class _PrintCallback(CFuncPtr):
+    """libbpf_print_fn_t: level, template and the va_list, which travels as a pointer on x86_64 and arm64."""
+
+    _flags_ = FUNCFLAG_CDECL
+    _restype_ = c_int
+    _argtypes_ = (c_int, c_char_p, c_void_p)
+
+
+class OpenOptions(Structure):
     """struct bpf_object_open_opts of libbpf 1.1; *sz* tells newer libraries how much of it is here."""
 
     _fields_ = (
@@ -66,122 +94,19 @@ class OpenOptions(ctypes.Structure):
     )
 
 
-class GenLoaderOptions(ctypes.Structure):
-    """struct gen_loader_opts of libbpf 1.1; the blobs are libbpf's."""
-
-    _fields_ = (
-        ("sz", c_size_t),
-        ("data", c_void_p),
-        ("insns", c_void_p),
-        ("data_sz", c_uint32),
-        ("insns_sz", c_uint32),
-    )
-
-
-class UprobeOptions(ctypes.Structure):
-    """struct bpf_uprobe_opts of libbpf 1.1."""
-
-    _fields_ = (
-        ("sz", c_size_t),
-        ("ref_ctr_offset", c_size_t),
-        ("bpf_cookie", c_uint64),
-        ("retprobe", c_bool),
-        ("func_name", c_char_p),
-    )
-
-
-class Walked(ctypes.Structure):
-    """struct walked of _walker.c: where a walk ended and what it counted."""
-
-    _fields_ = (
-        ("end", c_uint64),
-        ("count", c_uint64),
-        ("discarded", c_uint64),
-        ("lost", c_uint64),
-        ("smallest", c_uint64),
-        ("largest", c_uint64),
-    )
-
-
-class MapCreateOptions(ctypes.Structure):
-    """struct bpf_map_create_opts of libbpf 1.1."""
-
-    _fields_ = (
-        ("sz", c_size_t),
-        ("btf_fd", c_uint32),
-        ("btf_key_type_id", c_uint32),
-        ("btf_value_type_id", c_uint32),
-        ("btf_vmlinux_value_type_id", c_uint32),
-        ("inner_map_fd", c_uint32),
-        ("map_flags", c_uint32),
-        ("map_extra", c_uint64),
-        ("numa_node", c_uint32),
-        ("map_ifindex", c_uint32),
-    )
-
-
-class ProgramLoadOptions(ctypes.Structure):
-    """struct bpf_prog_load_opts of libbpf 1.1."""
-
-    _fields_ = (
-        ("sz", c_size_t),
-        ("attempts", c_int),
-        ("expected_attach_type", c_int),
-        ("prog_btf_fd", c_uint32),
-        ("prog_flags", c_uint32),
-        ("prog_ifindex", c_uint32),
-        ("kern_version", c_uint32),
-        ("attach_btf_id", c_uint32),
-        ("attach_prog_fd", c_uint32),
-        ("attach_btf_obj_fd", c_uint32),
-        ("fd_array", c_void_p),
-        ("func_info", c_void_p),
-        ("func_info_cnt", c_uint32),
-        ("func_info_rec_size", c_uint32),
-        ("line_info", c_void_p),
-        ("line_info_cnt", c_uint32),
-        ("line_info_rec_size", c_uint32),
-        ("log_level", c_uint32),
-        ("log_size", c_uint32),
-        ("log_buf", c_void_p),
-    )
-
-
-class TestRunOptions(ctypes.Structure):
-    """struct bpf_test_run_opts of libbpf 1.1."""
-
-    _fields_ = (
-        ("sz", c_size_t),
-        ("data_in", c_void_p),
-        ("data_out", c_void_p),
-        ("data_size_in", c_uint32),
-        ("data_size_out", c_uint32),
-        ("ctx_in", c_void_p),
-        ("ctx_out", c_void_p),
-        ("ctx_size_in", c_uint32),
-        ("ctx_size_out", c_uint32),
-        ("retval", c_uint32),
-        ("repeat", c_int),
-        ("duration", c_uint32),
-        ("flags", c_uint32),
-        ("cpu", c_uint32),
-        ("batch_size", c_uint32),
-    )
-
-
-_BATCH = (c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)
+_BATCH = (c_int, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)
 # name: (result, arguments)
-_PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
+_PROTOTYPES: _Prototypes = {
     "libbpf_major_version": (c_uint32, ()),
     "libbpf_minor_version": (c_uint32, ()),
-    "libbpf_set_print": (c_void_p, (_PRINT_CALLBACK,)),
+    "libbpf_set_print": (c_void_p, (_PrintCallback,)),
     "libbpf_num_possible_cpus": (c_int, ()),
-    "bpf_object__open_mem": (c_void_p, (c_char_p, c_size_t, POINTER(OpenOptions))),
+    "bpf_object__open_mem": (c_void_p, (c_char_p, c_size_t, c_void_p)),
     "bpf_object__load": (c_int, (c_void_p,)),
     "bpf_object__close": (None, (c_void_p,)),
     "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
     "bpf_object__find_program_by_name": (c_void_p, (c_void_p, c_char_p)),
-    "bpf_object__gen_loader": (c_int, (c_void_p, POINTER(GenLoaderOptions))),
+    "bpf_object__gen_loader": (c_int, (c_void_p, c_void_p)),
     "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
     "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
     "bpf_map__attach_struct_ops": (c_void_p, (c_void_p,)),
@@ -193,15 +118,17 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_map__max_entries": (c_uint32, (c_void_p,)),
     "bpf_map__key_size": (c_uint32, (c_void_p,)),
     "bpf_map__value_size": (c_uint32, (c_void_p,)),
+    "bpf_map__map_extra": (c_uint64, (c_void_p,)),
+    "bpf_map__map_flags": (c_uint32, (c_void_p,)),
+    "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
-    "bpf_map__initial_value": (c_void_p, (c_void_p, POINTER(c_size_t))),
+    "bpf_map__initial_value": (c_void_p, (c_void_p, c_void_p)),
     "bpf_program__fd": (c_int, (c_void_p,)),
     "bpf_program__name": (c_char_p, (c_void_p,)),
     "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
     "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
-    "bpf_program__attach_kprobe_multi_opts": (c_void_p, (c_void_p, c_char_p, c_void_p)),
     "bpf_program__attach_ksyscall": (c_void_p, (c_void_p, c_char_p, c_void_p)),
-    "bpf_program__attach_uprobe_opts": (c_void_p, (c_void_p, c_int, c_char_p, c_size_t, POINTER(UprobeOptions))),
+    "bpf_program__attach_uprobe_opts": (c_void_p, (c_void_p, c_int, c_char_p, c_size_t, c_void_p)),
     "bpf_program__attach_usdt": (c_void_p, (c_void_p, c_int, c_char_p, c_char_p, c_char_p, c_void_p)),
     "bpf_program__set_attach_target": (c_int, (c_void_p, c_int, c_char_p)),
     "bpf_program__set_expected_attach_type": (c_int, (c_void_p, c_int)),
@@ -216,7 +143,7 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
     "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
     "bpf_obj_get": (c_int, (c_char_p,)),
-    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
+    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_link__disconnect": (None, (c_void_p,)),
     "bpf_link__fd": (c_int, (c_void_p,)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
@@ -227,18 +154,18 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_map_get_next_key": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_lookup_batch": (c_int, _BATCH),
     "bpf_map_lookup_and_delete_batch": (c_int, _BATCH),
-    "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)),
-    "bpf_map_create": (c_int, (c_int, c_char_p, c_uint32, c_uint32, c_uint32, POINTER(MapCreateOptions))),
+    "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, c_void_p, c_void_p)),
+    "bpf_map_create": (c_int, (c_int, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p)),
     "bpf_btf_load": (c_int, (c_char_p, c_size_t, c_void_p)),
-    "bpf_prog_load": (c_int, (c_int, c_char_p, c_char_p, c_char_p, c_size_t, POINTER(ProgramLoadOptions))),
-    "bpf_prog_test_run_opts": (c_int, (c_int, POINTER(TestRunOptions))),
+    "bpf_prog_load": (c_int, (c_int, c_char_p, c_char_p, c_char_p, c_size_t, c_void_p)),
+    "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
     "libbpf_find_vmlinux_btf_id": (c_int, (c_char_p, c_int)),
-    "ring_buffer__new": (c_void_p, (c_int, SAMPLE_CALLBACK, c_void_p, c_void_p)),
+    "ring_buffer__new": (c_void_p, (c_int, c_void_p, c_void_p, c_void_p)),
     "ring_buffer__consume": (c_int, (c_void_p,)),
     "ring_buffer__free": (None, (c_void_p,)),
     "perf_buffer__new": (
         c_void_p,
-        (c_int, c_size_t, PERF_SAMPLE_CALLBACK, PERF_LOST_CALLBACK, c_void_p, c_void_p),
+        (c_int, c_size_t, c_void_p, c_void_p, c_void_p, c_void_p),
     ),
     "perf_buffer__consume": (c_int, (c_void_p,)),
     "perf_buffer__epoll_fd": (c_int, (c_void_p,)),
@@ -251,28 +178,58 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "user_ring_buffer__free": (None, (c_void_p,)),
 }
 # The functions of _walker.c, a library of its own beside the bundled libbpf.
-_WALKER_PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
+_WALKER_PROTOTYPES: _Prototypes = {
     "ebpf_walker_load": (c_uint64, (c_void_p,)),
     "ebpf_walker_store": (None, (c_void_p, c_uint64)),
-    "ebpf_walker_ring": (None, (c_void_p, c_uint64, c_void_p, POINTER(Walked))),
-    "ebpf_walker_perf": (None, (c_void_p, c_uint64, c_void_p, POINTER(Walked))),
+    "ebpf_walker_ring": (None, (c_void_p, c_uint64, c_void_p, c_void_p)),
+    "ebpf_walker_perf": (None, (c_void_p, c_uint64, c_void_p, c_void_p)),
+}
+# Of the C library.
+_LIBC_PROTOTYPES: _Prototypes = {
+    "free": (None, (c_void_p,)),
+    "vasprintf": (c_int, (c_void_p, c_char_p, c_void_p)),
 }
 
-# Sections that came after the floor, and that libbpf alone can attach: the version that has them.
+# What came after the floor, and libbpf alone can do: the version that can.
 _SINCE = {
-    "kprobe.session": (1, 5),
-    "uprobe.multi": (1, 3),
-    "uprobe.session": (1, 6),
-    "uretprobe.multi": (1, 3),
+    "global variables in arenas": (1, 4),
 }
 
-_loaded: ctypes.CDLL | None = None
+
+class Library:
+    """A shared library, its functions as attributes: each is bound to its prototype when it is first used.
+
+    Threads that use one for the first time at once bind it twice, to the same end.
+    """
+
+    def __init__(self, name: str | None, prototypes: _Prototypes, function: type[CFuncPtr] = Function) -> None:
+        """Load the library; *function* is what its functions become.
+
+        Raises:
+            OSError: It cannot be loaded.
+        """
+        path: Any = name  # dlopen(3) takes none for the process itself
+        self._name = name
+        self._handle = dlopen(path, 0)
+        self._prototypes = prototypes
+        self._function = function
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._prototypes:
+            raise AttributeError(f"{self._name}: no prototype of {name!r} is known")
+        function = self._function(dlsym(self._handle, name))
+        function.restype, function.argtypes = self._prototypes[name]
+        setattr(self, name, function)
+        return function
+
+
+_loaded: Library | None = None
 _origin = ("", "")
 _lock = allocate_lock()
 _sinks: dict[int, list[str]] = {}  # by thread
 
 
-def library() -> ctypes.CDLL:
+def library() -> Library:
     """Return libbpf, loaded on first use.
 
     Raises:
@@ -290,14 +247,21 @@ def origin() -> tuple[str, str]:
     return _origin
 
 
+def version() -> tuple[int, int]:
+    """Return the version of libbpf."""
+    lib = library()
+    return lib.libbpf_major_version(), lib.libbpf_minor_version()
+
+
 def undeclared(name: str) -> Any:
     """Return a function of libbpf for who calls it millions of times.
 
     Arguments go to it as they are, unconverted and unchecked, and errno is not kept: only for functions that return
     the error, with what `ctypes.byref` made.
     """
-    found = library()
-    return ctypes.CDLL(found._name, handle=found._handle)[name]
+    from .libbpf_structures import PlainFunction
+
+    return PlainFunction(dlsym(library()._handle, name))
 
 
 def _candidates() -> list[tuple[str, str]]:
@@ -314,11 +278,11 @@ def _bundled(name: str) -> list[str]:
     return [path for folder in folders if os.access(path := f"{folder}/{name}", os.R_OK)]
 
 
-_walker: ctypes.CDLL | None = None
+_walker: Library | None = None
 _walker_sought = False
 
 
-def walker() -> ctypes.CDLL | None:
+def walker() -> Library | None:
     """Return the compiled helper of the streams, or None where the wheel has none or it is for another machine."""
     global _walker, _walker_sought
     with _lock:
@@ -328,7 +292,7 @@ def walker() -> ctypes.CDLL | None:
         return _walker
 
 
-def _find_walker() -> ctypes.CDLL | None:
+def _find_walker() -> Library | None:
     for name in _bundled("_walker.so"):
         try:
             return load_walker(name)
@@ -337,34 +301,33 @@ def _find_walker() -> ctypes.CDLL | None:
     return None
 
 
-def load_walker(path: str) -> ctypes.CDLL:
+def load_walker(path: str) -> Library:
     """Return the compiled helper in a file.
 
     Raises:
         OSError: It cannot be loaded.
     """
-    found = ctypes.CDLL(path)
-    _declare(found, _WALKER_PROTOTYPES)
-    return found
+    from .libbpf_structures import PlainFunction
+
+    return Library(path, _WALKER_PROTOTYPES, PlainFunction)
 
 
-def _load() -> ctypes.CDLL:
+def _load() -> Library:
     global _origin
     reasons = []
     for chooser, name in _candidates():
         try:
-            found = ctypes.CDLL(name, use_errno=True)
+            found = Library(name, _PROTOTYPES)
         except OSError as error:
             reasons.append(str(error))
             continue
         try:
-            _declare(found, _PROTOTYPES)
-            version = (found.libbpf_major_version(), found.libbpf_minor_version())
-        except AttributeError as error:
+            number = (found.libbpf_major_version(), found.libbpf_minor_version())
+        except OSError as error:
             reasons.append(f"{name}: {error}")
             continue
-        if version < _FLOOR:
-            reasons.append(f"{name}: version {version[0]}.{version[1]} is older than {_FLOOR[0]}.{_FLOOR[1]}")
+        if number < _FLOOR:
+            reasons.append(f"{name}: version {number[0]}.{number[1]} is older than {_FLOOR[0]}.{_FLOOR[1]}")
             continue
         found.libbpf_set_print(_print)
         _origin = (chooser, name)
@@ -374,13 +337,6 @@ def _load() -> ctypes.CDLL:
         "Install libbpf (apt install libbpf1, dnf install libbpf) or set EBPF_LIBBPF to its path.",
         name="libbpf",
     )
-
-
-def _declare(found: ctypes.CDLL, prototypes: dict[str, tuple[type | None, tuple[type, ...]]]) -> None:
-    for name, (result, arguments) in prototypes.items():
-        function = getattr(found, name)
-        function.restype = result
-        function.argtypes = arguments
 
 
 class captured:
@@ -415,45 +371,45 @@ def attach_by(function: str, program: int, *arguments: object) -> tuple[int, int
     call = getattr(library(), function)
     with captured() as messages:
         pointer = call(program, *arguments)
-        number = ctypes.get_errno()
+        number = get_errno()
     return pointer or 0, 0 if pointer else number, "".join(messages)
 
 
-def require(kind: str) -> None:
-    """See that this libbpf can attach programs of a kind of section.
+def require(feature: str, action: str) -> None:
+    """See that this libbpf has a feature that came after the floor.
 
     Raises:
-        LibraryNotFoundError: It cannot; the text names the version that can.
+        LibraryNotFoundError: It has not; the text names the version that has.
     """
-    lib = library()
-    version = (lib.libbpf_major_version(), lib.libbpf_minor_version())
-    since = _SINCE.get(kind, _FLOOR)
-    if version < since:
+    since, found = _SINCE[feature], version()
+    if found < since:
         raise LibraryNotFoundError(
-            f"attach a program of section {kind}: libbpf {version[0]}.{version[1]} cannot, "
-            f"libbpf {since[0]}.{since[1]} can. Install a newer libbpf, or set EBPF_LIBBPF to the path of one.",
+            f"{action}: libbpf {found[0]}.{found[1]} has no {feature}, libbpf {since[0]}.{since[1]} has. "
+            "Install a newer libbpf, or set EBPF_LIBBPF to the path of one.",
             name="libbpf",
-            feature=kind,
+            feature=feature,
         )
 
 
-_libc = ctypes.CDLL(None)
-_libc.vasprintf.argtypes = (POINTER(c_void_p), c_char_p, c_void_p)
-_libc.free.argtypes = (c_void_p,)
+def memory_at(pointer: int, size: int) -> Array[c_char]:
+    """Return the bytes at an address, to be read and written as `raw`; whoever owns them keeps them meanwhile."""
+    return (c_char * size).from_address(pointer)
+
+
+_libc = Library(None, _LIBC_PROTOTYPES)
 
 
 def _on_print(level: int, template: bytes, arguments: int) -> int:
-    """Format one message of libbpf; va_list travels as a pointer on x86_64 and arm64."""
-    sink = _sinks.get(get_ident())
-    if level != _WARN or sink is None:
+    """Keep a warning of libbpf, formatted, where this thread collects them."""
+    if level != _WARN or (sink := _sinks.get(get_ident())) is None:
         return 0
     text = c_void_p()
-    length = _libc.vasprintf(ctypes.byref(text), template, arguments)
+    length = _libc.vasprintf(byref(text), template, arguments)
     if length >= 0 and text.value:
-        sink.append(ctypes.string_at(text.value, length).decode("utf-8", "replace").removeprefix("libbpf: "))
+        sink.append(memory_at(text.value, length).raw.decode("utf-8", "replace").removeprefix("libbpf: "))
         _libc.free(text)
     return 0
 
 
 # Lifetime: libbpf keeps the pointer for the life of the process, so does this module.
-_print = _PRINT_CALLBACK(_on_print)
+_print = _PrintCallback(_on_print)

@@ -3,21 +3,26 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+from _ctypes import byref, get_errno, sizeof
 
-from .errors import OpenError, describe
+from .errors import MapError, OpenError, describe
 from .handles import Handle
 from .hooks import hook_of
-from .libbpf import OpenOptions, captured, library
+from .libbpf import OpenOptions, c_size_t, captured, library, memory_at, require, version
+from .specs import ARENA_SECTION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ctypes import Array
+
+    from .arenas import Arena
     from .config import ProbeConfig
     from .records import Variables
     from .specs import MapSpec, ObjectSpec
+    from .system_calls import c_char
 
-__all__ = ["LibbpfObject", "initial_memory", "initial_value"]
+__all__ = ["LibbpfObject", "initial_memory"]
 
 _VERBOSE = 1  # bpf_program log level: the full log of every program, also of accepted ones
 
@@ -29,16 +34,20 @@ class LibbpfObject(Handle):
 
     def __init__(self, spec: ObjectSpec, image: bytes, config: ProbeConfig, btf_path: str | None) -> None:
         self._library = library()
+        self.arenas: dict[str, Arena] = {}
+        self._arena = next((item.c_name for item in spec.maps if item.type == "ARENA"), "")
+        if any(section.section == ARENA_SECTION for section in spec.section_types):
+            require("global variables in arenas", f"open object {spec.name!r}")
         options = OpenOptions(
-            sz=ctypes.sizeof(OpenOptions),
+            sz=sizeof(OpenOptions),
             object_name=spec.name.encode(),
             btf_custom_path=btf_path.encode() if btf_path else None,
             kernel_log_level=_VERBOSE if config.bpf_debug else 0,
         )
         with captured() as messages:
             # Lifetime: libbpf copies the image and the strings of the options.
-            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
-            number = ctypes.get_errno()
+            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), byref(options))
+            number = get_errno()
         if not self.pointer:
             raise OpenError(
                 f"open object {spec.name!r}: {describe(number)}; {' '.join(''.join(messages).split())}. "
@@ -60,10 +69,38 @@ class LibbpfObject(Handle):
 
     def map(self, name: str) -> int:
         """Return a map of the object by its name, or by its section for variables."""
+        if name == ARENA_SECTION:
+            name = self._arena
         pointer: int | None = self._library.bpf_object__find_map_by_name(self.pointer, name.encode())
         if not pointer:
             raise OpenError(f"open map {name!r}: the object has none of this name. Run tools/regen.", name=name)
         return pointer
+
+    def make_arena(self, item: MapSpec, variables: bytes) -> None:
+        """Make an arena, whose variables have these values, and map it: programs are told its address when loaded.
+
+        One with an address of its own (map_extra) is left to libbpf, which maps it there.
+
+        Raises:
+            MapError: The kernel has no arenas, or refused otherwise.
+        """
+        lib, pointer = self._library, self.map(item.c_name)
+        if lib.bpf_map__map_extra(pointer):
+            if variables:
+                raise MapError(
+                    f"map arena {item.name!r}: its variables cannot be mapped at an address of its own. "
+                    "Declare it without map_extra.",
+                    name=item.name,
+                )
+            return
+        from .arenas import Arena
+
+        flags, pages = lib.bpf_map__map_flags(pointer), lib.bpf_map__max_entries(pointer)
+        arena = self.arenas[item.c_name] = Arena(item.c_name, pages, flags, variables, version())
+        result = lib.bpf_map__reuse_fd(pointer, arena.fd)
+        arena.close_file()  # libbpf has opened it anew
+        if result:
+            raise MapError(f"create arena {item.name!r}: {describe(-result)}.", name=item.name, errno=-result)
 
     def pin(self, item: MapSpec, path: str) -> None:
         """Take the map that is pinned at a path, or pin the new one there.
@@ -105,21 +142,18 @@ class LibbpfObject(Handle):
         if self.pointer:
             pointer, self.pointer = self.pointer, None
             self._library.bpf_object__close(pointer)
+            for arena in self.arenas.values():
+                arena.close()
 
 
-def initial_memory(opened: LibbpfObject, section: type[Variables]) -> tuple[int, int]:
-    """Return address and size of a section's initial value; libbpf owns the memory until the object closes."""
-    size = ctypes.c_size_t()
-    pointer = library().bpf_map__initial_value(opened.map(section.section), ctypes.byref(size))
+def initial_memory(opened: LibbpfObject, section: type[Variables]) -> Array[c_char]:
+    """Return the memory of a section's initial value; libbpf owns it until the object closes."""
+    size = c_size_t()
+    pointer = library().bpf_map__initial_value(opened.map(section.section), byref(size))
     if not pointer or size.value != section._size_:
         raise OpenError(
             f"open the {section.section} variables: the object has {size.value} bytes, "
             f"the module says {section._size_}. Run tools/regen.",
             name=section.section,
         )
-    return pointer, size.value
-
-
-def initial_value(opened: LibbpfObject, section: type[Variables]) -> bytes:
-    """Return a section's initial value."""
-    return ctypes.string_at(*initial_memory(opened, section))
+    return memory_at(pointer, size.value)

@@ -19,13 +19,13 @@ from __future__ import annotations
 import os
 
 from . import system_calls
-from .cpus import possible_cpus
 from .errors import EbpfError, OpenError, describe
 from .handles import Handle
 from .system_calls import address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .arenas import Arena
     from .specs import ObjectSpec
 
 __all__ = ["SUFFIX", "Light", "LightObject", "LightRefusedError"]
@@ -108,6 +108,8 @@ class Light:
             key, value, entries = item.sizes
             entries = sizes.get(item.name, entries)
             if item.type == _PERF_EVENT_ARRAY and not item.sizes[2]:
+                from .cpus import possible_cpus
+
                 entries = possible_cpus()  # libbpf would have put in those of the building machine
             facts[item.name] = (key, value, entries)
             context[at + 4 : at + 8] = entries.to_bytes(4, "little")
@@ -180,6 +182,7 @@ class LightObject(Handle):
     path = "light"
 
     def __init__(self, maps: dict[str, int], programs: dict[str, int], facts: dict[str, tuple[int, int, int]]) -> None:
+        self.arenas: dict[str, Arena] = {}  # none: loader programs have no arenas
         self._maps = maps
         self._programs = programs
         self._facts = facts

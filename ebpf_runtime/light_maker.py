@@ -15,7 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from .errors import EbpfError, OpenError, describe
-from .libbpf import GenLoaderOptions, OpenOptions, captured, library
+from .libbpf import OpenOptions, captured, library
+from .libbpf_structures import GenLoaderOptions
 from .light import FORMAT, SUFFIX
 from .programs import attaches_without_libbpf
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "make"]
 
-_MAP_TYPE_STRUCT_OPS = 26
+_STRUCT_OPS, _ARENA = 26, 33  # BPF_MAP_TYPE_
 # Name of the section, in BTF, of the kernel's functions and variables that a program uses. A loader program takes a
 # weak one for absent though the kernel has it, and says nothing.
 _KERNEL_SYMBOLS = b"\0.ksyms\0"
@@ -75,9 +76,9 @@ def _one(spec: ObjectSpec, image: bytes, variant: str) -> tuple[list[str], list[
                 kind = lib.bpf_map__type(item)
                 size = ctypes.c_size_t()
                 initial = lib.bpf_map__initial_value(item, ctypes.byref(size))
-                # .kconfig would be filled with the building machine's values, a pinned map looked for there, and
-                # struct_ops needs the kernel's types.
-                if name.endswith(".kconfig") or kind == _MAP_TYPE_STRUCT_OPS or lib.bpf_map__pin_path(item):
+                # .kconfig would be filled with the building machine's values, a pinned map looked for there, struct_ops
+                # needs the kernel's types, and an arena has to be mapped before programs are loaded.
+                if name.endswith(".kconfig") or kind in (_STRUCT_OPS, _ARENA) or lib.bpf_map__pin_path(item):
                     return None
                 value = ctypes.string_at(initial, size.value) if initial else b""
                 entries = lib.bpf_map__max_entries(item)

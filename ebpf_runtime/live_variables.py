@@ -26,7 +26,7 @@ def live(section: Variables) -> Any:
         RecordError: A value does not fit.
         VariableError: The section is read-only, or the probe is closed.
     """
-    return _Members(section, section._fields_, 0, section.section)
+    return _Members(section, section._fields_, section._base, section.section)
 
 
 class _Members:

@@ -28,7 +28,7 @@ from .namespaces import Deferred
 from .probe import RefusedVariant
 from .programs import open_program
 from .signals import signals_held, signals_let_through
-from .specs import architecture
+from .specs import ARENA_SECTION, architecture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,13 +151,12 @@ class Opened:
 
     def _open(self, image: bytes) -> None:
         """Take an object; variables keep what they were set to."""
-        from .libbpf_object import initial_value
+        from .libbpf_object import initial_memory
 
         opened = self._object(image)
         try:
             for section in self.spec.section_types:
-                value = initial_value(opened, section)
-                self._memory.setdefault(section.section, bytearray(value))
+                self._memory.setdefault(section.section, bytearray(initial_memory(opened, section)))
         finally:
             opened.close()
         self._image = image
@@ -233,6 +232,12 @@ class Opened:
         if name not in [item.name for item in self.spec.maps]:
             raise OpenError(
                 f"pin map {name!r}: there is none; there are {', '.join(item.name for item in self.spec.maps)}.",
+                name=name,
+            )
+        if any(item.name == name and item.type == "ARENA" for item in self.spec.maps):
+            raise OpenError(
+                f"pin map {name!r}: an arena has one address, that of the process which made it, and is taken from no "
+                "path. Pin it once it is loaded, by its own pin().",
                 name=name,
             )
         self._pins[name] = path
@@ -338,8 +343,6 @@ class Opened:
             loaded = self._try_light(self._light, variant, refused)
             if loaded is not None:
                 return loaded
-        import ctypes
-
         from .libbpf import captured, library
         from .libbpf_object import initial_memory
 
@@ -354,9 +357,11 @@ class Opened:
                         raise OpenError(f"resize map {item.name!r}: {describe(-result)}.", name=item.name)
                 if item.name in self._pins:
                     opened.pin(item, self._pins[item.name])
+                if item.type == "ARENA":
+                    opened.make_arena(item, bytes(self._memory.get(ARENA_SECTION, b"")))
             for section in self.spec.section_types:
-                pointer, size = initial_memory(opened, section)
-                ctypes.memmove(pointer, bytes(self._memory[section.section]), size)
+                if section.section != ARENA_SECTION:
+                    initial_memory(opened, section).raw = bytes(self._memory[section.section])
             for program in self.spec.programs:
                 pointer = opened.program(program.c_name)
                 lib.bpf_program__set_autoload(pointer, program.loads_in(variant))
@@ -480,6 +485,11 @@ class Loaded:
         fd, sizes = self._facts[name]
         made = map_class(item.type)(item.c_name, item.type, fd, sizes, item.key, item.value)
         made.inner = item.inner
+        if arena := self._object.arenas.get(item.c_name):
+            from .maps.arena import ArenaMap
+
+            if isinstance(made, ArenaMap):
+                made.take_memory(arena.memory)
         return made
 
     def _section_fd(self, section: type[Variables]) -> int:
@@ -487,6 +497,11 @@ class Loaded:
 
     def _map_section(self, section: type[Variables]) -> Variables:
         """Map a section's memory: the programs' own, read-only for `.rodata`."""
+        if section.section == ARENA_SECTION:
+            arena = next(iter(self._object.arenas.values()))
+            placed = section(arena.memory)
+            placed._base = arena.offset
+            return placed
         import mmap
 
         constant = section.section.startswith((".rodata", ".kconfig"))

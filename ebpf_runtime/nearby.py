@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .hooks import Hook
 
-__all__ = ["near_functions", "near_names"]
+__all__ = ["near_functions", "near_names", "nearest"]
 
 _SHOWN = 3
 _SECONDS = 0.5  # for reading; the kernel has some 200,000 functions
@@ -24,20 +24,21 @@ _CUTOFF = 0.75
 def near_names(hook: Hook) -> list[str]:
     """Return up to three names of the hook's kind that are nearest to its target."""
     if hook.way == "tracepoint":
-        return _nearest(hook.target, _events(with_category=True))
+        return nearest(hook.target, _events(with_category=True))
     if hook.way == "raw_tp" or hook.kind == "tp_btf":
-        return _nearest(hook.target, _events(with_category=False))
-    if hook.way in ("kprobe", "tracing", "libbpf") and hook.kind.startswith(("k", "f")):
+        return nearest(hook.target, _events(with_category=False))
+    if hook.way in ("kprobe", "kprobe_multi", "tracing", "libbpf") and hook.kind.startswith(("k", "f")):
         return near_functions(hook.target.partition("+")[0])
     return []
 
 
 def near_functions(name: str) -> list[str]:
     """Return up to three functions of the kernel that are nearest to a name, as far as they are found in time."""
-    return _nearest(name, _functions())
+    return nearest(name, _functions())
 
 
-def _nearest(name: str, known: Iterable[str]) -> list[str]:
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three of the known names that are nearest to one, as far as they are found in time."""
     from difflib import SequenceMatcher
 
     matcher = SequenceMatcher(b=name, autojunk=False)

@@ -37,6 +37,7 @@ _NETFILTER = 45
 _FAMILIES = {"ipv4": 2, "ipv6": 10}  # NFPROTO_IPV4, NFPROTO_IPV6
 _HOOKS = {"pre_routing": 0, "local_in": 1, "forward": 2, "local_out": 3, "post_routing": 4}  # enum nf_inet_hooks
 _DEFRAGMENT = 1  # BPF_F_NETFILTER_IP_DEFRAG
+_SOCKET_MAPS = ("SOCKMAP", "SOCKHASH")
 _SO_ATTACH_BPF, _SO_DETACH_BPF = 50, 27
 _SO_ATTACH_REUSEPORT, _SO_DETACH_REUSEPORT = 52, 68
 
@@ -198,7 +199,7 @@ class SockmapProgram(BaseProgram):
         return "map"
 
     def attach(self, *, map: Map) -> Link:
-        """Attach to a map of sockets.
+        """Attach to a map of sockets, those that are put in from now on; those that are in it keep what they had.
 
         Raises:
             AttachError: The map is of another type, or another program is attached to it.
@@ -206,6 +207,12 @@ class SockmapProgram(BaseProgram):
         Kernel: 4.14; the attachment can be pinned since 6.10.
         Source: bpf(2) BPF_LINK_CREATE and BPF_PROG_ATTACH, libbpf bpf_program__attach_sockmap().
         """
+        if map.type not in _SOCKET_MAPS:
+            raise AttachError(
+                f"attach program {self.name!r} to map {map.name!r}: it is of type {map.type}. "
+                f"Attach to one of type {' or '.join(_SOCKET_MAPS)}.",
+                name=self.name,
+            )
         kind, target, program = self._hook.attach_type, map.fd, self.fd
 
         def make() -> int | Link:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from struct import Struct
+from struct import Struct, pack
 
 from . import system_calls
 
@@ -26,20 +26,21 @@ _ATTACH_PERF_EVENT = 41
 _PATH = 4096
 
 
-def attach(program: int, event: int) -> int:
+def attach(program: int, event: int, cookie: int = 0) -> int:
     """Attach a program to an event, which the result owns: a link, or where the kernel has none for it, the event.
 
-    Kernel: link 5.15, ioctl 4.1.
+    Kernel: link and cookie 5.15, ioctl 4.1.
     """
     if event < 0:
         return event
-    link = system_calls.link_create(program, event, _ATTACH_PERF_EVENT)
+    more = pack("=Q", cookie) if cookie else b""
+    link = system_calls.link_create(program, event, _ATTACH_PERF_EVENT, more=more)
     try:
         if link >= 0:
             _control(event, _ENABLE, 0)
             os.close(event)  # the link holds the event
             return link
-        if link != -errno.EINVAL:  # EINVAL: it may be a kernel without such links
+        if link != -errno.EINVAL or cookie:  # EINVAL: it may be a kernel without such links
             os.close(event)
             return link
         _control(event, _SET_BPF, program)

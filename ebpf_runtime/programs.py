@@ -7,6 +7,7 @@ what needs reading of symbols or of the kernel's list of functions.
 
 from __future__ import annotations
 
+import errno
 import os
 from struct import pack
 
@@ -19,29 +20,20 @@ from .signals import signals_held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from os import PathLike
-    from typing import Any, Generic, TypeVar
-
-    import numpy
+    from typing import TypeVar
 
     from .kernel_objects import ProgramCounters
-    from .maps import Map
     from .records import Field, Record
     from .test_runs import TestRun
 
-    R = TypeVar("R")
     C = TypeVar("C", bound=Record)
-else:
-    from .generics import Generic
 
-    R = object
+__all__ = ["BaseProgram", "Program", "attaches_without_libbpf", "open_program"]
 
-__all__ = ["BaseProgram", "IteratorProgram", "Program", "attaches_without_libbpf", "open_program"]
-
-_READ_BYTES = 1 << 16
-_TRACE_ITER = 28
-_ORDERS = {"self": 1, "descendants": 2, "descendants_post": 3, "ancestors": 4}  # enum bpf_cgroup_iter_order
+TRACE_ITER = 28  # BPF_TRACE_ITER
+_LSM = 29  # BPF_PROG_TYPE_LSM
 
 # Ways of attaching that have a class of their own, and its module.
 _CLASSES = {
@@ -54,6 +46,8 @@ _CLASSES = {
     "socket": ("network_programs", "SocketProgram"),
     "reuseport": ("network_programs", "ReuseportProgram"),
     "cgroup": ("target_programs", "CgroupProgram"),
+    "kprobe_multi": ("multi_programs", "KprobeMultiProgram"),
+    "uprobe_multi": ("multi_programs", "UprobeMultiProgram"),
     "perf_event": ("target_programs", "PerfEventProgram"),
     "uprobe": ("target_programs", "UprobeProgram"),
     "usdt": ("target_programs", "UsdtProgram"),
@@ -80,6 +74,8 @@ def open_program(name: str, section: str, fd: int, pointer: int, row: Field | No
     """
     hook = Hook(section)
     if hook.way == "iter" and row is not None:
+        from .iterators import IteratorProgram
+
         return IteratorProgram(name, hook, section, fd, pointer, row)
     module, cls = _CLASSES.get(hook.way, ("programs", "Program"))
     if module == "programs":
@@ -129,9 +125,8 @@ class BaseProgram(Handle):
         """Attach by one of libbpf's functions."""
         if not self._pointer:
             raise AttachError(f"attach program {self.name!r} to {where}: it is not libbpf's.", name=self.name)
-        from .libbpf import attach_by, require
+        from .libbpf import attach_by
 
-        require(self._hook.kind)
         pointer, number, log = attach_by(function, self._pointer, *arguments)
         if pointer:
             return LibbpfLink(self.name, pointer)
@@ -146,6 +141,10 @@ class BaseProgram(Handle):
         """
         if self.fd < 0:
             raise AttachError(f"attach program {self.name!r}: the probe is closed.", name=self.name)
+        if self._hook.program_type == _LSM:
+            from .refusals import refuse_without_lsm
+
+            refuse_without_lsm(self.name, where)
         with signals_held():
             made = make()
             if isinstance(made, int):
@@ -154,6 +153,30 @@ class BaseProgram(Handle):
                 made = Link(self.name, made)
             self._attached.append(made)
             return made
+
+    def _with_cookie(self, make: Callable[[int], int | Link], cookie: int, where: str) -> Callable[[], int | Link]:
+        """Return what makes a link with a cookie; a kernel that takes the same link without one is told of.
+
+        Args:
+            make: Makes a link with the cookie that it is given, without where it is 0.
+        """
+
+        def made() -> int | Link:
+            result = make(cookie)
+            if not cookie or not isinstance(result, int) or -result not in (errno.EINVAL, errno.E2BIG):
+                return result
+            plain = make(0)
+            if isinstance(plain, int):
+                if plain < 0:
+                    return result
+                os.close(plain)
+            else:
+                plain.detach()
+            from .refusals import no_cookies
+
+            raise no_cookies(self.name, self._hook, where, -result)
+
+        return made
 
     def _refused(self, where: str, number: int, log: str = "") -> AttachError | PermissionDeniedError:
         from .refusals import attach_error
@@ -254,164 +277,56 @@ class BaseProgram(Handle):
 class Program(BaseProgram):
     """A program whose section says all that attaching it takes."""
 
-    def attach(self) -> Link:
+    def attach(self, *, cookie: int = 0) -> Link:
         """Attach to the hook that the section names, until the link is detached or the probe closed.
 
+        Args:
+            cookie: What bpf_get_attach_cookie() gives the program at this attachment; one program may have several.
         Raises:
             AttachError: The kernel or libbpf refused; names hook and reason.
             PermissionDeniedError: The process lacks a capability; the text names it.
+        Kernel: cookies of tracepoints, kprobes and system calls 5.15, of fentry, fexit, fmod_ret and lsm 5.19, of
+            raw_tp and tp_btf 6.10; freplace and iter have none.
         Source: bpf(2) BPF_RAW_TRACEPOINT_OPEN, BPF_LINK_CREATE; libbpf bpf_program__attach().
         """
-        return self._linked(self.section, self._attach_by_section)
+        if cookie and self._hook.way in ("freplace", "iter"):
+            raise AttachError(
+                f"attach program {self.name!r} to {self.section}: programs of section {self._hook.kind} have no "
+                "cookie. Attach it without.",
+                name=self.name,
+            )
+        return self._linked(self.section, self._with_cookie(self._attach_by_section, cookie, self.section))
 
-    def _attach_by_section(self) -> int | Link:
+    def _attach_by_section(self, cookie: int) -> int | Link:
         hook = self._hook
         if hook.way == "raw_tp":
-            return system_calls.raw_tracepoint_open(hook.target, self.fd)
+            return system_calls.raw_tracepoint_open(hook.target, self.fd, cookie)
+        if hook.way == "tracing" and cookie:
+            return system_calls.link_create(self.fd, 0, hook.attach_type, more=pack("=IxxxxQ", 0, cookie))
         if hook.way in ("tracing", "freplace"):
             return system_calls.raw_tracepoint_open("", self.fd)
         if hook.way == "iter":
-            return system_calls.link_create(self.fd, 0, _TRACE_ITER)
+            return system_calls.link_create(self.fd, 0, TRACE_ITER)
         from . import perf_events
 
         if hook.way == "tracepoint":
-            return perf_events.attach(self.fd, perf_events.open_tracepoint(hook.target))
-        if hook.way == "kprobe" and (perf_events.has_source("kprobe") or not self._pointer):
-            return perf_events.attach(self.fd, perf_events.open_kprobe(hook.target, is_return=hook.kind == "kretprobe"))
+            return perf_events.attach(self.fd, perf_events.open_tracepoint(hook.target), cookie)
+        if hook.way == "kprobe" and (cookie or perf_events.has_source("kprobe") or not self._pointer):
+            is_return = hook.kind == "kretprobe"
+            return perf_events.attach(self.fd, perf_events.open_kprobe(hook.target, is_return=is_return), cookie)
+        if cookie:
+            return self._system_call_by_libbpf(cookie)
         return self._by_libbpf(self.section, "bpf_program__attach")
 
+    def _system_call_by_libbpf(self, cookie: int) -> int | Link:
+        """Attach a program of section ksyscall or kretsyscall, the only one that libbpf attaches by options here."""
+        import ctypes
 
-class IteratorProgram(BaseProgram, Generic[R]):
-    """An iterator: a program that walks objects of the kernel and writes a row for each.
+        from .libbpf_structures import SystemCallOptions
 
-    Attach it once; every reading is a new walk.
-
-    Kernel: 5.8.
-    """
-
-    def __init__(self, name: str, hook: Hook, section: str, fd: int, pointer: int, row: Field) -> None:
-        super().__init__(name, hook, section, fd, pointer)
-        self._row = row
-        self._link: Link | None = None
-
-    @property
-    def needs(self) -> str:
-        """An iterator over the elements of a map needs the map."""
-        return "map" if self._hook.target in ("bpf_map_elem", "bpf_sk_storage_map", "sockmap") else ""
-
-    def attach(
-        self,
-        *,
-        map: Map | None = None,
-        cgroup: str | PathLike[str] | None = None,
-        order: str = "self",
-        tid: int = 0,
-        pid: int = 0,
-    ) -> Link:
-        """Attach, to walk all objects or a part of them.
-
-        Args:
-            map: The map whose elements are walked, where the iterator is one over a map.
-            cgroup: Directory of the cgroup that the walk begins at.
-            order: Where from there: "self", "descendants" (first parents, then children), "descendants_post" (first
-                children) or "ancestors".
-            tid: The one thread that is looked at.
-            pid: The one process whose threads are looked at.
-        Raises:
-            AttachError: The kernel refused; names hook and reason.
-        Kernel: 5.8; cgroup 6.1, tid and pid 6.1.
-        Source: bpf(2) BPF_LINK_CREATE, libbpf bpf_program__attach_iter().
-        """
-        if self.needs and map is None:
-            raise AttachError(
-                f"attach program {self.name!r} to {self.section}: it walks one map. Say which: attach(map=...).",
-                name=self.name,
-            )
-
-        def make() -> int:
-            if cgroup is not None:
-                if order not in _ORDERS:
-                    raise AttachError(
-                        f"attach program {self.name!r} to {self.section}: there is no order {order!r}; "
-                        f"there are {', '.join(_ORDERS)}.",
-                        name=self.name,
-                    )
-                directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    return self._create(pack("=IIQ", _ORDERS[order], directory, 0))
-                finally:
-                    os.close(directory)
-            if map is not None:
-                return self._create(pack("=IIQ", map.fd, 0, 0))
-            return self._create(pack("=IIII", tid, pid, 0, 0) if tid or pid else b"")
-
-        self._link = self._linked(self.section, make)
-        return self._link
-
-    def _create(self, information: bytes) -> int:
-        where, kept = system_calls.address(information)
-        more = pack("=QIxxxx", where, len(information)) if information else b""
-        result = system_calls.link_create(self.fd, 0, _TRACE_ITER, more=more)
-        del kept
-        return result
-
-    def read(self) -> bytes:
-        """Walk once and return the rows as bytes, one behind the other.
-
-        Raises:
-            AttachError: It is not attached.
-            EbpfError: The kernel ended the walk with an error.
-        Source: libbpf bpf_iter_create(), read(2).
-        """
-        if self._link is None or self._link.fd < 0:
-            raise AttachError(f"read iterator {self.name!r}: it is not attached. Call attach() first.", name=self.name)
-        fd: int = system_calls.iterator_create(self._link.fd)
-        if fd < 0:
-            raise EbpfError(f"read iterator {self.name!r}: {describe(-fd)}.", name=self.name, errno=-fd)
-        try:
-            return b"".join(self._chunks(fd))
-        except OSError as error:
-            number = error.errno or 0
-            raise EbpfError(
-                f"read iterator {self.name!r}: {describe(number)}.", name=self.name, errno=number
-            ) from error
-        finally:
-            os.close(fd)
-
-    @staticmethod
-    def _chunks(fd: int) -> Iterator[bytes]:
-        """Yield what the kernel hands over; it asks to try again where many objects in a row made no row."""
-        while True:
-            try:
-                chunk = os.read(fd, _READ_BYTES)
-            except BlockingIOError:
-                continue
-            if not chunk:
-                return
-            yield chunk
-
-    def rows(self) -> Iterator[R]:
-        """Walk once and yield the rows, as lazy views on one owned block.
-
-        Raises:
-            AttachError: It is not attached.
-            EbpfError: The kernel ended the walk with an error, or a row has another size than its type.
-        """
-        block = self._whole(self.read())
-        for start in range(0, len(block), self._row.size):
-            yield self._row.unpack(block, start)
-
-    def read_array(self) -> numpy.ndarray[Any, Any]:
-        """Walk once and return the rows as one owned structured array (needs numpy)."""
-        from .arrays import structured
-
-        return structured(self._whole(self.read()), self._row, 0)
-
-    def _whole(self, block: bytes) -> bytes:
-        if len(block) % self._row.size:
-            raise EbpfError(
-                f"read iterator {self.name!r}: {len(block)} bytes are no whole number of {self._row.kind} "
-                f"of {self._row.size}. Bind the right record and run tools/regen.",
-                name=self.name,
-            )
-        return block
+        options = SystemCallOptions(
+            sz=ctypes.sizeof(SystemCallOptions), bpf_cookie=cookie, retprobe=self._hook.kind == "kretsyscall"
+        )
+        return self._by_libbpf(
+            self.section, "bpf_program__attach_ksyscall", self._hook.target.encode(), ctypes.byref(options)
+        )

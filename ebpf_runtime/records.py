@@ -11,7 +11,6 @@ read like those of a dataclass.
 from __future__ import annotations
 
 import struct
-from itertools import repeat
 
 from .errors import RecordError, VariableError
 
@@ -291,6 +290,8 @@ class _Nested(Field):
 
         Between taking a base and yielding its record there is no call, so no signal handler can come in between.
         """
+        from itertools import repeat  # batches alone need it
+
         offset = self.offset
         for record, base in zip(map(_new, repeat(self.type)), bases):  # noqa: B905  # the first has no end
             record._block = block

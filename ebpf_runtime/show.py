@@ -108,7 +108,7 @@ def _set(opened: OpenProbe, name: str, text: str) -> None:
 
 def _events(probe: Probe) -> Iterator[tuple[str, Any]]:
     """Yield (map or program, record): of streams for ever, of iterators once, or nothing until Ctrl-C."""
-    from .programs import IteratorProgram
+    from .iterators import IteratorProgram
     from .streams import Poller, Stream
 
     streams = [item for _, item in probe.maps if isinstance(item, Stream)]

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from .namespaces import Links, Maps, Programs
     from .records import Field, Metadata, Variables
 
-__all__ = ["MapSpec", "ObjectSpec", "ProgramSpec", "architecture"]
+__all__ = ["ARENA_SECTION", "MapSpec", "ObjectSpec", "ProgramSpec", "architecture"]
+
+ARENA_SECTION = ".addr_space.1"  # of the global variables that live in an arena
 
 
 def architecture() -> str:

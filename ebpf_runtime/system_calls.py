@@ -24,20 +24,24 @@ from struct import Struct
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from ctypes import c_char as _Char
+    from ctypes import c_char
     from typing import Any
 else:
     # As in `ctypes`, which makes a hundred classes when it is imported: that takes longer than loading a small probe.
-    class _Char(_SimpleCData):
+    class c_char(_SimpleCData):
         _type_ = "c"
 
 
-class _Function(CFuncPtr):
+class Function(CFuncPtr):
+    """A foreign function that leaves its errno for `get_errno`."""
+
     _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
 
 
 __all__ = [
+    "Function",
     "bpf",
+    "c_char",
     "enable_stats",
     "iterator_create",
     "link_create",
@@ -72,13 +76,13 @@ _TEST_RUN_ATTRIBUTES = Struct("=IIIIQQIIIIQQIII")
 _PIN_ATTRIBUTES = Struct("=QII")
 _ATTACH_ATTRIBUTES = Struct("=IIIII")
 _INFO_ATTRIBUTES = Struct("=IIQ")
-_TRACEPOINT_ATTRIBUTES = Struct("=QIxxxx")
+_TRACEPOINT_ATTRIBUTES = Struct("=QIxxxxQ")
 _LINK_ATTRIBUTES = Struct("=IIII")
 
 _STREAM_ATTRIBUTES = Struct("=QIII")
 
 _this_process: Any = None  # for dlopen(3), whose name may be absent
-_syscall = _Function(dlsym(dlopen(_this_process, 0), "syscall"))
+_syscall = Function(dlsym(dlopen(_this_process, 0), "syscall"))
 
 
 def bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
@@ -86,7 +90,7 @@ def bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
 
     What the attributes point to is the caller's to keep alive.
     """
-    buffer = (_Char * len(attributes)).from_buffer_copy(attributes)
+    buffer = (c_char * len(attributes)).from_buffer_copy(attributes)
     result: int = _syscall(_BPF, command, buffer, len(attributes))
     return (result if result >= 0 else -get_errno()), buffer.raw
 
@@ -95,7 +99,7 @@ def address(block: bytes | bytearray | memoryview | None) -> tuple[int, object]:
     """Return the address of a block's bytes, or of a copy of constant ones, 0 for none, and what keeps them there."""
     if not block:
         return 0, None
-    kind = _Char * len(block)
+    kind = c_char * len(block)
     view = kind.from_buffer_copy(block) if isinstance(block, bytes) else kind.from_buffer(block)
     return addressof(view), view
 
@@ -227,10 +231,14 @@ def program_detach(target: int, program: int, kind: int) -> int:
     return bpf(_PROG_DETACH, _ATTACH_ATTRIBUTES.pack(target, program, kind, 0, 0))[0]
 
 
-def raw_tracepoint_open(name: str, program: int) -> int:
-    """Attach to a raw tracepoint, or without a name to the hook that the program was loaded for."""
+def raw_tracepoint_open(name: str, program: int, cookie: int = 0) -> int:
+    """Attach to a raw tracepoint, or without a name to the hook that the program was loaded for.
+
+    Kernel: 4.17; cookie 6.10.
+    """
     where, kept = address(name.encode() + b"\0" if name else None)
-    result = bpf(_RAW_TRACEPOINT_OPEN, _TRACEPOINT_ATTRIBUTES.pack(where, program))[0]
+    attributes = _TRACEPOINT_ATTRIBUTES.pack(where, program, cookie)
+    result = bpf(_RAW_TRACEPOINT_OPEN, attributes if cookie else attributes[:-8])[0]
     del kept
     return result
 
@@ -256,6 +264,6 @@ def stream_read(program: int, stream: int, block: bytearray) -> int:
 
 def perf_event_open(attributes: bytes, pid: int, cpu: int, group: int = -1) -> int:
     """Open an event, close-on-exec."""
-    buffer = (_Char * len(attributes)).from_buffer_copy(attributes)
+    buffer = (c_char * len(attributes)).from_buffer_copy(attributes)
     result: int = _syscall(_PERF_EVENT_OPEN, buffer, pid, cpu, group, 8)
     return result if result >= 0 else -get_errno()

@@ -28,6 +28,17 @@ _LIRC = 16
 _SOFTWARE, _CPU_CLOCK = 1, 0  # PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK
 
 
+# How programs are used that have no hook of their own, by kind.
+_USES = {
+    "syscall": "Run it: test_run(context=...).",
+    "struct_ops": "Attach the map that holds it: attach_struct_ops() of the probe.",
+    "action": "It is part of a filter: pin(PATH) it, then "
+    "tc filter add dev DEVICE ingress matchall action bpf object-pinned PATH.",
+    "lwt_seg6local": "It is part of a route: pin(PATH) it, then "
+    "ip -6 route add PREFIX encap seg6local action End.BPF endpoint pinned PATH dev DEVICE.",
+}
+
+
 class CgroupProgram(BaseProgram):
     """A program that decides for the processes of a cgroup."""
 
@@ -106,6 +117,7 @@ class PerfEventProgram(BaseProgram):
         pid: int = -1,
         type: int = _SOFTWARE,
         config: int = _CPU_CLOCK,
+        cookie: int = 0,
     ) -> Link:
         """Attach to an event that is open, or to one that is opened here.
 
@@ -117,10 +129,11 @@ class PerfEventProgram(BaseProgram):
             pid: The process that is watched; -1: all.
             type: perf_type_id, the kernel's own software events where none is given.
             config: Which event of the type; the CPU clock where none is given.
+            cookie: What bpf_get_attach_cookie() gives the program at this attachment.
         Raises:
             AttachError: The kernel refused, or the arguments contradict each other.
             PermissionDeniedError: CAP_PERFMON is missing.
-        Kernel: 4.9.
+        Kernel: 4.9; cookie 5.15.
         Source: perf_event_open(2), bpf(2) BPF_LINK_CREATE; libbpf bpf_program__attach_perf_event().
         """
         if (perf_event is not None) + bool(frequency) + bool(period) != 1:
@@ -130,14 +143,14 @@ class PerfEventProgram(BaseProgram):
                 name=self.name,
             )
 
-        def make() -> int:
+        def make(cookie: int) -> int:
             if perf_event is not None:
-                return perf_events.attach(self.fd, os.dup(perf_event))
+                return perf_events.attach(self.fd, os.dup(perf_event), cookie)
             where = 0 if pid == -1 and cpu == -1 else cpu
             event = perf_events.open_counter(type, config, period=period, frequency=frequency, pid=pid, cpu=where)
-            return perf_events.attach(self.fd, event)
+            return perf_events.attach(self.fd, event, cookie)
 
-        return self._linked(self.section, make)
+        return self._linked(self.section, self._with_cookie(make, cookie, self.section))
 
 
 class UprobeProgram(BaseProgram):
@@ -154,6 +167,7 @@ class UprobeProgram(BaseProgram):
         symbol: str = "",
         offset: int = 0,
         pid: int = -1,
+        cookie: int = 0,
     ) -> Link:
         """Attach to a function.
 
@@ -163,10 +177,11 @@ class UprobeProgram(BaseProgram):
             symbol: The function; empty: *offset* is one in the file.
             offset: Bytes behind the symbol, or in the file.
             pid: The process that is watched; -1: all, 0: this one.
+            cookie: What bpf_get_attach_cookie() gives the program at this attachment.
         Raises:
             AttachError: There is no such file or function, or the kernel refused.
             PermissionDeniedError: CAP_PERFMON is missing.
-        Kernel: 4.17.
+        Kernel: 4.17; cookie 5.15.
         Source: libbpf bpf_program__attach_uprobe_opts().
         """
         if path is None:
@@ -176,12 +191,15 @@ class UprobeProgram(BaseProgram):
                     "Say which: attach(path=..., symbol=...).",
                     name=self.name,
                 )
-            return self._linked(self.section, lambda: self._by_libbpf(self.section, "bpf_program__attach"))
-        from .libbpf import UprobeOptions
+            path, _, symbol = self._hook.target.partition(":")
+            symbol, _, more = symbol.partition("+")
+            offset = int(more or "0", 0)
+        from .libbpf_structures import UprobeOptions
 
         file = os.fspath(path)
         options = UprobeOptions(
             sz=ctypes.sizeof(UprobeOptions),
+            bpf_cookie=cookie,
             retprobe=self._hook.kind == "uretprobe",
             func_name=symbol.encode() if symbol else None,
         )
@@ -199,7 +217,7 @@ class UsdtProgram(BaseProgram):
 
     @property
     def needs(self) -> str:
-        return "" if ":" in self._hook.target else "path"
+        return "" if self._hook.target.count(":") > 1 else "path"
 
     def attach(
         self,
@@ -208,6 +226,7 @@ class UsdtProgram(BaseProgram):
         provider: str = "",
         probe: str = "",
         pid: int = -1,
+        cookie: int = 0,
     ) -> Link:
         """Attach to all places of a probe.
 
@@ -216,9 +235,10 @@ class UsdtProgram(BaseProgram):
             provider: Provider of the probe.
             probe: Its name.
             pid: The process that is watched; -1: all, 0: this one.
+            cookie: What bpf_usdt_cookie() gives the program at this attachment.
         Raises:
             AttachError: There is no such file or probe, or the kernel refused.
-        Kernel: 4.20; cookies 5.15.
+        Kernel: 4.20; the cookie is libbpf's, on any kernel.
         Source: libbpf bpf_program__attach_usdt().
         """
         if path is None:
@@ -228,13 +248,22 @@ class UsdtProgram(BaseProgram):
                     "Say which: attach(path=..., provider=..., probe=...).",
                     name=self.name,
                 )
-            return self._linked(self.section, lambda: self._by_libbpf(self.section, "bpf_program__attach"))
+            path, provider, probe = self._hook.target.split(":", 2)
+        from .libbpf_structures import UsdtOptions
+
         file = os.fspath(path)
+        options = UsdtOptions(sz=ctypes.sizeof(UsdtOptions), usdt_cookie=cookie)
         where = f"{file}:{provider}:{probe}"
         return self._linked(
             where,
             lambda: self._by_libbpf(
-                where, "bpf_program__attach_usdt", pid, os.fsencode(file), provider.encode(), probe.encode(), None
+                where,
+                "bpf_program__attach_usdt",
+                pid,
+                os.fsencode(file),
+                provider.encode(),
+                probe.encode(),
+                ctypes.byref(options),
             ),
         )
 
@@ -252,10 +281,17 @@ class DetachedProgram(BaseProgram):
         Raises:
             AttachError: Always; says what to do instead.
         """
-        what = {
-            "syscall": "Run it: test_run(context=...).",
-            "struct_ops": "Attach the map that holds it: attach_struct_ops() of the probe.",
-        }.get(self._hook.kind, "Put it into a map of programs, or hand its fd to the tool that attaches such.")
+        kind = self._hook.kind
+        if kind.startswith("lwt_") and kind != "lwt_seg6local":
+            what = (
+                "It is part of a route: pin(PATH) it, then "
+                f"ip route add PREFIX encap bpf {kind.removeprefix('lwt_')} pinned PATH dev DEVICE."
+            )
+        elif kind.startswith("xdp"):
+            kept = "DEVMAP" if kind.endswith("devmap") else "CPUMAP"
+            what = f"It sees what a map of type {kept} redirects: store Redirection(TARGET, program.fd) in one."
+        else:
+            what = _USES.get(kind, "Put it into a map of programs, or pin(PATH) it for the tool that attaches such.")
         raise AttachError(
             f"attach program {self.name!r} to {self.section}: programs of this kind have no hook of their own. {what}",
             name=self.name,

@@ -86,10 +86,23 @@ def load_error(
 
 def _no_target(program: str, target: str, number: int, said: str, section: str) -> LoadError:
     """Return the error for a program whose hook is not in the kernel's BTF."""
+    from .features import iterator_floor_of
     from .hooks import hook_of
     from .nearby import near_functions, near_names
 
-    near = near_names(hook_of(section)) if section.startswith("tp_btf") else near_functions(target)
+    hook = hook_of(section)
+    if hook.way == "iter":
+        feature, floor = iterator_floor_of(hook)
+        return LoadError(
+            f"load program {program!r}: {describe(number)}; this kernel has no {feature}"
+            f"{f', Linux {floor} has' if floor else ''}.",
+            name=program,
+            errno=number,
+            log=said,
+            feature=feature,
+            minimum_kernel=floor,
+        )
+    near = near_names(hook) if section.startswith("tp_btf") else near_functions(target)
     hint = f"Near names: {', '.join(near)}." if near else "See /sys/kernel/tracing/available_filter_functions."
     return LoadError(
         f"load program {program!r}: {describe(number)}, the kernel's BTF has no {target!r} to hang it on. {hint}",

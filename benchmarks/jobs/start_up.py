@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.jobs import Options
 from benchmarks.peers import HERE, bcc_environment, bcc_refusal, compiled
 from benchmarks.probes import PYTHON, build, environment, install
-from benchmarks.race import Bar, Job, Sample, Yardstick
+from benchmarks.race import MEMORY, Bar, Job, Sample, Yardstick
 from ebpf_runtime.specs import architecture
 
 __all__ = ["memory", "start_up"]
@@ -50,11 +50,14 @@ def start_up(_options: Options) -> Iterator[Job]:
 
 @contextmanager
 def memory(_options: Options) -> Iterator[Job]:
-    """The same processes' largest resident memory; a "second" is a GiB here."""
+    """The most memory that the same processes had resident when they were attached."""
     with _contenders() as (commands, notes):
         contenders = {name: partial(_resident, *command) for name, command in commands.items()}
-        bars = (Bar(_LIGHT, _BCC, 1 / 8),)
-        yield Job("memory of a process with one program attached", _C, contenders, bars, None, notes, checked=False)
+        bars = (Bar(_LIGHT, _BCC, 1 / 8), Bar(_LIBBPF, _BCC, 1 / 8))
+        yield Job(
+            "most memory of a process from its start to its first program attached", _C, contenders, bars, None, notes,
+            checked=False, unit=MEMORY,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -115,7 +118,7 @@ def _timed(command: list[str], environment: Mapping[str, str]) -> Sample:
 
 
 def _resident(command: list[str], environment: Mapping[str, str]) -> Sample:
-    """Return the most memory that a process had when it was attached."""
+    """Return the most memory that a process had resident when it was attached, in MiB."""
     for _ in range(_TRIES):
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             assert process.stdout is not None
@@ -123,5 +126,5 @@ def _resident(command: list[str], environment: Mapping[str, str]) -> Sample:
             lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
         for line in lines:
             if line.startswith("VmHWM:"):
-                return Sample(int(line.split()[1]) / (1 << 20))
+                return Sample(int(line.split()[1]) / (1 << 10))
     raise RuntimeError(f"{' '.join(command)} ends too soon to be looked at")

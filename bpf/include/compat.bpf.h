@@ -204,6 +204,21 @@ struct perf_event___traced {
 	struct bpf_prog *prog;
 };
 
+/* From 5.15 on, the link that holds a perf event. */
+enum bpf_link_type___held {
+	BPF_LINK_TYPE_PERF_EVENT___held = 7,
+};
+
+struct bpf_link___held {
+	enum bpf_link_type___held type;
+	struct bpf_prog *prog;
+};
+
+struct bpf_perf_link___any {
+	struct bpf_link___held link;
+	struct file *perf_file;
+};
+
 #pragma clang attribute pop
 
 /*

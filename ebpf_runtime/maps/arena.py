@@ -16,7 +16,7 @@ __all__ = ["ArenaMap"]
 
 
 class ArenaMap(Map):
-    """An arena. Where libbpf has not mapped it for the object's variables, its memory is mapped here, on first use.
+    """An arena. An object's own is mapped before its programs are loaded, any other here, on first use.
 
     Kernel: 6.9.
     """
@@ -25,12 +25,16 @@ class ArenaMap(Map):
         super().__init__(*arguments)
         self._mapping: mmap.mmap | None = None
 
+    def take_memory(self, memory: mmap.mmap) -> None:
+        """Take the mapping that was made before the programs were loaded."""
+        self._mapping = memory
+
     @property
     def memory(self) -> mmap.mmap:
         """The whole arena, `max_entries` pages; a page that no program has allocated is made when it is touched.
 
         Raises:
-            MapError: It is mapped elsewhere, or its address is fixed; libbpf's own mapping has it then.
+            MapError: It is mapped elsewhere, or its address is fixed (map_extra); libbpf's own mapping has it then.
         """
         if self.fd < 0:
             raise self._fail("map", 0)
@@ -40,8 +44,8 @@ class ArenaMap(Map):
             except OSError as error:
                 number = error.errno or 0
                 raise MapError(
-                    f"map arena {self.name!r}: {describe(number)}. An arena has one address; "
-                    "read its variables, or declare it without map_extra.",
+                    f"map arena {self.name!r}: {describe(number)}. An arena has one address, "
+                    "and is mapped there already; declare it without map_extra.",
                     name=self.name,
                     errno=number,
                 ) from error

@@ -12,7 +12,8 @@ import os
 import struct
 from typing import Final
 
-from ebpf_runtime.libbpf import ProgramLoadOptions, TestRunOptions, library
+from ebpf_runtime.libbpf import library
+from ebpf_runtime.libbpf_structures import ProgramLoadOptions, TestRunOptions
 
 __all__ = [
     "Assembled",

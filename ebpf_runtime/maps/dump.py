@@ -10,7 +10,8 @@ import os
 import threading
 from collections.abc import Iterator
 
-from ebpf_runtime.libbpf import MapCreateOptions, library
+from ebpf_runtime.libbpf import library
+from ebpf_runtime.libbpf_structures import MapCreateOptions
 
 from . import assembled as bpf
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
 from ebpf_runtime.errors import MapError, PermissionDeniedError
 from ebpf_runtime.kernel_objects import map_sizes
-from ebpf_runtime.libbpf import MapCreateOptions
+from ebpf_runtime.libbpf_structures import MapCreateOptions
 from ebpf_runtime.records import u32
 
 from . import map_class

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ebpf_runtime.errors import MapError, PermissionDeniedError, describe
-from ebpf_runtime.libbpf import PERF_LOST_CALLBACK, PERF_SAMPLE_CALLBACK, walker
+from ebpf_runtime.libbpf import Library, walker
+from ebpf_runtime.libbpf_structures import PERF_LOST_CALLBACK, PERF_SAMPLE_CALLBACK
 from ebpf_runtime.signals import signals_held
 
 from .runs import Layout
@@ -46,6 +47,7 @@ _CLOSE_ON_EXEC = 8  # PERF_FLAG_FD_CLOEXEC
 _ENABLE = 0x2400  # PERF_EVENT_IOC_ENABLE
 _HEAD_WORD = 1024 // 8  # data_head of struct perf_event_mmap_page, in words
 _TAIL_WORD = 1032 // 8
+_LARGEST = 1 << 16  # bytes of a record: its size is in 16 bits
 _PAGES = 64
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -89,13 +91,13 @@ class _Mapped(Source):
         self._words = memoryview(self._map)[: mmap.PAGESIZE].cast("Q")
         self._data = memoryview(self._map)[mmap.PAGESIZE :]
 
-    def _head(self) -> int:
+    def written(self) -> int:
         """Return the kernel's position; what is before it can be read after that."""
         return self._words[_HEAD_WORD]
 
-    def copy(self, join: Join) -> tuple[Any, Layout, int]:
+    def copy(self, join: Join, most: int) -> tuple[Any, Layout, int]:
         start = max(self._words[_TAIL_WORD], self.position)
-        end = self._head()
+        end = min(self.written(), start + most + _LARGEST)
         first, last = start % self._size, end % self._size
         if end == start:
             parts: tuple[memoryview, ...] = (self._data[:0],)
@@ -104,7 +106,9 @@ class _Mapped(Source):
         else:
             parts = (self._data[first:], self._data[:last])
         block = join(parts)
-        return block, perf_walk(memoryview(block), walker, self._room), end
+        layout = perf_walk(memoryview(block), walker, self._room, most)
+        # What cannot be read is passed over.
+        return block, layout, start + layout.end if layout.end >= most else end
 
     def release(self) -> None:
         self._words[_TAIL_WORD] = self.position
@@ -120,12 +124,12 @@ class _Mapped(Source):
 class _Acquiring(_Mapped):
     """The same by the compiled helper's loads and stores, which order memory on every CPU."""
 
-    def __init__(self, cpu: int, pages: int, wakeup_events: int, helper: ctypes.CDLL) -> None:
+    def __init__(self, cpu: int, pages: int, wakeup_events: int, helper: Library) -> None:
         super().__init__(cpu, pages, wakeup_events)
         self._helper = helper
         self._page = address(self._words)
 
-    def _head(self) -> int:
+    def written(self) -> int:
         head: int = self._helper.ebpf_walker_load(self._page + 8 * _HEAD_WORD)
         return head
 
@@ -175,11 +179,14 @@ class _FromLibbpf(Source):
         self._start = 0
         self.block = bytearray()
 
-    def copy(self, join: Join) -> tuple[Any, Layout, int]:
+    def copy(self, join: Join, most: int) -> tuple[Any, Layout, int]:
         self.release()
         self._consumer.consume()
         block = join((memoryview(bytes(self.block)),))
         return block, perf_walk(memoryview(block), walker), self._start + len(block)
+
+    def written(self) -> int:
+        return self.position + 1  # libbpf does not say; asking it once more tells
 
     def release(self) -> None:
         self.block = self.block[self.position - self._start :]

@@ -68,7 +68,7 @@ class Poller(Handle):
 
     def _each(self) -> Iterator[tuple[Stream[Any], Any]]:
         for stream in self.streams:
-            for record in stream._each():
+            for record in stream.poll(0):
                 yield stream, record
 
     def close(self) -> None:

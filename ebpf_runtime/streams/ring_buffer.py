@@ -20,11 +20,12 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ebpf_runtime.errors import MapError
-from ebpf_runtime.libbpf import SAMPLE_CALLBACK, walker
+from ebpf_runtime.libbpf import Library, walker
+from ebpf_runtime.libbpf_structures import SAMPLE_CALLBACK
 from ebpf_runtime.signals import signals_held
 
 from .runs import Layout, RecordBatch
-from .sources import Join, Source
+from .sources import ALL, Join, Source
 from .stream import Stream
 from .walks import RING_HEAD, Room, address, compiled_ring_walk, ring_walk
 
@@ -64,26 +65,28 @@ class _Mapped(Source):
         """Return where the next run starts."""
         return max(self._consumer[0], self.position)
 
-    def _produced(self) -> int:
-        """Return the producers' position; what is behind it, and committed, can be read after that."""
+    def written(self) -> int:
+        """Return the producers' position; what is before it, and committed, can be read after that."""
         return self._producer[0]
 
     def _walk(self, run: memoryview) -> Layout:
         return ring_walk(run, walker, self._room)
 
     def unread_bytes(self) -> int:
-        return max(self._produced() - self._start(), 0)
+        return max(self.written() - self._start(), 0)
 
-    def run(self) -> tuple[memoryview, Layout, int]:
-        """Return the committed bytes that wait, headers included, what is in them, and the position behind them."""
+    def run(self, most: int = ALL) -> tuple[memoryview, Layout, int]:
+        """Return committed bytes that wait, headers included, what is in them, and the position behind them.
+
+        The last record may be longer than *most* bytes have room for: a walk looks at headers alone.
+        """
         start = self._start()
         first = start & self._mask
-        run = self._data[first : first + self._produced() - start]
-        layout = self._walk(run)
-        return run[: layout.end], layout, start + layout.end
+        layout = self._walk(self._data[first : first + min(self.written() - start, most)])
+        return self._data[first : first + layout.end], layout, start + layout.end
 
-    def copy(self, join: Join) -> tuple[Any, Layout, int]:
-        run, layout, end = self.run()
+    def copy(self, join: Join, most: int) -> tuple[Any, Layout, int]:
+        run, layout, end = self.run(most)
         return join((run,)), layout, end
 
     def release(self) -> None:
@@ -100,13 +103,13 @@ class _Mapped(Source):
 class _Acquiring(_Mapped):
     """The same by the compiled helper's loads and stores, which order memory on every CPU."""
 
-    def __init__(self, fd: int, size: int, helper: ctypes.CDLL) -> None:
+    def __init__(self, fd: int, size: int, helper: Library) -> None:
         super().__init__(fd, size)
         self._helper = helper
         self._consumer_address = address(self._consumer)
         self._producer_address = address(self._producer)
 
-    def _produced(self) -> int:
+    def written(self) -> int:
         position: int = self._helper.ebpf_walker_load(self._producer_address)
         return position
 
@@ -140,7 +143,7 @@ class _Libbpf(Source):
     def unread_bytes(self) -> int:
         return len(self._block)
 
-    def copy(self, join: Join) -> tuple[Any, Layout, int]:
+    def copy(self, join: Join, most: int) -> tuple[Any, Layout, int]:
         self.release()
         with signals_held():  # what is raised in the callback cannot pass through libbpf, and would lose the record
             result = self._library.ring_buffer__consume(self._ring)
@@ -149,6 +152,9 @@ class _Libbpf(Source):
         block = join((memoryview(bytes(self._block)),))
         layout = ring_walk(memoryview(block), walker)
         return block, layout, self._start + layout.end
+
+    def written(self) -> int:
+        return self.position + 1  # libbpf does not say; asking it once more tells
 
     def release(self) -> None:
         self._block = self._block[self.position - self._start :]

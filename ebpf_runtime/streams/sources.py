@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .runs import Layout
 
-__all__ = ["Join", "Source"]
+__all__ = ["ALL", "Join", "Source"]
+
+ALL = sys.maxsize  # bytes: no limit
 
 # Makes one owned block of the pieces of a run.
 Join = Callable[[Sequence[memoryview]], Any]
@@ -25,8 +28,15 @@ class Source:
     position = 0
     lost = 0
 
-    def copy(self, join: Join) -> tuple[Any, Layout, int]:
-        """Return the committed records that wait as one block, what is in it, and the position behind it."""
+    def copy(self, join: Join, most: int) -> tuple[Any, Layout, int]:
+        """Return committed records that wait as one block, what is in it, and the position behind it.
+
+        The records that begin in the first *most* bytes are in it; all where only libbpf can order memory.
+        """
+        raise NotImplementedError  # each kind of memory has its own
+
+    def written(self) -> int:
+        """Return the position up to which producers have written, or begun to."""
         raise NotImplementedError  # each kind of memory has its own
 
     def release(self) -> None:

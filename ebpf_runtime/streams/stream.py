@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ring buffers and perf buffers share: waiting, delivering each record once, and who may read.
 
-`poll()` and iteration copy each drained run once into an owned block; records are lazy views on it and stay valid as
-long as anyone holds one. `read_array()` and `read_batch()` return owned memory.
+`poll()` and iteration copy what waits piece by piece, each once into an owned block; records are lazy views on it and
+stay valid as long as anyone holds one. `read_array()` and `read_batch()` return owned memory.
 
 No record is lost or delivered twice, whatever is raised where. It rests on this: CPython runs signal handlers and
 other threads at calls, at the start of functions and at backward jumps, so what must happen together stands in
@@ -24,7 +24,7 @@ from ebpf_runtime.maps import Map
 from ebpf_runtime.records import _Nested
 
 from .runs import Layout, RecordBatch, Run, Sizes, unpacker
-from .sources import Join, Source
+from .sources import ALL, Join, Source
 from .waiting import Waiter
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ _T = TypeVar("_T")
 
 _new = object.__new__
 _PAUSE_S = 0.0005  # between looks whether another thread has left the stream
+_PIECE = 1 << 18  # bytes of one buffer to copy at once: memory that the caches hold, and that is used again
 
 
 class Stream(Map, Generic[R]):
@@ -124,45 +125,37 @@ class Stream(Map, Generic[R]):
         """
         return _Awaited(self)
 
-    def _each(self) -> Iterator[R]:
-        """Yield what is pending now."""
-        return self._deliver(None, fetch=False)
-
     def _deliver(
-        self,
-        timeout: float | None,
-        *,
-        fetch: bool = True,
-        forever: bool = False,
-        tuples: Callable[..., Any] | None = None,
+        self, timeout: float | None, *, forever: bool = False, tuples: Callable[..., Any] | None = None
     ) -> Iterator[Any]:
-        """Yield what is pending once it was fetched; not what other iterators fetch meanwhile."""
+        """Yield what is there once records were fetched, piece by piece; not what comes or is fetched meanwhile."""
         record: Any
         while True:
-            if fetch:
-                self._fetch("poll", timeout)
-            pending = self._pending
-            newest = pending[-1] if pending else None
-            run = None
-            # Another iterator may take records, or finish runs, between any two of ours.
-            while pending and run is not newest:
-                run = pending[0]
-                kind: Any = self._record or self._types.get(run.sizes if isinstance(run.sizes, int) else 0)
-                if tuples is None and self._types and (headers := run.headers()):
-                    yield from self._by_size(run, *headers)
-                elif run.smallest() < self._least or (tuples is None and kind is None):
-                    yield from self._one_by_one(run, tuples)
-                elif tuples is not None:
-                    yield from map(tuples, repeat(run.block), run.cursor)
-                else:
-                    block = run.block
-                    # As the field's unpack() does. There is no call between taking a base and yielding its record.
-                    for record, base in zip(map(_new, repeat(kind)), run.cursor):  # noqa: B905  # has no end
-                        record._block = block
-                        record._base = base
-                        yield record
-                if pending and pending[0] is run:
-                    del pending[0]
+            more = ends = self._fetch("poll", timeout)
+            while more:
+                pending = self._pending
+                newest = pending[-1] if pending else None
+                run = None
+                # Another iterator may take records, or finish runs, between any two of ours.
+                while pending and run is not newest:
+                    run = pending[0]
+                    kind: Any = self._record or self._types.get(run.sizes if isinstance(run.sizes, int) else 0)
+                    if tuples is None and self._types and (headers := run.headers()):
+                        yield from self._by_size(run, *headers)
+                    elif run.smallest() < self._least or (tuples is None and kind is None):
+                        yield from self._one_by_one(run, tuples)
+                    elif tuples is not None:
+                        yield from map(tuples, repeat(run.block), run.cursor)
+                    else:
+                        block = run.block
+                        # As the field's unpack() does. There is no call between taking a base and yielding its record.
+                        for record, base in zip(map(_new, repeat(kind)), run.cursor):  # noqa: B905  # has no end
+                            record._block = block
+                            record._base = base
+                            yield record
+                    if pending and pending[0] is run:
+                        del pending[0]
+                more = self._fetch("poll", 0) if any(source.position < end for source, end in ends) else []
             if not forever:
                 return
 
@@ -211,8 +204,8 @@ class Stream(Map, Generic[R]):
 
     # Waiting and draining
 
-    def _fetch(self, action: str, timeout: float | None) -> None:
-        """Wait until records are pending or the time is over."""
+    def _fetch(self, action: str, timeout: float | None) -> list[tuple[Source, int]]:
+        """Wait until records are pending or the time is over; return how far each source is written where any are."""
         token = [get_ident()]
         try:
             if self._reader is None:
@@ -221,30 +214,23 @@ class Stream(Map, Generic[R]):
                 self._refuse_second(action)
             if not self._ready(action) and timeout != 0:
                 self._await().wait(lambda: self._ready(action), timeout)
+            return [(source, source.written()) for source in self._opened()] if self._pending else []
         finally:
             if self._reader is token:
                 self._reader = None
 
     def _ready(self, action: str) -> bool:
-        """Return whether records are pending, after draining what waits."""
+        """Return whether records are pending, after draining a piece of what waits where none were."""
         self._check_usable(action)
         # Forget the runs that an iterator finished without having the time to say so.
         while self._pending and not self._pending[0].left():
             del self._pending[0]
-        self._drain()
+        if not self._pending:
+            self._drain(_PIECE)
         return bool(self._pending)
 
     def _ready_to_read(self) -> bool:
-        token = [get_ident()]
-        try:
-            if self._reader is None:
-                self._reader = token
-            if self._reader is not token:
-                self._refuse_second("poll")
-            return self._ready("poll")
-        finally:
-            if self._reader is token:
-                self._reader = None
+        return bool(self._fetch("poll", 0))
 
     def _await(self) -> Waiter:
         if self._waiter is None:
@@ -280,15 +266,15 @@ class Stream(Map, Generic[R]):
         """Return the memory that is open."""
         return self._sources()
 
-    def _drain(self) -> None:
-        """Copy what waits into owned blocks and append them to the pending."""
+    def _drain(self, most: int = ALL) -> None:
+        """Copy what waits, of each source about *most* bytes, into owned blocks and append them to the pending."""
         for source in self._sources():
-            self._keep(source, *self._copy(source, b"".join))
+            self._keep(source, *self._copy(source, b"".join, most))
             source.release()
 
-    def _copy(self, source: Source, join: Join) -> tuple[Any, Layout, int]:
+    def _copy(self, source: Source, join: Join, most: int = ALL) -> tuple[Any, Layout, int]:
         try:
-            return source.copy(join)
+            return source.copy(join, most)
         except OSError as error:
             raise self._fail("read", error.errno or 0) from error
 
@@ -498,4 +484,4 @@ class _Awaited(AsyncIterator[R]):
             for record in self._records:
                 return record
             await stream._await().wait_async(stream._ready_to_read)
-            self._records = stream._each()
+            self._records = stream.poll(0)

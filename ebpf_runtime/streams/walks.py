@@ -12,9 +12,11 @@ from collections.abc import Callable
 from itertools import repeat
 from typing import Any
 
-from ebpf_runtime.libbpf import Walked
+from ebpf_runtime.libbpf import Library
+from ebpf_runtime.libbpf_structures import Walked
 
 from .runs import Layout, even
+from .sources import ALL
 
 __all__ = ["PERF_HEAD", "RING_HEAD", "Room", "address", "compiled_ring_walk", "perf_walk", "ring_walk"]
 
@@ -45,8 +47,8 @@ class Room:
         return self._words
 
 
-def ring_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None], room: Room | None = None) -> Layout:
-    """Return the layout of the committed records at the beginning of a ring buffer's run.
+def ring_walk(run: memoryview, helper: Callable[[], Library | None], room: Room | None = None) -> Layout:
+    """Return the layout of the committed records that begin in a ring buffer's run, the last one maybe longer than it.
 
     The compiled *helper* is asked for where records of several sizes are found; their starts stay right until the next
     walk with the same *room*.
@@ -104,18 +106,25 @@ def _mixed_ring_walk(words: memoryview, length: int) -> Layout:
     return Layout(starts, None, start - RING_HEAD, different=steps.keys(), back=RING_HEAD >> 2, discarded=discarded)
 
 
-def perf_walk(run: memoryview, helper: Callable[[], ctypes.CDLL | None], room: Room | None = None) -> Layout:
-    """Return the layout of the samples of a perf buffer's run of whole records; *helper*, *room* as for `ring_walk`."""
-    end = len(run)
+def perf_walk(
+    run: memoryview, helper: Callable[[], Library | None], room: Room | None = None, most: int = ALL
+) -> Layout:
+    """Return the layout of a perf buffer's samples that begin in the first *most* bytes, all of them whole.
+
+    *helper* and *room* are as for `ring_walk`.
+    """
+    end = min(len(run), most)
     if not end:
         return Layout((), 0, 0)
     words, halves = run.cast("I"), run.cast("H")
     step = halves[3]
-    if words[0] == _PERF_SAMPLE and not end % step and even(run.cast("Q")[:: step >> 3]) * step == end:
-        return Layout(range(PERF_HEAD, end + 1, step), words[2], end)
+    if words[0] == _PERF_SAMPLE:
+        behind = even(run[:end].cast("Q")[:: step >> 3]) * step
+        if behind >= end:
+            return Layout(range(PERF_HEAD, behind + 1, step), words[2], behind)
     compiled = helper()
     if compiled is not None:
-        return _compiled(compiled.ebpf_walker_perf, run, PERF_HEAD, 1, room)
+        return _compiled(compiled.ebpf_walker_perf, run[:end], PERF_HEAD, 1, room)
     starts: list[int] = []
     different: set[int] = set()
     position = lost = 0
@@ -179,6 +188,6 @@ def _compiled(walk: Any, run: memoryview, least: int, back: int, room: Room | No
     )
 
 
-def compiled_ring_walk(helper: ctypes.CDLL, run: memoryview, room: Room | None = None) -> Layout:
+def compiled_ring_walk(helper: Library, run: memoryview, room: Room | None = None) -> Layout:
     """Do the same as `ring_walk`; each header is read so that its data is seen after it, on every CPU."""
     return _compiled(helper.ebpf_walker_ring, run, RING_HEAD, RING_HEAD >> 2, room)

@@ -164,6 +164,7 @@ def test_records_are_told_apart_by_kind_and_an_unknown_one_is_told(made: ModuleT
     ]
 
 
+@pytest.mark.any_kernel
 def test_each_kind_is_matched_by_its_class(made: ModuleType, probe: Any) -> None:
     told = []
     with pytest.raises(RecordError):
@@ -176,6 +177,7 @@ def test_each_kind_is_matched_by_its_class(made: ModuleType, probe: Any) -> None
     assert told == [1, 2, -3, 4, 5, -6, 7, 8, -9, 10, 11, -12]
 
 
+@pytest.mark.any_kernel
 def test_records_of_several_types_have_no_common_array(probe: Any) -> None:
     pytest.importorskip("numpy")
     with pytest.raises(RecordError) as caught:
@@ -186,6 +188,7 @@ def test_records_of_several_types_have_no_common_array(probe: Any) -> None:
     assert len(list(probe.maps.by_size.poll(0))) == COUNT
 
 
+@pytest.mark.any_kernel
 def test_what_is_compiled_on_the_host_has_the_same_types(made: ModuleType, tmp_path: Path) -> None:
     config = ProbeConfig(enable_co_re=False, runtime_compiler_output_dir=str(tmp_path))
     with made.Kinds.open_and_load(config) as probe:

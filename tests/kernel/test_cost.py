@@ -35,6 +35,7 @@ def specs() -> list[tuple[ObjectSpec, Any]]:
     return found
 
 
+@pytest.mark.any_kernel
 def test_no_variant_hangs_on_a_syscall_tracepoint() -> None:
     sections = {program.section for spec, _ in specs() for program in spec.programs}
     assert len(sections) > 10
@@ -61,9 +62,11 @@ def test_what_is_attached_hangs_on_no_syscall() -> None:
             probe.attach()
             found = tracepoints(probe)
             assert [name for name in found if ON_SYSCALL.match(name)] == []
-            assert (found == {"mark_victim"}) == (probe.variant == "raw_tp")  # the kernel does tell
+            on_victims = [name for name, link in probe.links if link is not None and name.endswith("raw_tp")]
+            assert (found == {"mark_victim"}) == bool(on_victims)  # the kernel does tell
 
 
+@pytest.mark.any_kernel
 def test_statistics_are_on_for_moments_only(tmp_path: Path) -> None:
     settings = tmp_path / "collector.yaml"
     settings.write_text("checks:\n  ebpf:\n    statistics_window_seconds: 0.05\n")

@@ -67,6 +67,7 @@ def test_it_says_what_each_probe_says_and_leaves_nothing_loaded() -> None:
     assert Path(host["mounts"]["tracefs"], "events").is_dir()
 
 
+@pytest.mark.any_kernel
 def test_for_people_it_names_every_variant_that_was_refused() -> None:
     run = doctor()
     assert (run.returncode, run.stderr) == (0, "")
@@ -96,6 +97,7 @@ def test_without_capabilities_the_exit_code_is_3_and_they_are_named() -> None:
         )
 
 
+@pytest.mark.any_kernel
 def test_a_probe_that_does_not_work_is_exit_code_1_with_every_reason(tmp_path: Path) -> None:
     import struct
 
@@ -114,6 +116,7 @@ def test_a_probe_that_does_not_work_is_exit_code_1_with_every_reason(tmp_path: P
     assert probe["error"].startswith("load probe 'oom_kill' by CO-RE: ")
 
 
+@pytest.mark.any_kernel
 def test_what_is_compiled_and_warned_of_is_told(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     settings = {"enable_co_re": False, "runtime_compiler_output_dir": str(tmp_path / "b")}
@@ -129,6 +132,7 @@ def test_what_is_compiled_and_warned_of_is_told(tmp_path: Path) -> None:
     assert run.stdout.count(f"  warning         read {tmp_path}/missing: ENOENT, ") == 3
 
 
+@pytest.mark.any_kernel
 def test_wrong_use_is_exit_code_2(tmp_path: Path) -> None:
     run = doctor("--nonsense")
     assert (run.returncode, run.stdout) == (2, "")
@@ -140,6 +144,7 @@ def test_wrong_use_is_exit_code_2(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.any_kernel
 def test_without_libbpf_it_says_so(tmp_path: Path) -> None:
     run = doctor("--json", EBPF_LIBBPF=str(tmp_path / "libbpf.so"))
     found = told(run)

@@ -330,7 +330,7 @@ for item in find_pins(Path("/proc/self/mountinfo").read_text()).unread:
     assert reasons in (["EACCES"], ["EPERM"])  # before 5.11 bpf(2) as a whole was not for everybody
 
 
-@pytest.mark.parametrize("scheme", ["native", "datadog"])
+@pytest.mark.parametrize("scheme", ["native", pytest.param("datadog", marks=pytest.mark.any_kernel)])
 def test_the_check_sends_what_is_there(scheme: str) -> None:
     check = new_check()
     check.configure(f"metric_scheme: {scheme}\nstatistics_window_seconds: 0.05".encode())

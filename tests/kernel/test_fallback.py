@@ -43,6 +43,13 @@ from tests.support.sources import make_module, write_source
 pytestmark = pytest.mark.kernel
 
 
+# Where there are kprobes, both are refused with the same line.
+NO_VARIANT = (
+    "load probe 'oom_kill' by CO-RE: load probe 'oom_kill': no variant works here. fentry: load, ",
+    "load probe 'oom_kill' by CO-RE: load probe 'oom_kill': no variant works here. fentry, kprobe: load, ",
+)
+
+
 class Compiler:
     """A compiler in EBPF_CLANG that notes its command lines."""
 
@@ -108,6 +115,7 @@ def read(probe: OomKill, count: int) -> list[OomKillEvent]:
     return events
 
 
+@pytest.mark.any_kernel
 def test_the_compiler_runs_once_and_then_never_again(build: Path, counted: Compiler, monkeypatch: Any) -> None:
     with OomKill.open_and_load(compiled_only(build)) as probe:
         assert probe.origin == "compiled"
@@ -121,6 +129,7 @@ def test_the_compiler_runs_once_and_then_never_again(build: Path, counted: Compi
         probe.attach()
 
 
+@pytest.mark.any_kernel
 def test_the_compiled_object_has_no_co_re_relocations(build: Path) -> None:
     OomKill.open_and_load(compiled_only(build)).close()
     (path,) = build.iterdir()
@@ -188,9 +197,7 @@ def test_a_failure_of_co_re_is_one_warning_and_then_the_compiler(
     assert warning.category is FallbackWarning
     assert warning.filename == __file__
     text = str(warning.message)
-    assert text.startswith(
-        "load probe 'oom_kill' by CO-RE: load probe 'oom_kill': no variant works here. fentry: load, "
-    )
+    assert text.startswith(NO_VARIANT)
     assert text.endswith(" Falling back to compiling it on this host.")
     assert "\n" not in text
     assert counted.compilations() == 1
@@ -203,9 +210,7 @@ def test_where_compiling_is_forbidden_one_error_names_probe_cause_and_setting(
     with pytest.raises(CoReError) as caught:
         OomKill.open_and_load(config)
     text = str(caught.value)
-    assert text.startswith(
-        "load probe 'oom_kill' by CO-RE: load probe 'oom_kill': no variant works here. fentry: load, "
-    )
+    assert text.startswith(NO_VARIANT)
     assert text.endswith(" Set system_probe_config.allow_runtime_compiled_fallback to true to compile it on this host.")
     assert "\n" not in text
     assert isinstance(caught.value.__cause__, LoadError)
@@ -226,6 +231,7 @@ def configuration(path: Path, **settings: object) -> str:
     return str(path)
 
 
+@pytest.mark.any_kernel
 def test_the_collector_shows_the_warning_as_one_line_and_the_origin_as_a_tag(
     tmp_path: Path, build: Path, empty_btf: Path
 ) -> None:
@@ -239,6 +245,7 @@ def test_the_collector_shows_the_warning_as_one_line_and_the_origin_as_a_tag(
     assert json.loads(check().stdout.splitlines()[0])["tags"][-1] == "origin:co_re"
 
 
+@pytest.mark.any_kernel
 def test_the_collector_ends_with_the_one_error_where_compiling_is_forbidden(tmp_path: Path, empty_btf: Path) -> None:
     config = configuration(tmp_path / "c.yaml", btf_path=empty_btf, allow_runtime_compiled_fallback=False)
     done = check("--config", config)
@@ -248,6 +255,7 @@ def test_the_collector_ends_with_the_one_error_where_compiling_is_forbidden(tmp_
     assert "system_probe_config.allow_runtime_compiled_fallback" in line
 
 
+@pytest.mark.any_kernel
 def test_ziglang_serves_where_there_is_no_clang(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EBPF_CLANG", raising=False)
     monkeypatch.setattr(compiler, "_installed", lambda: iter(()))
@@ -258,6 +266,7 @@ def test_ziglang_serves_where_there_is_no_clang(build: Path, monkeypatch: pytest
         assert pid in [event.victim_tgid for event in read(probe, 1)]
 
 
+@pytest.mark.any_kernel
 def test_without_a_compiler_the_error_says_how_to_get_one(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EBPF_CLANG", raising=False)
     monkeypatch.setattr(compiler, "_installed", lambda: iter(()))
@@ -271,6 +280,7 @@ def test_without_a_compiler_the_error_says_how_to_get_one(build: Path, monkeypat
     )
 
 
+@pytest.mark.any_kernel
 def test_a_refusal_of_the_compiler_is_one_line_and_keeps_the_file(build: Path, counted: Compiler) -> None:
     counted.write(
         'case "$*" in *--version*) echo clang version 19.0.0; exit;; esac; echo "x.c:1:2: error: no" >&2; exit 1'
@@ -286,6 +296,7 @@ def test_a_refusal_of_the_compiler_is_one_line_and_keeps_the_file(build: Path, c
     assert [path.suffix for path in build.iterdir()] == [".c"]
 
 
+@pytest.mark.any_kernel
 def test_an_interrupt_ends_a_compiler_that_hangs(build: Path, counted: Compiler) -> None:
     counted.write('case "$*" in *--version*) echo clang version 19.0.0; exit;; esac; kill -ALRM $PPID; exec sleep 60')
 
@@ -305,6 +316,7 @@ def test_an_interrupt_ends_a_compiler_that_hangs(build: Path, counted: Compiler)
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
+@pytest.mark.any_kernel
 def test_a_kernel_without_btf_and_headers_needs_the_btf_of_btf_path(
     tmp_path: Path, build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +336,7 @@ def test_a_kernel_without_btf_and_headers_needs_the_btf_of_btf_path(
         assert probe.origin == "compiled"
 
 
+@pytest.mark.any_kernel
 def test_a_file_that_others_could_have_written_is_refused(build: Path) -> None:
     OomKill.open(compiled_only(build)).close()
     (path,) = build.iterdir()
@@ -335,6 +348,7 @@ def test_a_file_that_others_could_have_written_is_refused(build: Path) -> None:
     )
 
 
+@pytest.mark.any_kernel
 def test_an_object_of_another_layout_than_the_module_is_refused(tmp_path: Path, build: Path) -> None:
     code = """
 /* Two numbers. */
@@ -493,6 +507,7 @@ def test_reading_what_this_kernel_lacks_unasked_is_refused_both_ways(tmp_path: P
     assert "this kernel does not have the member that is read" in str(caught.value)
 
 
+@pytest.mark.any_kernel
 def test_source_without_a_module_compiles_too(build: Path) -> None:
     source = """
 typedef unsigned int __u32;

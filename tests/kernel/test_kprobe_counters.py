@@ -164,7 +164,7 @@ def test_a_kprobe_made_in_tracefs_is_found_too(module: ModuleType, probe: Probe)
         assert 0 < loaded.bss.runs - before <= 29  # the perf event is on one CPU
 
 
-@pytest.mark.parametrize("scheme", ["native", "datadog"])
+@pytest.mark.parametrize("scheme", ["native", pytest.param("datadog", marks=pytest.mark.any_kernel)])
 def test_the_check_sends_them(module: ModuleType, scheme: str) -> None:
     check = new_check()
     check.configure(f"metric_scheme: {scheme}\nstatistics_window_seconds: 0".encode())

@@ -100,6 +100,7 @@ def test_arrays_of_records_and_of_arrays(made: ModuleType, probe: Any) -> None:
     assert repr(matrix[0]) == "<live .bss.matrix[0] [0, 4, 0]>"
 
 
+@pytest.mark.any_kernel
 def test_what_is_not_there_or_does_not_fit_is_refused(probe: Any) -> None:
     bss = live(probe.bss)
     with pytest.raises(AttributeError, match=r"^\.bss has no 'nosuch'; it has totals, matrix$"):
@@ -114,6 +115,7 @@ def test_what_is_not_there_or_does_not_fit_is_refused(probe: Any) -> None:
         live(probe.rodata).wanted_pid = 1
 
 
+@pytest.mark.any_kernel
 def test_a_closed_probe_has_no_memory(made: ModuleType) -> None:
     with made.Totals.open_and_load() as probe:
         totals = live(probe.bss).totals

@@ -168,6 +168,7 @@ def test_co_re_with_embedded_btf_where_the_kernel_shows_none(tmp_path: Path, min
     assert readings(module.OomKill, only_co_re())["btf"] == "kernel"  # which comes before
 
 
+@pytest.mark.any_kernel
 def test_embedded_btf_that_was_changed_is_refused_with_both_digests(tmp_path: Path, minimal: bytes) -> None:
     module = carrying(tmp_path, {f"debian/12/{os.uname().release}.btf": minimal})
     path = Path(module.__file__ or "").with_name(BUNDLE)
@@ -240,6 +241,7 @@ def test_without_btf_and_headers_the_compiler_is_refused_with_one_error(
     assert "\n" not in found["text"]
 
 
+@pytest.mark.any_kernel
 def test_headers_of_another_kernel_are_refused(build: Path, tmp_path: Path) -> None:
     headers = tmp_path / "headers"
     for name in ("types.h", "kconfig.h"):
@@ -379,6 +381,7 @@ def test_btf_of_another_kernel_relocates_otherwise(tmp_path: Path, minimal: byte
     assert tags[0] != tags[1]
 
 
+@pytest.mark.any_kernel
 def test_btf_is_no_place_to_smuggle_a_file_in(tmp_path: Path) -> None:
     """A header alone, or one with lengths beyond the file, is not taken."""
     path = tmp_path / "short.btf"

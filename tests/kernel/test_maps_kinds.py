@@ -296,6 +296,13 @@ def test_storage_of_sockets(maps: Any) -> None:
 def test_storage_of_inodes(maps: Any, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
+    try:
+        maps.by_inode[path] = 1
+    except MapError as error:
+        if error.errno != errno.EBADF:
+            raise
+        pytest.skip("the kernel keeps no room beside inodes where no security module wants it (before 5.13: Landlock)")
+    del maps.by_inode[path]
     assert_stores(maps.by_inode, path, str(path))
     with pytest.raises(MapError, match="open '/nosuch' to look up in map 'by_inode': ENOENT"):
         maps.by_inode.lookup("/nosuch")
@@ -461,11 +468,17 @@ def test_a_process_without_privilege_is_told_what_it_lacks(outer: Any) -> None:
             os._exit(0)
     os.close(writer)
     os.waitpid(child, 0)
+    # Some kernels let nobody else make a system call of BPF at all (sysctl kernel.unprivileged_bpf_disabled).
+    by_id = (
+        f"open map {outer.first.id} in map 'by_index': EPERM, this process lacks CAP_SYS_ADMIN. "
+        "Run as root, or grant the capability."
+    )
+    at_all = (
+        "look up in map 'by_index': EPERM, this process lacks CAP_BPF and CAP_PERFMON. "
+        "Run as root, or grant the capabilities (setcap, AmbientCapabilities=)."
+    )
     with os.fdopen(reader) as pipe:
-        assert pipe.read() == (
-            f"open map {outer.first.id} in map 'by_index': EPERM, this process lacks CAP_SYS_ADMIN. "
-            "Run as root, or grant the capability."
-        )
+        assert pipe.read() in (by_id, at_all)
 
 
 def test_an_arena_is_shared_memory() -> None:
@@ -483,7 +496,7 @@ def test_an_arena_is_shared_memory() -> None:
         with pytest.raises(MapError, match=r"follow 0x10 in arena 'arena': it is outside\."):
             arena.at(0x10)
         other = ArenaMap("arena", "ARENA", fd, (0, 0, pages), None, None)
-        with pytest.raises(MapError, match=r"map arena 'arena': E.*\. An arena has one address; read its variables"):
+        with pytest.raises(MapError, match=r"map arena 'arena': E.*\. An arena has one address, and is"):
             other.memory  # noqa: B018
         arena._close()
         with pytest.raises(MapError, match="map map 'arena': the probe is closed"):

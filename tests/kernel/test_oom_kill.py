@@ -206,6 +206,7 @@ def test_nothing_is_left_after_failures() -> None:
         opened.resize("nosuch", 1)
 
 
+@pytest.mark.any_kernel
 def test_phases() -> None:
     opened = OomKill.open()
     probe = opened.load()
@@ -228,6 +229,7 @@ def test_phases() -> None:
     assert repr(probe).startswith("<OomKill closed")
 
 
+@pytest.mark.any_kernel
 def test_an_unclosed_probe_is_closed_with_a_warning() -> None:
     probe = OomKill.open_and_load()
     fd = probe.maps.oom_events.fd

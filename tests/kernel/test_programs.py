@@ -6,15 +6,13 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -36,46 +34,21 @@ from ebpf_runtime import (
     XdpProgram,
     run_statistics,
 )
-from ebpf_runtime.features import has_program_type
-from ebpf_runtime.hooks import hook_of
 from tests.support.kernel import assert_nothing_new, identifiers, open_files
+from tests.support.programs import COUNTERS, in_namespace, load_mine, missing, send, skip_if_missing
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
 
-T = TypeVar("T")
 BPF_FS = Path("/sys/fs/bpf")
-CLONE_NEWNET = 0x40000000
 NAMES = (
     "on_tracepoint", "on_tp_btf", "on_xdp", "on_xdp_too", "on_ingress", "on_egress", "on_lookup", "on_local_in",
     "on_connect", "on_tick", "on_uprobe", "on_packet", "on_reuse",
 )  # fmt: skip
 
-HOOKS = """
-/* How often each program ran; the index is the order of the programs here. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 16);
-	__type(key, __u32);
-	__type(value, __u64);
-} runs SEC(".maps");
-
-const volatile __u32 wanted_pid = 0;
-
-static __always_inline int count(__u32 index)
-{
-	__u64 *value = bpf_map_lookup_elem(&runs, &index);
-
-	if (value)
-		__sync_fetch_and_add(value, 1);
-	return 0;
-}
-
-static __always_inline int count_mine(__u32 index)
-{
-	return bpf_get_current_pid_tgid() >> 32 == wanted_pid ? count(index) : 0;
-}
-
+HOOKS = (
+    COUNTERS
+    + """
 SEC("tp/syscalls/sys_enter_getppid")
 int on_tracepoint(void *ctx) { return count_mine(0); }
 
@@ -112,10 +85,10 @@ int on_packet(void *ctx) { count(11); return 4; }
 SEC("sk_reuseport")
 int on_reuse(void *ctx) { count(12); return 1; }
 """
+)
 
 FILTER = (
-    HOOKS[: HOOKS.index("const volatile")]
-    + HOOKS[HOOKS.index("static __always_inline int count(") : HOOKS.index("static __always_inline int count_mine(")]
+    COUNTERS
     + """
 SEC("netfilter")
 int on_local_in(void *ctx) { count(7); return 1; }
@@ -158,20 +131,6 @@ int absent(void *ctx) { return 0; }
 GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 
 
-def missing(section: str, floor: str) -> pytest.MarkDecorator:
-    """Return a mark that skips a test where the kernel takes no programs of a section, as from *floor* on."""
-    hook = hook_of(section)
-    lacks = has_program_type(hook.program_type, hook.attach_type) is False
-    return pytest.mark.skipif(lacks, reason=f"the kernel takes no programs of section {section} (before {floor})")
-
-
-def skip_if_missing(error: AttachError) -> None:
-    """Skip where the kernel has no such hook by its own answer; raise the error otherwise."""
-    if not error.feature:
-        raise error
-    pytest.skip(f"the kernel has no {error.feature} (before {error.minimum_kernel})")
-
-
 @pytest.fixture(scope="module")
 def hooks(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     directory = tmp_path_factory.mktemp("hooks")
@@ -186,21 +145,8 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def probe(hooks: ModuleType) -> Iterator[Any]:
-    opened = hooks.Hooks.open()
-    opened.rodata.wanted_pid = os.getpid()
-    with opened.load() as loaded:
+    with load_mine(hooks.Hooks.open()) as loaded:
         yield loaded
-
-
-@pytest.fixture
-def pins() -> Iterator[Path]:
-    """A folder of the BPF file system, empty before and after."""
-    folder = BPF_FS / f"test-{os.getpid()}"
-    yield folder
-    if folder.is_dir():
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
 
 
 @contextmanager
@@ -211,38 +157,7 @@ def counted(probe: Any, name: str) -> Iterator[Callable[[], int]]:
     yield lambda: probe.maps.runs[index] - before
 
 
-def in_namespace(work: Callable[[], T]) -> T:
-    """Run in a thread that has a network namespace of its own, whose loopback device is up."""
-    results: list[Any] = []
-
-    def run() -> None:
-        try:
-            if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "unshare")
-            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-            results.append(work())
-        except BaseException as error:
-            results.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if isinstance(results[0], BaseException):
-        raise results[0]
-    return results[0]  # type: ignore[no-any-return]
-
-
-def send(packets: int) -> None:
-    """Send UDP packets to this host, and take them in."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
-        receiver.bind(("127.0.0.1", 0))
-        receiver.settimeout(10)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            for _ in range(packets):
-                sender.sendto(b"packet", receiver.getsockname())
-                receiver.recv(64)
-
-
+@pytest.mark.any_kernel
 def test_classes_are_those_of_the_hooks(probe: Any) -> None:
     assert {name: type(program) for name, program in probe.programs} == {
         "on_tracepoint": Program,
@@ -336,6 +251,7 @@ def test_tcx(probe: Any, name: str, direction: str) -> None:
         skip_if_missing(error)
 
 
+@pytest.mark.any_kernel
 def test_arguments_that_do_not_fit_are_refused_by_name(probe: Any) -> None:
     with pytest.raises(AttachError) as caught:
         probe.programs.on_egress.attach(ifindex="lo")

@@ -111,6 +111,7 @@ def test_events_are_printed_until_there_are_enough(source: Path) -> None:
     assert_nothing_new(before)
 
 
+@pytest.mark.any_kernel
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_in_order(
     number: signal.Signals, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -162,6 +163,7 @@ char LICENSE[] SEC("license") = "GPL";
 """
 
 
+@pytest.mark.any_kernel
 def test_iterators_are_printed_once(tmp_path: Path) -> None:
     path = tmp_path / "tasks.bpf.c"
     path.write_text(HEAD + ITERATOR)
@@ -171,6 +173,7 @@ def test_iterators_are_printed_once(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) > 10
 
 
+@pytest.mark.any_kernel
 def test_what_has_no_place_of_its_own_is_said(tmp_path: Path) -> None:
     path = tmp_path / "packets.bpf.c"
     text = 'SEC("xdp")\nint drop(void *ctx)\n{\n\treturn 2;\n}\n\nchar LICENSE[] SEC("license") = "GPL";\n'
@@ -183,12 +186,14 @@ def test_what_has_no_place_of_its_own_is_said(tmp_path: Path) -> None:
         assert process.wait(60) == 0
 
 
+@pytest.mark.any_kernel
 def test_no_such_variable_is_usage(source: Path) -> None:
     done = run(source, "--set", "pid=1")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == ("ebpf-codegen: set variable 'pid': there is none of this name. There are wanted_pid.\n")
 
 
+@pytest.mark.any_kernel
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -202,6 +207,7 @@ def test_usage(words: list[str], message: str, source: Path) -> None:
     assert done.stderr.endswith(f"ebpf-codegen run: error: {message}\n")
 
 
+@pytest.mark.any_kernel
 def test_what_the_compiler_refuses(source: Path) -> None:
     source.write_text(SOURCE + "this is no C;\n")
     done = run(source)
@@ -210,6 +216,7 @@ def test_what_the_compiler_refuses(source: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.any_kernel
 def test_what_the_verifier_refuses(source: Path) -> None:
     source.write_text(SOURCE.replace("if (!event)", "if (0)"))
     done = run(source)

@@ -221,6 +221,7 @@ def test_walks_clearing_and_popping(made: ModuleType, probe: Any) -> None:
     assert len(pairs) == 0
 
 
+@pytest.mark.any_kernel
 def test_values_that_do_not_fit_are_refused(made: ModuleType, probe: Any) -> None:
     with pytest.raises(RecordError, match="-1 does not fit u32"):
         made.PairKey(left=-1, right=0)
@@ -296,6 +297,7 @@ def test_records_outlive_the_ring_and_the_probe(made: ModuleType) -> None:
     assert [event.number for event in events] == [1, 2, 3]
 
 
+@pytest.mark.any_kernel
 def test_an_exception_of_the_user_loses_no_record(probe: Any) -> None:
     probe.attach()
     call(9)
@@ -307,6 +309,7 @@ def test_an_exception_of_the_user_loses_no_record(probe: Any) -> None:
     assert [event.number for event in probe.maps.call_events.poll(0)] == [4, 6, 7, 8, 9]
 
 
+@pytest.mark.any_kernel
 def test_iterators_share_the_stream(probe: Any) -> None:
     """What one iterator took no other sees, whoever is suspended where."""
     probe.attach()
@@ -402,6 +405,7 @@ def test_arrays_own_their_records_and_borrowed_ones_do_not(probe: Any) -> None:
     assert numpy.all(array["pid"] == os.getpid())
 
 
+@pytest.mark.any_kernel
 def test_a_closed_probe_refuses_politely(made: ModuleType) -> None:
     probe = made.Calls.open_and_load()
     maps = probe.maps
@@ -516,6 +520,7 @@ struct bpf_iter__task {
         list(dump.rows())
 
 
+@pytest.mark.any_kernel
 def test_what_stands_for_kernel_objects_cannot_be_copied(probe: Any) -> None:
     for handle in (probe, probe.maps, probe.maps.pairs, probe.programs.on_call, probe.programs.on_call.attach()):
         with pytest.raises(TypeError, match=f"copy or pickle {type(handle).__name__}: it stands for kernel objects"):
@@ -531,6 +536,7 @@ def test_closing_the_probe_detaches_links_made_by_hand(made: ModuleType) -> None
     assert link.fd == -1
 
 
+@pytest.mark.any_kernel
 @pytest.mark.parametrize("threads", [0, 1])
 def test_interrupts_are_neither_lost_nor_leave_anything(made: ModuleType, threads: int) -> None:
     """Interrupts at many moments, also where another thread takes them: each is seen, nothing stays."""

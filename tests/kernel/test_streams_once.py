@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import random
 import signal
 import time
@@ -17,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.streams import WAYS, burst, open_feed, read_by, typed
+from ebpf_runtime.streams import stream as streams
+from tests.support.streams import WAYS, burst, on_one_cpu, open_feed, read_by, typed
 
 pytestmark = pytest.mark.kernel
 
@@ -51,17 +51,6 @@ def stream_of(probe: Any, name: str) -> Iterator[Any]:
         return
     with typed(probe) as ring:
         yield ring
-
-
-@contextmanager
-def pinned() -> Iterator[None]:
-    """Stay on one CPU: a perf buffer is in order on each CPU alone."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def number(record: Any) -> int:
@@ -123,17 +112,21 @@ def turn(chance: random.Random, stream: Any, found: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("seed", range(6))
-def test_random_interleavings(feed: ModuleType, way: str, name: str, seed: int) -> None:
+# One seed says whether the kernel's streams are as we read them.
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.any_kernel) for seed in range(1, 6))])
+def test_random_interleavings(
+    feed: ModuleType, way: str, name: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("numpy")
     chance = random.Random(seed)
     found: list[Any] = []
     suspended: list[Iterator[Any]] = []
-    with open_feed(feed) as probe, pinned(), stream_of(probe, name) as stream:
+    with open_feed(feed) as probe, on_one_cpu(), stream_of(probe, name) as stream:
         if name == "perf":
             stream.open(16)
         probe.bss.target = TARGETS[name]
         for _ in range(150):
+            monkeypatch.setattr(streams, "_PIECE", chance.choice((8, 1000, streams._PIECE)))
             burst(probe, chance.choice((0, 1, 7, 64, 300)))
             if chance.random() < 0.2:
                 suspended.append(stream.poll(0))
@@ -151,14 +144,18 @@ def test_random_interleavings(feed: ModuleType, way: str, name: str, seed: int) 
         assert numbers == list(range(1, total + 1))
 
 
+@pytest.mark.any_kernel
 @pytest.mark.parametrize(
     ("form", "name"),
     # The mixed records have no type here, so no tuples and no arrays.
     [*product(("poll", "batch"), TARGETS), *product(("tuples", "array"), ("uniform", "perf"))],
 )
-def test_interrupts_at_any_moment(feed: ModuleType, way: str, name: str, form: str) -> None:
+def test_interrupts_at_any_moment(
+    feed: ModuleType, way: str, name: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A handler that raises, as that of Ctrl-C: what it interrupts takes nothing away."""
     pytest.importorskip("numpy")
+    monkeypatch.setattr(streams, "_PIECE", 1000)
     found: list[Any] = []
     whole: list[Any] = []
     interrupts = 0
@@ -176,7 +173,7 @@ def test_interrupts_at_any_moment(feed: ModuleType, way: str, name: str, form: s
     gc.disable()  # what is raised in a finalizer of something else goes nowhere
     before = signal.signal(signal.SIGALRM, interrupt)
     chance = random.Random(form)
-    with open_feed(feed) as probe, pinned(), stream_of(probe, name) as stream:
+    with open_feed(feed) as probe, on_one_cpu(), stream_of(probe, name) as stream:
         if name == "perf":
             stream.open(64)
         probe.bss.target = TARGETS[name]

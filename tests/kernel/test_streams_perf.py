@@ -140,6 +140,7 @@ def test_a_map_with_less_room_than_cpus_uses_what_there_is(feed: ModuleType) -> 
         assert probe.maps.perf.cpus == (0,)
 
 
+@pytest.mark.any_kernel
 def test_what_cannot_be_opened_says_why(probe: Any) -> None:
     with pytest.raises(MapError) as caught:
         probe.maps.perf.open(3)

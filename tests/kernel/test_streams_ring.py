@@ -97,6 +97,7 @@ def test_records_of_several_types_come_each_as_its_own(probe: Any) -> None:
         assert {record.first for record in found if isinstance(record, Seventeen)} == {ord("f")}
 
 
+@pytest.mark.any_kernel
 def test_records_of_several_types_that_happen_to_be_of_one(probe: Any) -> None:
     with typed(probe) as ring:
         found: list[Any] = []
@@ -107,6 +108,7 @@ def test_records_of_several_types_that_happen_to_be_of_one(probe: Any) -> None:
         assert [record.number for record in found] == list(range(1, 10))
 
 
+@pytest.mark.any_kernel
 def test_a_record_of_none_of_several_types_is_dropped_and_told_of(probe: Any) -> None:
     with typed(probe, SixtyFour, Seventeen, TwentyFour) as ring:
         burst(probe, 6)
@@ -130,6 +132,7 @@ def test_a_record_of_none_of_several_types_is_dropped_and_told_of(probe: Any) ->
         assert [(type(record), record.number) for record in ring.poll(0)] == [(Eight, 8), (TwentyFour, 9)]
 
 
+@pytest.mark.any_kernel
 def test_a_batch_is_a_sequence_over_its_block(probe: Any) -> None:
     probe.bss.target = 1
     burst(probe, 6)
@@ -185,6 +188,7 @@ def test_a_full_ring_drops_what_comes_and_keeps_what_is_there(probe: Any) -> Non
     assert [event.number for event in probe.maps.uniform.poll(0)] == list(range(4001, 4006))
 
 
+@pytest.mark.any_kernel
 def test_what_an_iterator_left_comes_first_in_every_form(probe: Any) -> None:
     pytest.importorskip("numpy")
     ring = probe.maps.uniform
@@ -215,6 +219,7 @@ def test_what_an_iterator_left_comes_first_in_every_form(probe: Any) -> None:
     assert ring.read_array().size == 0
 
 
+@pytest.mark.any_kernel
 def test_tuples_have_an_item_for_each_field(probe: Any) -> None:
     burst(probe, 3)
     found = list(probe.maps.uniform.poll_tuples(0))
@@ -227,6 +232,7 @@ def test_tuples_have_an_item_for_each_field(probe: Any) -> None:
     assert str(caught.value) == "read ring buffer 'mixed' as tuples: no record type is bound to it. Use poll()."
 
 
+@pytest.mark.any_kernel
 def test_a_callback_that_raises_loses_no_record(probe: Any) -> None:
     seen: list[int] = []
 
@@ -244,6 +250,7 @@ def test_a_callback_that_raises_loses_no_record(probe: Any) -> None:
     assert probe.maps.uniform.consume(note, timeout=0.01) == 0
 
 
+@pytest.mark.any_kernel
 def test_a_block_that_raises_sees_the_borrowed_records_again(probe: Any) -> None:
     pytest.importorskip("numpy")
     ring = probe.maps.uniform
@@ -257,6 +264,7 @@ def test_a_block_that_raises_sees_the_borrowed_records_again(probe: Any) -> None
     assert list(ring.poll(0)) == []
 
 
+@pytest.mark.any_kernel
 def test_nothing_else_reads_while_records_are_lent(probe: Any) -> None:
     numpy = pytest.importorskip("numpy")
     ring = probe.maps.uniform
@@ -279,6 +287,7 @@ def test_nothing_else_reads_while_records_are_lent(probe: Any) -> None:
     assert [event.number for event in ring.poll(0)] == [4]
 
 
+@pytest.mark.any_kernel
 def test_an_untyped_ring_gives_no_array(probe: Any) -> None:
     pytest.importorskip("numpy")
     for read in (probe.maps.mixed.read_array, lambda: probe.maps.mixed.borrow().__enter__()):

@@ -149,6 +149,7 @@ def test_async_iteration_waits_beside_other_tasks(stream: Any) -> None:
     assert asyncio.run(main()) == list(range(1, 11))
 
 
+@pytest.mark.any_kernel
 def test_a_cancelled_task_leaves_every_record(stream: Any) -> None:
     async def main() -> None:
         found: list[int] = []
@@ -217,6 +218,7 @@ def test_closing_wakes_a_thread_that_waits(feed: ModuleType) -> None:
     assert open_files() == before
 
 
+@pytest.mark.any_kernel
 def test_a_second_thread_is_refused_while_one_waits(probe: Any) -> None:
     ring = probe.maps.uniform
     found: list[int] = []
@@ -238,6 +240,7 @@ def test_a_second_thread_is_refused_while_one_waits(probe: Any) -> None:
     assert [event.number for event in ring.poll(0)] == [2]
 
 
+@pytest.mark.any_kernel
 def test_threads_that_take_turns_get_each_record_once(probe: Any) -> None:
     ring = probe.maps.uniform
     found: list[list[int]] = [[], []]
@@ -267,6 +270,7 @@ def test_threads_that_take_turns_get_each_record_once(probe: Any) -> None:
     assert sorted(found[0] + found[1] + last) == list(range(1, 200 * 31 + 1))
 
 
+@pytest.mark.any_kernel
 def test_a_forked_child_is_refused_and_takes_nothing(stream: Any) -> None:
     call(2)
     assert list(stream.poll(0.01))  # the epoll is there before the fork

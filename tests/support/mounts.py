@@ -18,11 +18,28 @@ __all__ = ["KERNEL_BTF", "hidden_from"]
 KERNEL_BTF = "/sys/kernel/btf"
 _CLONE_NEWNS = 0x00020000
 _MS_REC_PRIVATE = 0x4000 | 1 << 18
+# Files in which libbpf looks for BTF where the kernel shows none; the packages of some kernels' headers have one.
+_RELEASE = os.uname().release
+_IMAGES = tuple(
+    pattern.format(_RELEASE)
+    for pattern in (
+        "/boot/vmlinux-{0}",
+        "/lib/modules/{0}/vmlinux-{0}",
+        "/lib/modules/{0}/build/vmlinux",
+        "/usr/lib/modules/{0}/kernel/vmlinux",
+        "/usr/lib/debug/boot/vmlinux-{0}",
+        "/usr/lib/debug/boot/vmlinux-{0}.debug",
+        "/usr/lib/debug/lib/modules/{0}/vmlinux",
+    )
+)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def hidden_from(function: Callable[[], Any], directories: Iterable[str] = (KERNEL_BTF,)) -> Any:
-    """Return what *function* returns, as JSON carries it, in a child that finds these directories empty."""
+    """Return what *function* returns, as JSON carries it, in a child that finds these directories empty.
+
+    It finds no directory either in which an image of the kernel is, from which libbpf would take BTF.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -48,7 +65,8 @@ def hidden_from(function: Callable[[], Any], directories: Iterable[str] = (KERNE
 def _hide(directories: Iterable[str]) -> None:
     _call(_libc.unshare(_CLONE_NEWNS))
     _call(_libc.mount(b"none", b"/", None, _MS_REC_PRIVATE, None))
-    for directory in directories:
+    images = {str(Path(image).parent) for image in _IMAGES if Path(image).exists()}
+    for directory in {*directories, *images}:
         _call(_libc.mount(b"none", os.fsencode(directory), b"tmpfs", 0, None))
         assert not list(Path(directory).iterdir())
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from ebpf_runtime import Record, RingBuffer, nested, one_of, u8, u32, u64
-from ebpf_runtime.libbpf import load_walker
+from ebpf_runtime.libbpf import Library, load_walker
 from ebpf_runtime.streams import perf_buffer, ring_buffer
 from tests.support.kernel import helper_refusal, map_refusal
 from tests.support.sources import ROOT
@@ -37,6 +36,7 @@ __all__ = [
     "burst",
     "call",
     "compiled_walker",
+    "on_one_cpu",
     "open_feed",
     "read_by",
     "typed",
@@ -287,7 +287,7 @@ def typed(probe: Any, *types: type[Record]) -> Iterator[RingBuffer[Any]]:
 
 
 @cache
-def compiled_walker() -> ctypes.CDLL:
+def compiled_walker() -> Library:
     """Return the helper of a wheel with libbpf, compiled as there by `zig cc`."""
     library = Path(tempfile.mkdtemp(prefix="ebpf-walker-"), "_walker.so")
     source = ROOT / "ebpf_runtime" / "_walker.c"
@@ -307,9 +307,22 @@ def read_by(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def open_feed(module: Any, pid: int | None = None) -> Iterator[Any]:
+def on_one_cpu() -> Iterator[None]:
+    """Stay on one CPU: a perf buffer is in order on each CPU alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def open_feed(module: Any, pid: int | None = None, *, ring_bytes: int = RING) -> Iterator[Any]:
     """Load and attach the probe for the calls of one process, by default this one."""
     opened = module.Feed.open()
+    for ring in ("uniform", "mixed"):
+        opened.resize(ring, ring_bytes)
     opened.rodata.wanted_pid = pid or os.getpid()
     opened.rodata.wanted_call = GETPPID
     with opened.load() as loaded:

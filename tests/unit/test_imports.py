@@ -47,13 +47,13 @@ EXCEPTIONS = {
     "ebpf_runtime/maps/per_cpu.py": {"numpy"},
     # Lends a default to a type parameter; for type checkers alone.
     "ebpf_runtime/maps/of_maps.py": {"typing_extensions"},
-    "ebpf_runtime/programs.py": {"numpy"},
+    "ebpf_runtime/iterators.py": {"numpy"},
     "ebpf_runtime/streams/ring_buffer.py": {"numpy"},
     "ebpf_runtime/streams/stream.py": {"numpy"},
 }
-# module of ebpf_runtime -> those that may use the foreign functions it declares
+# module of ebpf_runtime -> those that may use the foreign functions, or their structures, that it declares
 FOREIGN = {
-    "libbpf.py": {
+    "libbpf": {
         "assembled.py",
         "base.py",
         "btf_sources.py",
@@ -65,13 +65,23 @@ FOREIGN = {
         "light_maker.py",
         "links.py",
         "loader.py",
+        "perf_buffer.py",
+        "programs.py",
+        "ring_buffer.py",
+        "walks.py",
+    },
+    "libbpf_structures": {
+        "assembled.py",
+        "dump.py",
+        "libbpf.py",
+        "light_maker.py",
         "of_maps.py",
         "perf_buffer.py",
         "programs.py",
         "ring_buffer.py",
         "target_programs.py",
         "walks.py",
-    }
+    },
 }
 
 
@@ -115,8 +125,9 @@ def test_a_wrong_import_is_named(tmp_path: Path) -> None:
 def test_the_foreign_prototypes_stand_in_one_file() -> None:
     for path in sorted(PACKAGES["ebpf_runtime"].rglob("*.py")):
         for line, name, level in imports(path):
-            if (level and name == "libbpf") or name == "ebpf_runtime.libbpf":
-                assert path.name in FOREIGN["libbpf.py"], f"{path.name}:{line} may not use libbpf's prototypes"
+            module = name.removeprefix("ebpf_runtime.")
+            if module in FOREIGN and (level or module != name):
+                assert path.name in FOREIGN[module], f"{path.name}:{line} may not use what {module} declares"
         assert path.name == "libbpf.py" or ".restype" not in path.read_text()
 
 
@@ -174,6 +185,12 @@ def test_importing_a_probe_maps_no_libbpf() -> None:
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert "libbpf" not in done.stdout
     assert "numpy" not in done.stdout
+
+
+def test_libbpf_is_called_without_ctypes() -> None:
+    new = loaded_by("from ebpf_runtime.libbpf import library; library().libbpf_num_possible_cpus()")
+    assert {name for name in new if name.startswith("ebpf_runtime.libbpf")} == {"ebpf_runtime.libbpf"}
+    assert not {"ctypes", "typing", "dataclasses", "enum", "re", "numpy"} & new
 
 
 def test_every_public_name_of_the_runtime_resolves() -> None:

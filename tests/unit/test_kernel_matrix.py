@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from tests.vm.matrix import Answers, page, rows
+from tests.vm.results import Finished, Outcomes, Results
 
 VARIANTS = {
     "oom_kill": {
@@ -62,3 +63,32 @@ def test_answers_are_read_from_the_guests_file(tmp_path: Path) -> None:
     assert Answers.read(path, {}) == Answers({}, {}, {})
     path.write_text(json.dumps({"variants": VARIANTS, "default": DEFAULT}))
     assert Answers.read(path, {"a": "passed"}) == Answers(VARIANTS, DEFAULT, {"a": "passed"})
+
+
+def test_a_guests_section_says_how_long_it_took_and_what_was_not_run() -> None:
+    answers = Answers(VARIANTS, DEFAULT, {})
+    results = Results(width=2)
+    results.add("6.1", "", Finished("6.1.0 (6.1.1-1)", Outcomes({}), answers, 100.0, 160.0))
+    outcomes = Outcomes(
+        {"a": "passed", "b": "passed", "c": "skipped", "d": "skipped", "e": "failed"},
+        {"c": "the kernel has no x (before 6.3)", "d": "the kernel has no x (before 6.3)"},
+    )
+    results.add("6.1", "kernel tests", Finished("6.1.0 (6.1.1-1)", outcomes, Answers({}, {}, {}), 110.0, 700.0))
+    sections = results.sections()
+    assert sections["6.1"][:3] == [
+        "Linux 6.1.0 (6.1.1-1). The guest took 60 s.",
+        "All 2 guests of this kernel, 2 at a time, took 10 min.",
+        "",
+    ]
+    assert sections["6.1"][3:] == list(rows(answers))
+    assert sections["6.1, kernel tests"] == [
+        "Linux 6.1.0 (6.1.1-1). The guest took 10 min.",
+        "",
+        "2 tests passed.",
+        "",
+        "| tests | not passed because |",
+        "|---|---|",
+        "| 1 | failed |",
+        "| 2 | the kernel has no x (before 6.3) |",
+    ]
+    assert list(results.table())[-1] == "Linux 6.1: All 2 guests of this kernel, 2 at a time, took 10 min."

@@ -28,12 +28,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "series" in metafunc.fixturenames:
-        metafunc.parametrize("series", metafunc.config.getoption("--kernel", default=None) or SUITES)
+        # By its scope, kernel after kernel.
+        series = metafunc.config.getoption("--kernel", default=None) or SUITES
+        metafunc.parametrize("series", series, scope="module")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest) -> Results:
-    """What the guests' tests said; printed at the end."""
+    """What the guests found; printed at the end."""
     return request.config.stash[_results]
 
 
@@ -41,6 +43,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     results = config.stash[_results]
     for line in results.table():
         terminalreporter.write_line(line)
-    if results.sections:
-        PAGE.write_text(page(PAGE.read_text() if PAGE.exists() else "", results.sections))
-        terminalreporter.write_line(f"wrote {len(results.sections)} sections of {PAGE}")
+    if sections := results.sections():
+        PAGE.write_text(page(PAGE.read_text() if PAGE.exists() else "", sections))
+        terminalreporter.write_line(f"wrote {len(sections)} sections of {PAGE}")

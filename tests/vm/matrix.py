@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PAGE", "Answers", "page", "rows"]
+__all__ = ["PAGE", "Answers", "cell", "page", "rows"]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "kernels.md"
 # The tests whose success says that the readings of variants are equal, by probe.
@@ -68,7 +68,7 @@ def rows(answers: Answers) -> Iterator[str]:
         for variant, answer in variants.items():
             loads, attaches = answer.get("loads", "not tried"), answer.get("attaches", "")
             works = not loads and not attaches
-            cells = [_cell(loads), "" if loads else _cell(attaches), answers.equal(probe) if works else ""]
+            cells = [cell(loads), "" if loads else cell(attaches), answers.equal(probe) if works else ""]
             yield f"| `{probe}` | `{variant}` | {' | '.join(cells)} |"
     if answers.variants and answers.default:
         yield ""
@@ -77,7 +77,7 @@ def rows(answers: Answers) -> Iterator[str]:
         yield "|---|---|---|"
     for probe, answer in answers.default.items():
         if answer["loads"]:
-            yield f"| `{probe}` | {_cell(answer['loads'])} | |"
+            yield f"| `{probe}` | {cell(answer['loads'])} | |"
         else:
             yield f"| `{probe}` | `{answer['variant']}`, origin `{answer['origin']}` | yes |"
 
@@ -101,7 +101,8 @@ def _numbers(title: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else (1 << 16,)
 
 
-def _cell(reason: str) -> str:
+def cell(reason: str) -> str:
+    """Return what a cell of a table says: *yes*, or a reason why not."""
     if not reason:
         return "yes"
     text = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} …"

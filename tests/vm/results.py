@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests.vm.matrix import Answers, rows
+from tests.vm.matrix import Answers, cell, rows
 
-__all__ = ["COLUMNS", "VARIANTS", "Outcomes", "Results"]
+__all__ = ["COLUMNS", "VARIANTS", "Finished", "Outcomes", "Results"]
 
 VARIANTS = ("fentry", "kprobe", "raw_tp")
 # Columns of the table, and the tests inside the guest that fill them; {} stands for the variant.
@@ -56,32 +57,86 @@ class Outcomes:
         """Return the tests with an outcome."""
         return {name for name, found in self.by_name.items() if found == outcome}
 
+    def rows(self) -> Iterator[str]:
+        """Yield the lines of the page: how many tests passed, and why others were not run."""
+        counts = Counter(self.by_name.values())
+        yield f"{counts.pop('passed', 0)} tests passed."
+        reasons = Counter(self.reasons[name] for name in self.names("skipped"))
+        reasons.update({outcome: count for outcome, count in counts.items() if outcome != "skipped"})
+        if reasons:
+            yield ""
+            yield "| tests | not passed because |"
+            yield "|---|---|"
+        for reason, count in sorted(reasons.items()):
+            yield f"| {count} | {cell(reason)} |"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A guest that ran: what it found, and when it did."""
+
+    release: str
+    """The kernel's release and Debian's version."""
+    outcomes: Outcomes
+    answers: Answers
+    start: float
+    """In seconds of a clock that only goes on."""
+    end: float
+    said: str = ""
+    """What the guest wrote."""
+
 
 @dataclass
 class Results:
-    """The outcomes of all guests, by a text that names the guest."""
+    """What all guests found, by series and by what is special about the guest."""
 
-    guests: dict[str, Outcomes] = field(default_factory=dict)
-    sections: dict[str, list[str]] = field(default_factory=dict)
-    """What the page says of each guest."""
+    guests: dict[tuple[str, str], Finished] = field(default_factory=dict)
+    width: int = 1
+    """How many ran at a time."""
 
-    def add(self, name: str, release: str, outcomes: Outcomes, answers: Answers, seconds: float) -> None:
-        """Note what a guest said.
+    def add(self, series: str, title: str, finished: Finished) -> None:
+        """Note what a guest found.
 
         Args:
-            name: Kernel series, and what is special about the guest.
-            release: The kernel's release and Debian's version.
-            seconds: How long it ran.
+            series: Of the kernel.
+            title: What is special about the guest; empty: nothing.
         """
-        self.guests[f"{name} ({seconds:.0f} s)"] = outcomes
-        if answers.default:
-            self.sections[name] = [f"Linux {release}.", "", *rows(answers)]
+        self.guests[series, title] = finished
+
+    def sections(self) -> dict[str, list[str]]:
+        """Return the lines of the page by their headings."""
+        return {_name(*key): list(self._section(*key)) for key in self.guests}
+
+    def _section(self, series: str, title: str) -> Iterator[str]:
+        finished = self.guests[series, title]
+        yield f"Linux {finished.release}. The guest took {_minutes(finished.end - finished.start)}."
+        if not title:
+            yield self._whole(series)
+        yield ""
+        yield from rows(finished.answers) if finished.answers.default else finished.outcomes.rows()
+
+    def _whole(self, series: str) -> str:
+        """Return how long all guests of a kernel took."""
+        guests = [guest for (mine, _), guest in self.guests.items() if mine == series]
+        seconds = max(guest.end for guest in guests) - min(guest.start for guest in guests)
+        return f"All {len(guests)} guests of this kernel, {self.width} at a time, took {_minutes(seconds)}."
 
     def table(self) -> Iterator[str]:
-        """Yield one line per guest and variant, and a heading."""
+        """Yield one line per guest and variant, and a heading, and how long each kernel took."""
         if self.guests:
             yield _ROW.format("kernel", "variant", *COLUMNS).rstrip()
-        for guest, outcomes in self.guests.items():
+        for key, guest in self.guests.items():
+            name = f"{_name(*key)} ({guest.end - guest.start:.0f} s)"
             for variant in VARIANTS:
-                cells = [outcomes.cell(column, variant) for column in COLUMNS]
-                yield _ROW.format(guest, variant, *cells).rstrip()
+                cells = [guest.outcomes.cell(column, variant) for column in COLUMNS]
+                yield _ROW.format(name, variant, *cells).rstrip()
+        for series in dict.fromkeys(series for series, _ in self.guests):
+            yield f"Linux {series}: {self._whole(series)}"
+
+
+def _name(series: str, title: str) -> str:
+    return f"{series}, {title}" if title else series
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -13,7 +13,7 @@ import pytest
 from tests.vm import inside_arm64
 from tests.vm.arm64 import CHECKOUT, make_root
 from tests.vm.matrix import Answers
-from tests.vm.results import Outcomes, Results
+from tests.vm.results import Finished, Outcomes, Results
 from tests.vm.vmtest.errors import VmtestError
 from tests.vm.vmtest.guest import Guest
 from tests.vm.vmtest.kernels import Cache, default_cache, kernel_for
@@ -58,8 +58,8 @@ def test_the_arm64_objects_load_and_count(tmp_path: Path, request: pytest.Fixtur
     finally:
         shutil.rmtree(tmp_path / "root", ignore_errors=True)
     answers = Answers.read(reports / "matrix.json", {})
-    name = f"{SERIES}, arm64"
-    results.add(name, f"{kernel.release} ({kernel.version})", Outcomes({}), answers, time.monotonic() - start)
+    release = f"{kernel.release} ({kernel.version})"
+    results.add(SERIES, "arm64", Finished(release, Outcomes({}), answers, start, time.monotonic()))
     assert status == 0
     found = json.loads((reports / "matrix.json").read_text())
     assert found["machine"] == "aarch64"

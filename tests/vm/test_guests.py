@@ -8,31 +8,24 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.vm.guests import GUEST_LIMIT_S, Boot, Fleet, numbers
 from tests.vm.matrix import Answers
 from tests.vm.results import COLUMNS, VARIANTS, Outcomes, Results
 from tests.vm.vmtest.errors import VmtestError
-from tests.vm.vmtest.guest import Guest, kept_variables
-from tests.vm.vmtest.kernels import Cache, default_cache, kernel_for
-from tests.vm.vmtest.qemu import Emulator, emulator_for
-from tests.vm.vmtest.shares import Share
+from tests.vm.vmtest.kernels import Cache, default_cache
+from tests.vm.vmtest.qemu import emulator_for
 
-ROOT = Path(__file__).resolve().parents[2]
 MATRIX = Path("tests/vm/inside_matrix.py")
 REFUSAL = Path("tests/vm/inside_refusal.py")
 WITHOUT_BTF = Path("tests/vm/inside_without_btf.py")
 VARIANTS_EQUAL = (Path("tests/vm/inside_equal_variants.py"), Path("tests/vm/inside_tcp_queue_length.py"))
 SUITE = (Path("tests/kernel"), Path("tests/acceptance/test_tcp_queue_length.py"))
-# Emulated, the suite takes some minutes; on a machine that is busy otherwise several times as long.
-GUEST_LIMIT_S = 2400
-TEST_LIMIT_S = 600
-REPORT = Path("/run/report")
 # Skips that are right on every kernel: nothing there for the test to do.
 ALWAYS = {"test_a_selected_variant_that_the_kernel_refuses_says_so"}
 _FLOOR = re.compile(r"\((?:before|from) (?:Linux )?(\d+)\.(\d+)")
@@ -41,81 +34,53 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(GUEST_LIMIT_S + 600)]
 
 
 @pytest.fixture(scope="module")
-def emulator(request: pytest.FixtureRequest) -> Emulator:
-    """The QEMU to use; without one there is nothing to try, so this ends the run."""
+def fleet(
+    request: pytest.FixtureRequest, results: Results, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
+    """The guests of all tests that are to run; without an emulator there is nothing to try, so this ends the run."""
     if request.config.getoption("--architecture", default="x86_64") != "x86_64":
         pytest.skip("the guest is arm64")
     try:
         if os.geteuid() != 0:
             raise VmtestError("start a guest: EPERM, virtiofsd needs root. Run make vm as root, or with sudo.")
-        return emulator_for(Cache(default_cache()))
+        emulator_for(Cache(default_cache()))
     except VmtestError as error:
         pytest.exit(f"make vm: {error}", returncode=pytest.ExitCode.TESTS_FAILED)
+    with closing(Fleet(tmp_path_factory.mktemp("guests"))) as fleet:
+        results.width = fleet.width
+        for item in request.session.items:
+            mark = item.get_closest_marker("guest")
+            if mark is not None and isinstance(item, pytest.Function):
+                series = str(item.callspec.params["series"])
+                if not mark.args[0].refusal(series):
+                    fleet.start(series, mark.args[0])
+        yield fleet
 
 
-class Run:
-    """Boots guests for one test, and adds what they answer to the page."""
+class Guest:
+    """What a test's guest found."""
 
-    def __init__(self, emulator: Emulator, series: str, reports: Path, results: Results) -> None:
-        self._emulator = emulator
-        self._reports = reports
-        self._results = results
+    def __init__(self, series: str, outcomes: Outcomes, answers: Answers) -> None:
         self.series = series
-
-    def __call__(
-        self,
-        *tests: Path,
-        title: str = "",
-        choose: str = "",
-        cgroup: str = "v2",
-        btf: bool = True,
-        headers: bool = True,
-        parameters: str = "",
-    ) -> tuple[Outcomes, Answers]:
-        """Boot the kernel and run tests under it; return what became of them, and the answers for the page.
-
-        Args:
-            title: What is special about the guest, for the page; empty: nothing.
-            choose: Names of tests, as pytest's -k has it; empty: all.
-        """
-        answers = REPORT / "matrix.json"
-        # -P keeps the checkout off the path: what is tested is the installed wheel.
-        command = [sys.executable, "-B", "-P", "-m", "pytest", "-p", "no:cacheprovider", "-m", "kernel or acceptance"]
-        command += ["-k", choose] if choose else ["--require-kernel"]
-        command += [f"--timeout={TEST_LIMIT_S}", f"--junitxml={REPORT / 'report.xml'}", *map(str, tests)]
-        start = time.monotonic()
-        try:
-            kernel = kernel_for(Cache(default_cache()), self.series)
-            status = Guest(
-                kernel,
-                self._emulator,
-                command,
-                ROOT,
-                environment=kept_variables() | {"EBPF_MATRIX": str(answers)},
-                shares=[Share(self._reports, REPORT, writable=True)],
-                modules=["tcp_diag"],  # without it ss(8) does not know how large buffers are
-                cgroup=cgroup,
-                btf=btf,
-                headers=headers,
-                parameters=parameters,
-                timeout_s=GUEST_LIMIT_S,
-            ).run()
-        except VmtestError as error:
-            raise pytest.fail.Exception(f"Linux {self.series}: {error}", pytrace=False) from None
-        if not (self._reports / "report.xml").exists():
-            pytest.fail(
-                f"Linux {self.series}: pytest exited with {status} and wrote no report, see its output", pytrace=False
-            )
-        outcomes = Outcomes.read(self._reports / "report.xml")
-        found = Answers.read(self._reports / "matrix.json", outcomes.by_name)
-        name = f"{self.series}{f', {title}' if title else ''}"
-        self._results.add(name, f"{kernel.release} ({kernel.version})", outcomes, found, time.monotonic() - start)
-        return outcomes, found
+        self.outcomes = outcomes
+        self.answers = answers
 
 
 @pytest.fixture
-def run(emulator: Emulator, series: str, tmp_path: Path, results: Results) -> Run:
-    return Run(emulator, series, tmp_path, results)
+def guest(request: pytest.FixtureRequest, fleet: Fleet, series: str, results: Results) -> Guest:
+    """The guest that the test's mark describes, after its run."""
+    mark = request.node.get_closest_marker("guest")
+    assert mark is not None
+    boot: Boot = mark.args[0]
+    if reason := boot.refusal(series):
+        pytest.skip(reason)
+    try:
+        finished = fleet.finished(series, boot)
+    except VmtestError as error:
+        raise pytest.fail.Exception(f"Linux {series}: {error}", pytrace=False) from None
+    print(finished.said)  # pytest shows it if the test fails
+    results.add(series, boot.title, finished)
+    return Guest(series, finished.outcomes, finished.answers)
 
 
 def assert_passed(outcomes: Outcomes, columns: Iterable[str], skipped: set[str], series: str) -> None:
@@ -128,7 +93,7 @@ def assert_passed(outcomes: Outcomes, columns: Iterable[str], skipped: set[str],
     for name in outcomes.names("skipped") - skipped:
         floor = _FLOOR.search(outcomes.reasons.get(name, ""))
         assert floor, f"{name} was skipped, and no kernel is named that need not be: {outcomes.reasons.get(name)}"
-        assert tuple(map(int, series.split("."))) < tuple(map(int, floor.groups())), f"{name}: {floor[0]}"
+        assert numbers(series) < tuple(map(int, floor.groups())), f"{name}: {floor[0]}"
     cells = {f"{variant} {column}": outcomes.cell(column, variant) for variant in VARIANTS for column in columns}
     assert cells == dict.fromkeys(cells, "passed")
 
@@ -147,41 +112,41 @@ def works(answers: Answers, probe: str) -> set[str]:
     return {variant for variant, answer in answers.variants[probe].items() if not any(answer.values())}
 
 
-def test_the_kernel_tests_pass(run: Run) -> None:
-    outcomes, _ = run(*SUITE, title="kernel tests")
-    assert_passed(outcomes, ("every kill",), ALWAYS, run.series)
+@pytest.mark.guest(Boot(SUITE, title="kernel tests"))
+def test_the_kernel_tests_pass(guest: Guest) -> None:
+    assert_passed(guest.outcomes, ("every kill",), ALWAYS, guest.series)
 
 
-def test_all_variants_are_equal(run: Run) -> None:
-    outcomes, answers = run(*VARIANTS_EQUAL, MATRIX)
-    assert_passed(outcomes, (column for column in COLUMNS if column != "every kill"), set(), run.series)
+@pytest.mark.guest(Boot((*VARIANTS_EQUAL, MATRIX)))
+def test_all_variants_are_equal(guest: Guest) -> None:
+    outcomes, answers = guest.outcomes, guest.answers
+    assert_passed(outcomes, (column for column in COLUMNS if column != "every kill"), set(), guest.series)
     assert_variants_equal(outcomes)
     # What was proven for these kernels, once and for all.
     assert works(answers, "oom_kill") == {"fentry", "kprobe", "raw_tp"}
-    since_6_3 = {"tp_btf_send_length"} if tuple(map(int, run.series.split("."))) >= (6, 3) else set()
+    since_6_3 = {"tp_btf_send_length"} if numbers(guest.series) >= (6, 3) else set()
     always = {"fentry", "kprobe", "kprobe_only", "tp_btf_probe", "iter"}
     assert works(answers, "tcp_queue_length") == always | since_6_3
-    since_5_12 = {"task_vma"} if tuple(map(int, run.series.split("."))) >= (5, 12) else set()
+    since_5_12 = {"task_vma"} if numbers(guest.series) >= (5, 12) else set()
     assert works(answers, "ebpf_inventory") == {"task_file"} | since_5_12
     assert all(answer["origin"] == "co_re" for answer in answers.default.values())
 
 
-def test_all_variants_are_equal_with_cgroup_version_1(run: Run) -> None:
-    if tuple(map(int, run.series.split("."))) >= (6, 12):
-        pytest.skip("this kernel has no memory controller of cgroup version 1 (Debian's from 6.12 on)")
-    outcomes, answers = run(*VARIANTS_EQUAL, MATRIX, title="cgroup v1", cgroup="v1")
-    assert_passed(
-        outcomes, ("loaded", "attached", "equal kills"), {"test_a_group_kill_is_equal_in_all_variants"}, run.series
-    )
-    assert_variants_equal(outcomes)
-    assert works(answers, "oom_kill") == {"fentry", "kprobe", "raw_tp"}
+@pytest.mark.guest(Boot((*VARIANTS_EQUAL, MATRIX), title="cgroup v1", cgroup="v1"))
+def test_all_variants_are_equal_with_cgroup_version_1(guest: Guest) -> None:
+    columns, group_kill = ("loaded", "attached", "equal kills"), {"test_a_group_kill_is_equal_in_all_variants"}
+    assert_passed(guest.outcomes, columns, group_kill, guest.series)
+    assert_variants_equal(guest.outcomes)
+    assert works(guest.answers, "oom_kill") == {"fentry", "kprobe", "raw_tp"}
 
 
-def test_with_headers_and_without_types_the_compiler_makes_a_probe(run: Run) -> None:
-    choose = "test_what_loads_by_default or inside_without_btf"
-    outcomes, answers = run(MATRIX, WITHOUT_BTF, title="no BTF", choose=choose, btf=False)
+@pytest.mark.guest(
+    Boot((MATRIX, WITHOUT_BTF), title="no BTF", choose="test_what_loads_by_default or inside_without_btf", btf=False)
+)
+def test_with_headers_and_without_types_the_compiler_makes_a_probe(guest: Guest) -> None:
+    outcomes, answers = guest.outcomes, guest.answers
     assert not outcomes.names("failed") | outcomes.names("error")
-    old = tuple(map(int, run.series.split("."))) < (5, 11)
+    old = numbers(guest.series) < (5, 11)
     assert outcomes.names("skipped") == ({"test_embedded_btf_serves_co_re"} if old else set())
     assert {
         "test_what_loads_by_default_reads_and_what_does_not_says_why",
@@ -191,22 +156,25 @@ def test_with_headers_and_without_types_the_compiler_makes_a_probe(run: Run) -> 
     assert answers.default["tcp_queue_length"] == {"variant": "kprobe_only", "origin": "compiled", "loads": ""}
 
 
-def test_without_types_headers_and_compiler_the_refusal_is_clear(run: Run) -> None:
-    outcomes, answers = run(REFUSAL, title="no BTF, headers and compiler", btf=False, headers=False)
-    assert outcomes.names("passed") == {"test_without_types_headers_and_compiler_the_refusal_is_clear"}
-    assert all(answer["loads"] for answer in answers.default.values())
+@pytest.mark.guest(Boot((REFUSAL,), title="no BTF, headers and compiler", btf=False, headers=False))
+def test_without_types_headers_and_compiler_the_refusal_is_clear(guest: Guest) -> None:
+    passed = guest.outcomes.names("passed")
+    assert passed == {"test_without_types_headers_and_compiler_the_refusal_is_clear"}
+    assert all(answer["loads"] for answer in guest.answers.default.values())
 
 
-def test_lockdown(run: Run) -> None:
-    """Programs that read the kernel's memory by a helper are refused, and the probe says so, or goes another way."""
-    outcomes, answers = run(
-        MATRIX,
+@pytest.mark.guest(
+    Boot(
+        (MATRIX,),
         title="lockdown=confidentiality",
         choose="test_every_variant_is_tried or test_what_loads_by_default",
         parameters="lockdown=confidentiality",
     )
-    assert not outcomes.names("failed") | outcomes.names("error")
-    tried = [(name, answer) for variants in answers.variants.values() for name, answer in variants.items()]
+)
+def test_lockdown(guest: Guest) -> None:
+    """Programs that read the kernel's memory by a helper are refused, and the probe says so, or goes another way."""
+    assert not guest.outcomes.names("failed") | guest.outcomes.names("error")
+    tried = [(name, answer) for variants in guest.answers.variants.values() for name, answer in variants.items()]
     # Of a tracepoint that came with Linux 6.3 the kernel's types are asked first.
     refusals = [answer for name, answer in tried if any(answer.values()) and name != "tp_btf_send_length"]
     assert refusals  # the guest is what it is said to be

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.vm.results import Results
-from tests.vm.test_guests import MATRIX, Run, works
+from tests.vm.guests import Boot, Fleet
+from tests.vm.test_guests import MATRIX, works
 from tests.vm.vmtest.kernels import Cache, default_cache
-from tests.vm.vmtest.qemu import emulator_for
 
 SERIES = "6.1"
 
@@ -31,8 +31,10 @@ def refusal() -> str:
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(bool(refusal()), reason=f"no guest is booted: {refusal()}")
 def test_a_guest_takes_every_variant_and_reads(tmp_path: Path) -> None:
-    run = Run(emulator_for(Cache(default_cache())), SERIES, tmp_path, Results())
-    outcomes, answers = run(MATRIX)
+    with closing(Fleet(tmp_path)) as fleet:
+        finished = fleet.finished(SERIES, Boot((MATRIX,)))
+    print(finished.said)
+    outcomes, answers = finished.outcomes, finished.answers
     assert outcomes.names("passed") == set(outcomes.by_name)
     assert works(answers, "oom_kill") == {"fentry", "kprobe", "raw_tp"}
     assert works(answers, "tcp_queue_length") == {"fentry", "kprobe", "kprobe_only", "tp_btf_probe", "iter"}

@@ -75,6 +75,7 @@ _OTHER_SECTIONS: Final = re.compile(
     r"\.maps|license|version|\.ringbuf_record|\.iter_record|\.rodata\.(str|cst)\d.*|\.ksyms|\.jumptables|\.BTF.*"
 )
 _MAX_CHAIN: Final = 64  # of modifiers, typedefs and arrays
+_LIBBPFS_MAPS: Final = "__bpf_usdt_"  # of usdt.bpf.h, which libbpf fills and reads
 _MAX_INNER: Final = 1  # libbpf takes maps in maps, and no maps in those
 
 
@@ -285,7 +286,7 @@ class _Builder:
         found = {}
         for variable in section.variables if section else ():
             var = self.btf[variable.var]
-            if isinstance(var, btf.Var):
+            if isinstance(var, btf.Var) and not var.name.startswith(_LIBBPFS_MAPS):
                 found[var.name] = (self.place(var, variable, section).offset, var)
         records = self.bindings(".ringbuf_record", list(found))
         chosen = {name: [self.named_type(name, text) for text in texts] for name, texts in self.options.records.items()}

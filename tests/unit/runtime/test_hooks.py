@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import ebpf_runtime
 from ebpf_codegen.runtime_names import PROGRAM_CLASSES, program_class
 from ebpf_runtime import LibraryNotFoundError, libbpf
+from ebpf_runtime.features import floor_of
 from ebpf_runtime.hooks import _SECTIONS, hook_of
 from ebpf_runtime.programs import attaches_without_libbpf, open_program
 from ebpf_runtime.records import u32
@@ -60,15 +62,21 @@ def test_a_section_names_its_hook(
 
 def test_what_reads_symbols_is_left_to_libbpf() -> None:
     assert [section for section in SECTIONS if not attaches_without_libbpf(section)] == [
-        "freplace", "kprobe.multi", "kprobe.session", "kretprobe.multi", "kretsyscall", "ksyscall", "struct_ops",
-        "uprobe", "uprobe.multi", "uprobe.session", "uretprobe", "uretprobe.multi", "usdt",
+        "freplace", "kretsyscall", "ksyscall", "struct_ops", "uprobe", "uretprobe", "usdt",
     ]  # fmt: skip
     assert not attaches_without_libbpf("somebody's own")
 
 
-@pytest.mark.parametrize("kind", sorted(libbpf._SINCE))
-def test_what_a_libbpf_cannot_attach_names_the_one_that_can(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    since = libbpf._SINCE[kind]
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_kind_names_the_kernel_that_has_it(section: str) -> None:
+    feature, floor = floor_of(hook_of(section))
+    assert feature
+    assert re.fullmatch(r"[3-7]\.\d+", floor)
+
+
+@pytest.mark.parametrize("feature", sorted(libbpf._SINCE))
+def test_what_a_libbpf_cannot_do_names_the_one_that_can(feature: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    since = libbpf._SINCE[feature]
     for version in (since, (since[0], since[1] - 1)):
         found = SimpleNamespace(
             libbpf_major_version=lambda version=version: version[0],
@@ -76,12 +84,11 @@ def test_what_a_libbpf_cannot_attach_names_the_one_that_can(kind: str, monkeypat
         )
         monkeypatch.setattr(libbpf, "_loaded", found)
         if version >= since:
-            libbpf.require(kind)
+            libbpf.require(feature, "open object 'one'")
             continue
         with pytest.raises(LibraryNotFoundError) as caught:
-            libbpf.require(kind)
+            libbpf.require(feature, "open object 'one'")
         assert str(caught.value) == (
-            f"attach a program of section {kind}: libbpf {version[0]}.{version[1]} cannot, "
-            f"libbpf {since[0]}.{since[1]} can. Install a newer libbpf, or set EBPF_LIBBPF to the path of one."
+            f"open object 'one': libbpf {version[0]}.{version[1]} has no {feature}, "
+            f"libbpf {since[0]}.{since[1]} has. Install a newer libbpf, or set EBPF_LIBBPF to the path of one."
         )
-    libbpf.require("uprobe")

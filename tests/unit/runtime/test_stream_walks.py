@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from struct import pack
 
@@ -11,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ebpf_runtime.libbpf import Library
 from ebpf_runtime.streams.runs import Layout, even
 from ebpf_runtime.streams.walks import Room, compiled_ring_walk, perf_walk, ring_walk
 from tests.support.streams import compiled_walker
 
 BUSY, DISCARDED = 1 << 31, 1 << 30
-Helper = Callable[[], ctypes.CDLL | None]
+Helper = Callable[[], Library | None]
 
 
 def ring_run(records: list[tuple[int, int, int]]) -> bytes:
@@ -25,13 +25,14 @@ def ring_run(records: list[tuple[int, int, int]]) -> bytes:
     return b"".join(data * count for data, (_, _, count) in zip(one, records, strict=True))
 
 
-def expected_ring(records: list[tuple[int, int, int]]) -> tuple[list[int], list[int], int, int]:
+def expected_ring(records: list[tuple[int, int, int]], length: int = 1 << 32) -> tuple[list[int], list[int], int, int]:
+    """Return starts and sizes of the records that begin in that many bytes, the end, and how many are discarded."""
     starts: list[int] = []
     sizes: list[int] = []
     position = discarded = 0
     for size, flags, count in records:
         for _ in range(count):
-            if flags & BUSY:
+            if flags & BUSY or position >= length:
                 return starts, sizes, position, discarded
             if flags & DISCARDED:
                 discarded += 1
@@ -51,6 +52,14 @@ def seen(layout: Layout, block: bytes) -> tuple[list[int], list[int], int, int]:
     return list(layout.starts), each, layout.end, layout.discarded
 
 
+def seen_ends(block: bytes) -> list[int]:
+    """Return where each record of a perf buffer's run ends."""
+    ends = [0]
+    while ends[-1] < len(block):
+        ends.append(ends[-1] + int.from_bytes(block[ends[-1] + 6 : ends[-1] + 8], "little"))
+    return ends
+
+
 @pytest.fixture(params=["pure Python", "compiled helper"])
 def helper(request: pytest.FixtureRequest) -> Helper:
     return compiled_walker if request.param == "compiled helper" else lambda: None
@@ -67,13 +76,14 @@ RECORDS = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(records=RECORDS)
-def test_a_walk_finds_every_committed_record_and_no_other(records: list[tuple[int, int, int]]) -> None:
+@given(records=RECORDS, part=st.floats(0, 1))
+def test_a_walk_finds_every_committed_record_and_no_other(records: list[tuple[int, int, int]], part: float) -> None:
     block = ring_run(records)
-    wanted = expected_ring(records)
-    for helper in (lambda: None, compiled_walker):
-        assert seen(ring_walk(memoryview(block), helper), block) == wanted
-    assert seen(compiled_ring_walk(compiled_walker(), memoryview(block)), block) == wanted
+    for length in (len(block), int(part * len(block)) // 8 * 8):  # the last record of a piece may be longer than it
+        wanted = expected_ring(records, length)
+        for helper in (lambda: None, compiled_walker):
+            assert seen(ring_walk(memoryview(block)[:length], helper), block) == wanted
+        assert seen(compiled_ring_walk(compiled_walker(), memoryview(block)[:length]), block) == wanted
 
 
 def test_records_of_one_size_are_a_range(helper: Helper) -> None:
@@ -106,6 +116,11 @@ def test_samples_and_losses_of_a_perf_buffer(helper: Helper) -> None:
     assert sizes == [12] * 23 + [28, 12]
     assert (end, layout.lost) == (len(block), 82)
     assert [block[start : start + 12] for start in starts[2:5]] == [b"twelve bytes", b"bytes twelve", b"bytes twelve"]
+    for most in range(0, len(block), 8):
+        layout = perf_walk(memoryview(block), helper, None, most)
+        assert (list(layout.starts), layout.lost) == ([start for start in starts if start - 12 < most],
+                                                      41 * ((most > 72) + (most > 616)))  # fmt: skip
+        assert layout.end == min(position for position in (0, *seen_ends(block)) if position >= most)
     layout = perf_walk(memoryview(lost), helper)
     assert (list(layout.starts), layout.lost) == ([], 41)
     assert list(perf_walk(memoryview(b""), helper).starts) == []
