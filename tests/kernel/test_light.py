@@ -17,15 +17,12 @@ from typing import Any
 import pytest
 
 from ebpf_runtime import CloseError, DigestError, OpenError, ProbeConfig, VerifierError, system_calls
-from tests.support.kernel import identifiers, open_files
+from tests.support.kernel import identifiers, open_files, relocation_refusal
 from tests.support.sources import add_loader_programs, make_module, write_source
 
 pytestmark = [
     pytest.mark.kernel,
-    pytest.mark.skipif(
-        tuple(map(int, os.uname().release.split(".")[:2])) < (5, 17),
-        reason="the kernel does no relocations of its own (before 5.17)",
-    ),
+    pytest.mark.skipif(bool(relocation_refusal()), reason=relocation_refusal()),
 ]
 
 ROUNDS = 1000
@@ -294,7 +291,7 @@ int bad_access(struct bpf_raw_tracepoint_args *ctx)
 def test_nothing_leaks_in_a_thousand_rounds(made: ModuleType) -> None:
     """File descriptors, maps, programs, links and memory, over rounds of loading, attaching and closing.
 
-    On an emulated machine as many as go in a minute.
+    An emulated machine, 20 times slower, does as many as go in a minute, and at least a twentieth.
     """
     opened_files = open_files()
     before = identifiers()
@@ -315,7 +312,9 @@ def test_nothing_leaks_in_a_thousand_rounds(made: ModuleType) -> None:
     rounds(100, 20)  # what is kept for good is kept by now
     gc.collect()
     resident = resident_bytes()
-    assert rounds(ROUNDS, 60) >= ROUNDS // 20
+    emulated = "QEMU" in Path("/proc/cpuinfo").read_text()
+    done = rounds(ROUNDS, 60 if emulated else float("inf"))
+    assert done >= ROUNDS // 20 if emulated else done == ROUNDS
     gc.collect()
     assert open_files() == opened_files
     assert resident_bytes() - resident < 2 << 20
