@@ -17,15 +17,12 @@ from typing import Any
 import pytest
 
 from ebpf_runtime import CloseError, DigestError, OpenError, ProbeConfig, VerifierError, system_calls
-from tests.support.kernel import identifiers, open_files
+from tests.support.kernel import identifiers, open_files, relocation_refusal
 from tests.support.sources import add_loader_programs, make_module, write_source
 
 pytestmark = [
     pytest.mark.kernel,
-    pytest.mark.skipif(
-        tuple(map(int, os.uname().release.split(".")[:2])) < (5, 17),
-        reason="the kernel does no relocations of its own (before 5.17)",
-    ),
+    pytest.mark.skipif(bool(relocation_refusal()), reason=relocation_refusal()),
 ]
 
 GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
