@@ -150,6 +150,7 @@ def test_importing_a_probe_is_light() -> None:
         "ebpf_runtime.handles",
         "ebpf_runtime.namespaces",
         "ebpf_runtime.probe",
+        "ebpf_runtime.record_fields",
         "ebpf_runtime.records",
         "ebpf_runtime.semantics",
         "ebpf_runtime.specs",
