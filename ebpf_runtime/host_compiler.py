@@ -25,7 +25,8 @@ from .compiled_objects import CompiledObjects
 from .config import ProbeConfig
 from .errors import CompileError, TrustError, describe
 from .load_report import LoadReport, compile_result
-from .records import Field, _Array, _Nested
+from .record_fields import _Array
+from .records import Field, _Nested
 from .specs import architecture
 from .trust import SealedCopy, trusted
 

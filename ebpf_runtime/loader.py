@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from .links import Link
     from .maps import Map
     from .programs import BaseProgram
-    from .records import Variables
     from .specs import MapSpec, ObjectSpec, ProgramSpec
+    from .variables import Variables
 
 __all__ = ["Loaded", "Opened"]
 
