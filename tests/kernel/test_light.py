@@ -188,7 +188,9 @@ def test_what_load_and_attach_import(made: ModuleType, settings: dict[str, str],
     assert found - ours <= {"_ctypes", "_sha2", "_sha256", "mmap"}
 
 
-def test_all_is_closed_even_after_a_failure_and_every_failure_told(made: ModuleType) -> None:
+def test_all_is_closed_even_after_a_failure_and_every_failure_told(
+    made: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
     before, files = identifiers(), open_files()
     probe = made.LightCalls.open_and_load()
     probe.attach()
@@ -197,10 +199,11 @@ def test_all_is_closed_even_after_a_failure_and_every_failure_told(made: ModuleT
     with pytest.raises(CloseError) as caught:
         probe.close()
     assert str(caught.value) == (
-        "close probe 'light_calls': detach program 'on_call_tp_btf': EBADF, bad file descriptor.; "
-        "[Errno 9] Bad file descriptor"
+        "close probe 'light_calls': detach program 'on_call_tp_btf': EBADF, bad file descriptor; "
+        "free what it holds: EBADF, bad file descriptor."
     )
     assert [type(failure) for failure in caught.value.failures] == [CloseError, OSError]
+    assert capfd.readouterr() == ("", "")
     probe.close()
     assert open_files() == files
     assert_nothing_of_ours(before)
