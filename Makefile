@@ -45,7 +45,7 @@ run: $(VENV)/.wheel
 # The tests see the installed wheel and not the checkout (PYTHONSAFEPATH), and leave no files of root
 # behind that the checkout's owner could not replace.
 test: lint $(VENV)/.wheel $(VENV)/.test-packages
-	@cmp -s tools/sources.toml $(DEPS)/sources.toml || $(BIN)/python tools/fetch-sources $(DEPS) || \
+	@$(BIN)/python tools/fetch-sources $(DEPS) || \
 		echo '==> no sources of libbpf: the tests of a wheel with libbpf will be skipped'
 	@echo '==> comparing generated/ with the sources'
 	$(BIN)/python tools/regen --check
@@ -58,7 +58,7 @@ lint: $(VENV)/.tools
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run -Werror $(wildcard bpf/*.[ch] bpf/include/*.[ch])
+	$(BIN)/clang-format --dry-run -Werror $(wildcard bpf/*.[ch] bpf/include/*.[ch] bpf/include/*/*.[ch])
 	$(BIN)/codespell
 
 regen: $(VENV)/.tools

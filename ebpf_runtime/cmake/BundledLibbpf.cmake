@@ -20,7 +20,7 @@ cmake_policy(VERSION 3.20...4.0)
 
 get_filename_component(_libbpf_source "${EBPF_LIBBPF_SOURCE}" ABSOLUTE)
 foreach(_libbpf_part libbpf/src/libbpf.map elfutils/libelf/libelf.h zlib/zlib.h
-        include/bpf/bpf_helpers.h sources.toml)
+        include/bpf/bpf_helpers.h include/bpf/usdt.bpf.h sources.toml)
   if(NOT EXISTS "${_libbpf_source}/${_libbpf_part}")
     message(FATAL_ERROR
       "build libbpf from EBPF_LIBBPF_SOURCE=${EBPF_LIBBPF_SOURCE}: there is no ${_libbpf_part} in it. "

@@ -36,7 +36,7 @@ PARTS = ("libbpf", "elfutils", "zlib", "include", "sources.toml")
 LIBRARY = "ebpf_runtime/_libbpf.so"
 WALKER = "ebpf_runtime/_walker.so"
 # See decision 25: the aim of 650 kB is missed.
-MAXIMUM_BYTES = 805_000
+MAXIMUM_BYTES = 832_000
 MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
 
 LOADED = """
@@ -264,10 +264,8 @@ def test_the_helper_of_the_streams_comes_along_and_needs_nothing(
 
 
 def test_headers_are_those_of_the_same_libbpf(bundled: Path, deps: Path) -> None:
-    for header in ("bpf_core_read", "bpf_endian", "bpf_helpers", "bpf_tracing"):
-        assert read(bundled, f"ebpf_runtime/include/bpf/{header}.h") == (
-            (deps / "libbpf" / "src" / f"{header}.h").read_bytes()
-        )
+    for header in ("bpf_core_read.h", "bpf_endian.h", "bpf_helpers.h", "bpf_tracing.h", "usdt.bpf.h"):
+        assert read(bundled, f"ebpf_runtime/include/bpf/{header}") == (deps / "libbpf" / "src" / header).read_bytes()
 
 
 def test_the_bundled_library_is_loaded_and_no_other(installed: Environment) -> None:

@@ -29,7 +29,7 @@ diff --git a/src/libbpf.c b/src/libbpf.c
 -int careless;
 +int careful;
 """
-HEADERS = ("bpf_core_read", "bpf_endian", "bpf_helper_defs", "bpf_helpers", "bpf_tracing")
+HEADERS = ("bpf_core_read.h", "bpf_endian.h", "bpf_helper_defs.h", "bpf_helpers.h", "bpf_tracing.h", "usdt.bpf.h")
 
 
 class Machine:
@@ -78,7 +78,7 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     made = Machine(tmp_path)
-    headers = {f"src/{header}.h": f"/* {header} */" for header in HEADERS}
+    headers = {f"src/{header}": f"/* {header} */" for header in HEADERS}
     made.pack("libbpf_1.orig.tar.xz", "libbpf-1", {"src/libbpf.c": "int careless;\n", **headers})
     made.pack(
         "libbpf_1-1.debian.tar.xz", "debian", {"patches/series": "# why\nfix.patch\n", "patches/fix.patch": PATCH}
@@ -91,7 +91,7 @@ def test_sources_are_unpacked_with_debians_patches(machine: Machine) -> None:
     done = machine.run()
     assert (done.returncode, done.stdout, done.stderr) == (0, "==> unpacked libbpf 1-1\n", "")
     assert (machine.folder / "libbpf" / "src" / "libbpf.c").read_text() == "int careful;\n"
-    assert (machine.folder / "include" / "bpf" / "bpf_helpers.h").read_text() == "/* bpf_helpers */"
+    assert (machine.folder / "include" / "bpf" / "bpf_helpers.h").read_text() == "/* bpf_helpers.h */"
     assert (machine.folder / "sources.toml").read_bytes() == (machine.tools / "sources.toml").read_bytes()
 
 
@@ -109,6 +109,16 @@ def test_nothing_is_done_again(machine: Machine) -> None:
     done = machine.run()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert source.read_text() == "int changed_by_hand;\n"
+
+
+def test_a_header_that_is_lacking_is_unpacked_again(machine: Machine) -> None:
+    # As in a folder from before another header was wanted; nothing is fetched for it.
+    machine.run()
+    header = machine.folder / "include" / "bpf" / "usdt.bpf.h"
+    header.unlink()
+    done = machine.run()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "==> unpacked libbpf 1-1\n", "")
+    assert header.read_text() == "/* usdt.bpf.h */"
 
 
 def test_another_digest_is_refused(machine: Machine) -> None:

@@ -24,9 +24,16 @@ pytestmark = pytest.mark.packaging
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBES = sorted(path.name.removesuffix(".bpf.c") for path in (ROOT / "bpf").glob("*.bpf.c"))
-LIBBPF_HEADERS = ("bpf_core_read", "bpf_endian", "bpf_helper_defs", "bpf_helpers", "bpf_tracing")
+LIBBPF_HEADERS = (
+    "bpf_core_read.h",
+    "bpf_endian.h",
+    "bpf_helper_defs.h",
+    "bpf_helpers.h",
+    "bpf_tracing.h",
+    "usdt.bpf.h",
+)
 # What decision 25 found, and a little more: whoever adds that much has to look where it comes from.
-MAXIMUM_BYTES = 625_000
+MAXIMUM_BYTES = 655_000
 
 
 def contents(wheel: Path) -> dict[str, bytes]:
@@ -100,7 +107,7 @@ def test_wheel_holds_every_module_template_and_header(wheel: Path) -> None:
         for path in (ROOT / source).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.name != "types.txt"
     }
-    expected |= {f"ebpf_runtime/include/bpf/{header}.h" for header in LIBBPF_HEADERS}
+    expected |= {f"ebpf_runtime/include/bpf/{header}" for header in LIBBPF_HEADERS}
     expected |= {"ebpf_runtime/include/bpf/LICENSE"}
     expected |= {
         f"ebpf_probes/{probe}{suffix}"
