@@ -10,20 +10,18 @@ read like those of a dataclass.
 
 from __future__ import annotations
 
+import struct
+
 from .errors import RecordError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import struct
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any, ClassVar, Self, dataclass_transform
 
     from .record_fields import array, bitfield, either, enumeration, padding, raw, s128, text, u128
 
     Buffer = Any  # bytes, bytearray, memoryview, mmap: what struct.unpack_from takes
-else:
-    # All that `struct` has; that is one more file to find and read.
-    import _struct as struct
 
 __all__ = [
     "Field",

@@ -19,7 +19,7 @@ from _ctypes import (
     dlsym,
     get_errno,
 )
-from _struct import Struct
+from struct import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
