@@ -32,33 +32,22 @@ from .namespaces import Links, Maps, Programs
 from .probe import OpenProbe, Probe, RefusedVariant
 from .records import (
     Field,
-    Metadata,
     Record,
-    Variables,
-    array,
-    bitfield,
     boolean,
-    either,
-    enumeration,
     f32,
     f64,
     fields,
     nested,
-    padding,
     pointer,
-    raw,
     s8,
     s16,
     s32,
     s64,
-    s128,
     sizeof,
-    text,
     u8,
     u16,
     u32,
     u64,
-    u128,
 )
 from .specs import MapSpec, ObjectSpec, ProgramSpec
 
@@ -109,6 +98,7 @@ if TYPE_CHECKING:
         XdpProgram,
     )
     from .programs import BaseProgram, Program
+    from .record_fields import array, bitfield, either, enumeration, padding, raw, s128, text, u128
     from .registry import LoadedObject, loaded_objects
     from .semantics import (
         boot_time,
@@ -134,6 +124,7 @@ if TYPE_CHECKING:
         UsdtProgram,
     )
     from .test_runs import TestRun
+    from .variables import Metadata, Variables
 
 __all__ = [
     "ArenaMap",
@@ -281,7 +272,7 @@ __all__ = [
     "u128",
 ]
 
-# Names that need libbpf, numpy, a compiler or the module `enum`, and the modules they come from.
+# Names that not every probe needs, or that need libbpf, numpy, a compiler or the module `enum`; and their modules.
 _ON_USE = {
     "ArenaMap": "maps.arena",
     "ArrayMap": "maps.array",
@@ -301,13 +292,14 @@ _ON_USE = {
     "HostFacts": "facts",
     "InodeStorageMap": "maps.storage",
     "IteratorProgram": "iterators",
-    "Link": "links",
     "KprobeMultiProgram": "multi_programs",
+    "Link": "links",
     "LircProgram": "target_programs",
     "LoadReport": "load_report",
     "LoadedObject": "registry",
     "LpmTrieMap": "maps.lpm",
     "Map": "maps",
+    "Metadata": "variables",
     "NamespaceProgram": "network_programs",
     "NetfilterProgram": "network_programs",
     "NetkitProgram": "network_programs",
@@ -342,12 +334,17 @@ _ON_USE = {
     "UprobeProgram": "target_programs",
     "UsdtProgram": "target_programs",
     "UserRingBuffer": "streams",
+    "Variables": "variables",
     "XdpProgram": "network_programs",
     "XskMap": "maps.devices",
+    "array": "record_fields",
+    "bitfield": "record_fields",
     "boot_time": "semantics",
     "cgroup_path": "semantics",
     "compile": "host_compiler",
     "dtype": "arrays",
+    "either": "record_fields",
+    "enumeration": "record_fields",
     "errno_name": "semantics",
     "host": "btf_sources",
     "host_facts": "facts",
@@ -361,15 +358,20 @@ _ON_USE = {
     "monotonic_time": "semantics",
     "network_port": "semantics",
     "one_of": "alternatives",
+    "padding": "record_fields",
     "pinned_object": "kernel_objects",
     "poll_all": "streams",
     "possible_cpus": "cpus",
     "program_counters": "kernel_objects",
+    "raw": "record_fields",
     "run_statistics": "kernel_objects",
+    "s128": "record_fields",
     "signals_held": "signals",
     "tagged": "alternatives",
     "tai_time": "semantics",
+    "text": "record_fields",
     "text_of": "semantics",
+    "u128": "record_fields",
 }
 
 

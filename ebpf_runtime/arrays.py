@@ -9,7 +9,8 @@ from typing import Any
 import numpy
 
 from .errors import RecordError
-from .records import Field, Record, _Array, _Bits, _Nested, _Number, _Struct, _Text, fields
+from .record_fields import _Array, _Bits, _Text
+from .records import Field, Record, _Nested, _Number, _Struct, fields
 
 __all__ = ["cells", "column", "dtype", "interleaved", "joined", "reduced", "strided", "structured"]
 

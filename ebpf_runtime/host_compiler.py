@@ -17,21 +17,23 @@ import mmap
 import re
 import struct
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from . import compiled_objects
-from .background import Background
 from .compiled_objects import CompiledObjects
 from .config import ProbeConfig
-from .errors import TrustError, describe
+from .errors import CompileError, TrustError, describe
 from .load_report import LoadReport, compile_result
-from .records import Field, _Array, _Nested
+from .record_fields import _Array
+from .records import Field, _Nested
 from .specs import architecture
 from .trust import SealedCopy, trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ebpf_codegen import btf, compiler, model
+    from ebpf_codegen.errors import CodegenError
 
     from .specs import ObjectSpec
 
@@ -103,7 +105,7 @@ class _Job:
         self.report.compile_result = compile_result("compiled")
         return image
 
-    def types(self, found: Background[compiler.Compiler], scratch: Path) -> btf.IndexedBtf:
+    def types(self, scratch: Path) -> btf.IndexedBtf:
         """Return the kernel's types, from its own BTF, from the configured file, or from headers."""
         from ebpf_codegen import btf
 
@@ -111,10 +113,11 @@ class _Job:
             return btf.index(self.objects.btf, str(self.objects.config.btf_path))
         if Path(compiled_objects.KERNEL_BTF).exists():
             return btf.index(Path(compiled_objects.KERNEL_BTF).read_bytes(), compiled_objects.KERNEL_BTF)
-        return self.header_types(found.result(), scratch)
+        return self.header_types(scratch)
 
-    def header_types(self, used: compiler.Compiler, scratch: Path) -> btf.IndexedBtf:
+    def header_types(self, scratch: Path) -> btf.IndexedBtf:
         from ebpf_codegen import btf
+        from ebpf_codegen.compiler import find_compiler
         from ebpf_codegen.errors import CompilerError
         from ebpf_codegen.header_types import header_types
         from ebpf_codegen.host_source import declared_types
@@ -134,13 +137,14 @@ class _Job:
         self.report.header_result = headers.result
         self.report.header_dirs = tuple(map(str, headers.directories))
         tags = declared_types(self.source.decode(), f"{self.name}.flat.c")
+        used = find_compiler()
         try:
             data, read = header_types(used, headers.directories, tags, architecture(), scratch)
             for path in read:
                 trusted(path)
         except CompilerError as error:
             if not error.output:
-                raise
+                raise self.unusable(error) from error
             raise self.fail(
                 f"{used} refuses the kernel headers in {', '.join(self.report.header_dirs)}: "
                 f"{_first_lines(error.output)}",
@@ -152,39 +156,20 @@ class _Job:
 
     def compile(self) -> tuple[bytes, compiler.Compiler]:
         """Run the compiler once; for kernel headers once more."""
-        from ebpf_codegen.compiler import ARCHITECTURES, compile_object, find_compiler
-        from ebpf_codegen.errors import CodegenError, CompilerError
-        from ebpf_codegen.host_source import host_source
+        from ebpf_codegen.compiler import ARCHITECTURES
+        from ebpf_codegen.errors import CodegenError
         from ebpf_codegen.strip import strip
 
         if architecture() not in ARCHITECTURES:
             raise self.fail(f"there is no support for {architecture()}")
         try:
-            found = Background(find_compiler)  # asking a compiler for its version takes as long as reading BTF
             with tempfile.TemporaryDirectory(prefix=".compile-", dir=self.objects.directory.path) as scratch:
-                types = self.types(found, Path(scratch))
-                text = host_source(self.source.decode("utf-8"), types, f"{self.name}.flat.c")
-                used = found.result()
-                source, output = Path(scratch, f"{self.name}.bpf.c"), Path(scratch, f"{self.name}.o")
-                with SealedCopy(source.name, text.encode()) as copy:
-                    source.symlink_to(copy.path)
-                    try:
-                        compile_object(
-                            used, source, output, architecture(), (_include(),),
-                            flags=_FLAGS, meanwhile=_import_what_follows,
-                        )  # fmt: skip
-                    except CompilerError as error:
-                        if not error.output:
-                            raise
-                        kept = self.objects.directory.write(f"{self.objects.prefix}refused.c", text.encode())
-                        raise self.fail(
-                            f"{used} refuses it: {_first_lines(error.output)}. See {kept}", error.output
-                        ) from error
-                image = strip(output.read_bytes())
+                made, used = self.made(Path(scratch))
+            image = strip(made)
         except UnicodeDecodeError as error:
             raise self.fail("its source is not UTF-8") from error
         except CodegenError as error:
-            raise self.fail(" ".join(str(error).split()).removesuffix(".")) from error
+            raise self.unusable(error) from error
         except OSError as error:
             raise self.fail(f"{describe(error.errno or 0)} ({error.filename})") from error
         if _relocated_bytes(image):
@@ -193,6 +178,60 @@ class _Job:
                 "(bpf_core_type_id_kernel does not)"
             )
         return image, used
+
+    def unusable(self, error: CodegenError) -> CompileError:
+        return self.fail(" ".join(str(error).split()).removesuffix("."))
+
+    def made(self, scratch: Path) -> tuple[bytes, compiler.Compiler]:
+        """Return what the compiler made of the source, and which one it was.
+
+        The likely compiler starts while the source is made and is asked nothing: an object tells the version. If it
+        makes none, another may be fit, and whichever is says what is wrong.
+        """
+        from ebpf_codegen.compiler import MINIMUM_CLANG, compile_object, find_compiler, likely_compiler, made_by
+        from ebpf_codegen.errors import CompilerError
+
+        source, output = scratch / f"{self.name}.bpf.c", scratch / f"{self.name}.o"
+        text = ""
+        refused: CompilerError | None = None
+        with ExitStack() as stack:
+
+            def prepare() -> None:
+                nonlocal text
+                from ebpf_codegen.host_source import host_source
+
+                text = host_source(self.source.decode("utf-8"), self.types(scratch), f"{self.name}.flat.c")
+                copy = stack.enter_context(SealedCopy(source.name, text.encode()))
+                source.symlink_to(copy.path)
+
+            likely = likely_compiler()
+            if likely is not None:
+                try:
+                    compile_object(
+                        likely, source, output, architecture(), (_include(),),
+                        flags=_FLAGS, prepare=prepare, meanwhile=_import_what_follows,
+                    )  # fmt: skip
+                    made = output.read_bytes()
+                    used = made_by(likely, made)
+                    if used is not None and used.major >= MINIMUM_CLANG:
+                        return made, used
+                except CompilerError as error:
+                    refused = error
+                except FileNotFoundError:  # it made nothing, so it is no compiler
+                    pass
+            if not text:
+                prepare()
+            used = find_compiler()
+            try:
+                if refused is not None and likely is not None and used.command == likely.command:
+                    raise refused
+                compile_object(used, source, output, architecture(), (_include(),), flags=_FLAGS)
+            except CompilerError as error:
+                if not error.output:
+                    raise
+                kept = self.objects.directory.write(f"{self.objects.prefix}refused.c", text.encode())
+                raise self.fail(f"{used} refuses it: {_first_lines(error.output)}. See {kept}", error.output) from error
+            return output.read_bytes(), used
 
     def check_layouts(self, image: bytes, spec: ObjectSpec) -> None:
         """Refuse an object whose records, maps, variables or programs are not those of the imported module."""
@@ -203,7 +242,7 @@ class _Job:
         try:
             built = model.build(elf.parse(image, f"{self.name}.o"), self.name, Documentation())
         except CodegenError as error:
-            raise self.fail(" ".join(str(error).split()).removesuffix(".")) from error
+            raise self.unusable(error) from error
         for difference in _differences(spec, built):
             raise self.fail(f"{difference}. Run tools/regen, or reinstall the package")
 

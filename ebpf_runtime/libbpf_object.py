@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from .arenas import Arena
     from .config import ProbeConfig
     from .map_layouts import Layouts
-    from .records import Variables
     from .specs import MapSpec, ObjectSpec
     from .system_calls import c_char
+    from .variables import Variables
 
 __all__ = ["LibbpfObject", "initial_memory"]
 

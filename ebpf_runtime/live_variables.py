@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from .records import Field, Variables, _Array, _Nested
+from .record_fields import _Array
+from .records import Field, _Nested
+from .variables import Variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from .links import Link
     from .maps import Map
     from .programs import BaseProgram
-    from .records import Variables
     from .specs import MapSpec, ObjectSpec, ProgramSpec
+    from .variables import Variables
 
 __all__ = ["Loaded", "Opened"]
 
@@ -622,10 +622,18 @@ class Loaded:
     def _raise(self, failures: list[Exception], action: str) -> None:
         if failures:
             raise CloseError(
-                f"{action} probe {self.spec.name!r}: {'; '.join(map(str, failures))}",
+                f"{action} probe {self.spec.name!r}: {'; '.join(map(_clause, failures))}.",
                 name=self.spec.name,
                 failures=tuple(failures),
             )
+
+
+def _clause(failure: Exception) -> str:
+    """Return what failed, to stand between others in one sentence."""
+    if isinstance(failure, EbpfError):
+        return str(failure).removesuffix(".")
+    reason = describe(failure.errno) if isinstance(failure, OSError) and failure.errno else str(failure)
+    return f"free what it holds: {reason}"
 
 
 def _check_map(opened: LibbpfObject | LightObject, item: MapSpec) -> tuple[int, tuple[int, int, int]]:

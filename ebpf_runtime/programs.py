@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from struct import pack
+from _struct import pack
 
 from . import system_calls
 from .errors import AttachError, EbpfError, PermissionDeniedError, describe

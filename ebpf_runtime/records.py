@@ -10,55 +10,39 @@ read like those of a dataclass.
 
 from __future__ import annotations
 
-import struct
-
-from .errors import RecordError, VariableError
+from .errors import RecordError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import struct
     from collections.abc import Callable, Iterator, Mapping
-    from typing import Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
+    from typing import Any, ClassVar, Self, dataclass_transform
 
-    from .enums import CEnum
+    from .record_fields import array, bitfield, either, enumeration, padding, raw, s128, text, u128
 
     Buffer = Any  # bytes, bytearray, memoryview, mmap: what struct.unpack_from takes
-    _T = TypeVar("_T")
 else:
-
-    def dataclass_transform(**_options):
-        """Do nothing: it only speaks to type checkers, and importing typing costs milliseconds."""
-        return lambda cls: cls
-
+    # All that `struct` has; that is one more file to find and read.
+    import _struct as struct
 
 __all__ = [
     "Field",
-    "Metadata",
     "Record",
-    "Variables",
-    "array",
-    "bitfield",
     "boolean",
-    "either",
-    "enumeration",
     "f32",
     "f64",
     "fields",
     "nested",
-    "padding",
     "pointer",
-    "raw",
     "s8",
     "s16",
     "s32",
     "s64",
-    "s128",
     "sizeof",
-    "text",
     "u8",
     "u16",
     "u32",
     "u64",
-    "u128",
 ]
 
 
@@ -76,6 +60,8 @@ class Field:
     """
 
     __slots__ = ("bit_offset", "bits", "kind", "name", "offset", "shared", "size")
+
+    means_nothing: ClassVar[bool] = False  # true of padding
 
     def __init__(self, kind: str, offset: int, size: int) -> None:
         self.name = ""
@@ -106,7 +92,7 @@ class Field:
 
     def unpack(self, block: Buffer, base: int) -> Any:
         """Return the value of the record that starts at *base* of *block*."""
-        raise NotImplementedError  # every kind below has its own
+        raise NotImplementedError  # every kind has its own
 
     def pack(self, block: Buffer, base: int, value: object) -> None:
         """Write *value* into the record that starts at *base* of *block*.
@@ -114,7 +100,7 @@ class Field:
         Raises:
             RecordError: It does not fit; names field, value and kind.
         """
-        raise NotImplementedError  # every kind below has its own
+        raise NotImplementedError  # every kind has its own
 
     def to_big_endian(self) -> None:
         """Read and write the most significant byte first from now on."""
@@ -150,119 +136,6 @@ class _Number(Field):
             self._pack_into(block, base + self.offset, value)
         except (struct.error, TypeError, OverflowError) as error:
             raise self.refuse(value) from error
-
-
-class _Enumeration(_Number):
-    """An integer that is a member of an enum."""
-
-    __slots__ = ("_type",)
-
-    def __init__(self, offset: int, code: struct.Struct, enum: type[CEnum]) -> None:
-        super().__init__(enum.__name__, offset, code)
-        self._type = enum
-
-    def unpack(self, block: Buffer, base: int) -> Any:
-        return self._type(self._unpack_from(block, base + self.offset)[0])
-
-
-class _WideInteger(Field):
-    """A 128-bit integer."""
-
-    __slots__ = ("_order", "_signed")
-
-    def __init__(self, kind: str, offset: int, signed: bool) -> None:
-        super().__init__(kind, offset, 16)
-        self._signed = signed
-        self._order: Literal["little", "big"] = "little"
-
-    def to_big_endian(self) -> None:
-        self._order = "big"
-
-    def unpack(self, block: Buffer, base: int) -> Any:
-        start = base + self.offset
-        return int.from_bytes(block[start : start + 16], self._order, signed=self._signed)
-
-    def pack(self, block: Buffer, base: int, value: object) -> None:
-        start = base + self.offset
-        if not isinstance(value, int):
-            raise self.refuse(value)
-        try:
-            block[start : start + 16] = value.to_bytes(16, self._order, signed=self._signed)
-        except OverflowError as error:
-            raise self.refuse(value) from error
-
-
-class _Bits(Field):
-    """A bitfield, wherever its bits are and whatever units they straddle."""
-
-    __slots__ = ("_high", "_low", "_mask", "_order", "_shift", "_type")
-
-    def __init__(self, kind: str, bit: int, width: int, signed: bool, kind_of: Callable[[int], Any]) -> None:
-        super().__init__(kind, bit // 8, (bit % 8 + width + 7) // 8)
-        self.bit_offset = bit
-        self.bits = width
-        self._mask = (1 << width) - 1
-        self._low = -(1 << width - 1) if signed else 0
-        self._high = self._mask + self._low
-        self._type = kind_of
-        self._order: Literal["little", "big"] = "little"
-        self._shift = bit % 8
-
-    def to_big_endian(self) -> None:
-        self._order = "big"
-        self._shift = 8 * self.size - self.bit_offset % 8 - self.bits
-
-    def unpack(self, block: Buffer, base: int) -> Any:
-        start = base + self.offset
-        value = int.from_bytes(block[start : start + self.size], self._order) >> self._shift & self._mask
-        return self._type(value if value <= self._high else value - self._mask - 1)
-
-    def pack(self, block: Buffer, base: int, value: object) -> None:
-        if not isinstance(value, int) or not self._low <= value <= self._high:
-            raise self.refuse(value, f" of {self.bits} bits")
-        start = base + self.offset
-        around = int.from_bytes(block[start : start + self.size], self._order) & ~(self._mask << self._shift)
-        both = around | (value & self._mask) << self._shift
-        block[start : start + self.size] = both.to_bytes(self.size, self._order)
-
-
-class _Bytes(Field):
-    """A fixed number of bytes, kept as they are."""
-
-    __slots__ = ()
-
-    def unpack(self, block: Buffer, base: int) -> Any:
-        start = base + self.offset
-        return bytes(block[start : start + self.size])
-
-    def pack(self, block: Buffer, base: int, value: object) -> None:
-        if not isinstance(value, bytes | bytearray | memoryview) or len(value) > self.size:
-            raise self.refuse(value, f" of {self.size} bytes")
-        start = base + self.offset
-        block[start : start + self.size] = bytes(value).ljust(self.size, b"\0")
-
-
-class _Padding(_Bytes):
-    """Bytes that mean nothing; always zero in records made here."""
-
-    __slots__ = ()
-
-
-class _Text(Field):
-    """A char array: text up to the first NUL. Bytes that are not UTF-8 show as backslash escapes."""
-
-    __slots__ = ()
-
-    def unpack(self, block: Buffer, base: int) -> Any:
-        start = base + self.offset
-        return bytes(block[start : start + self.size]).partition(b"\0")[0].decode("utf-8", "backslashreplace")
-
-    def pack(self, block: Buffer, base: int, value: object) -> None:
-        data = value.encode() if isinstance(value, str) else value
-        if not isinstance(data, bytes) or len(data) > self.size:
-            raise self.refuse(value, f" of {self.size} bytes")
-        start = base + self.offset
-        block[start : start + self.size] = data.ljust(self.size, b"\0")
 
 
 _new = object.__new__
@@ -305,34 +178,6 @@ class _Nested(Field):
         block[start : start + self.size] = bytes(value)
 
 
-class _Array(Field):
-    """Elements in a row, as a tuple."""
-
-    __slots__ = ("count", "element")
-
-    def __init__(self, offset: int, element: Field, count: int) -> None:
-        kind, bracket, inner = element.kind.partition("[")  # as in C, the outermost dimension comes first
-        super().__init__(f"{kind}[{count}]{bracket}{inner}", offset, element.size * count)
-        self.element = element
-        self.count = count
-
-    def to_big_endian(self) -> None:
-        self.element.to_big_endian()
-
-    def unpack(self, block: Buffer, base: int) -> Any:
-        start = base + self.offset
-        step = self.element.size
-        return tuple(self.element.unpack(block, start + i * step) for i in range(self.count))
-
-    def pack(self, block: Buffer, base: int, value: object) -> None:
-        values = list(value) if isinstance(value, tuple | list) else None
-        if values is None or len(values) != self.count:
-            raise self.refuse(value, f" with its {self.count} elements")
-        start = base + self.offset
-        for i, item in enumerate(values):
-            self.element.pack(block, start + i * self.element.size, item)
-
-
 def _numbers(kind: str, code: str) -> Callable[[int], Any]:
     """Return the specifier of one kind of number."""
     compiled = struct.Struct("<" + code)
@@ -358,64 +203,10 @@ f64 = _numbers("f64", "d")
 boolean = _numbers("boolean", "?")
 pointer = _numbers("pointer", "Q")
 
-_UNSIGNED = {size: struct.Struct("<" + code) for size, code in ((1, "B"), (2, "H"), (4, "I"), (8, "Q"))}
-_SIGNED = {size: struct.Struct("<" + code) for size, code in ((1, "b"), (2, "h"), (4, "i"), (8, "q"))}
-
-
-def u128(offset: int) -> Any:
-    """An unsigned 128-bit integer at *offset*."""
-    return _WideInteger("u128", offset, False)
-
-
-def s128(offset: int) -> Any:
-    """A signed 128-bit integer at *offset*."""
-    return _WideInteger("s128", offset, True)
-
-
-def enumeration(offset: int, size: int, enum: type[CEnum], *, signed: bool = False) -> Any:
-    """A member of *enum*, *size* bytes, at *offset*; signed if that is said, or if an enumerator is negative."""
-    codes = _SIGNED if signed or any(member < 0 for member in enum) else _UNSIGNED
-    return _Enumeration(offset, codes[size], enum)
-
-
-def bitfield(bit: int, width: int, *, signed: bool = False, kind: Callable[[int], Any] = int) -> Any:
-    """A bitfield of *width* bits, *bit* bits from the start of the record as BTF counts; *kind* may be bool or an enum.
-
-    In a big-endian record the most significant bit of a byte is counted first.
-    """
-    name = f"{'s' if signed else 'u'}{width}" if kind is int else "boolean" if kind is bool else kind.__name__
-    return _Bits(name, bit, width, signed, kind)
-
-
-def either(field: Any, *, default: None = None) -> Any:
-    """A member of a union: it shares its bytes with others, and the constructor can do without it (*default*)."""
-    field.shared = True
-    return field
-
-
-def text(offset: int, size: int) -> Any:
-    """A char array of *size* bytes at *offset*, as `str` up to the first NUL; `Record.raw` has the bytes."""
-    return _Text("text", offset, size)
-
-
-def raw(offset: int, size: int) -> Any:
-    """*size* bytes at *offset*, as `bytes`."""
-    return _Bytes("raw", offset, size)
-
-
-def padding(offset: int, size: int, *, init: bool = False) -> Any:
-    """*size* meaningless bytes at *offset*; zero in records made in Python, and no part of their value."""
-    return _Padding("padding", offset, size)
-
 
 def nested(offset: int, record: type[Record]) -> Any:
     """A record of another type at *offset*."""
     return _Nested(offset, record)
-
-
-def array(offset: int, element: Any, count: int) -> Any:
-    """*count* values of the kind of *element* in a row at *offset*, as a tuple."""
-    return _Array(offset, element, count)
 
 
 def _bit_range(field: Field) -> tuple[int, int]:
@@ -463,15 +254,24 @@ class _Struct:
         raise NotImplementedError  # records refuse, variables write
 
 
-@dataclass_transform(
-    kw_only_default=True,
-    frozen_default=True,
-    field_specifiers=(
-        array, bitfield, boolean, either, enumeration, f32, f64, nested, padding, pointer, raw, s8, s16, s32, s64, s128,
-        text, u8, u16, u32, u64, u128,
-    ),
-)  # fmt: skip
-class Record(_Struct):
+if TYPE_CHECKING:  # importing typing costs milliseconds
+
+    @dataclass_transform(
+        kw_only_default=True,
+        frozen_default=True,
+        field_specifiers=(
+            array, bitfield, boolean, either, enumeration, f32, f64, nested, padding, pointer, raw,
+            s8, s16, s32, s64, s128, text, u8, u16, u32, u64, u128,
+        ),
+    )  # fmt: skip
+    class _Typed(_Struct):
+        """Tells type checkers what the constructor of a record takes."""
+
+else:
+    _Typed = _Struct
+
+
+class Record(_Typed):
     """A C struct or union: immutable, comparable, hashable, made by keyword or from bytes.
 
     Every field must be given to the constructor, of fields that share their bytes at most one; `zeroed` takes just
@@ -498,7 +298,7 @@ class Record(_Struct):
             missing = [
                 field.name
                 for field in self._fields_
-                if field.name not in values and not field.shared and not isinstance(field, _Padding)
+                if field.name not in values and not field.shared and not field.means_nothing
             ]
             if missing:
                 raise TypeError(f"{type(self).__name__}() lacks {', '.join(missing)}; see zeroed()")
@@ -506,11 +306,11 @@ class Record(_Struct):
 
     @classmethod
     def _names(cls) -> tuple[str, ...]:
-        return tuple(field.name for field in cls._fields_ if not isinstance(field, _Padding))
+        return tuple(field.name for field in cls._fields_ if not field.means_nothing)
 
     def _fill(self, initial: bytes, values: Mapping[str, object]) -> None:
         block = bytearray(initial) or bytearray(self._size_)
-        by_name = {field.name: field for field in self._fields_ if not isinstance(field, _Padding)}
+        by_name = {field.name: field for field in self._fields_ if not field.means_nothing}
         for name, value in values.items():
             if name not in by_name:
                 raise TypeError(f"{type(self).__name__} has no field {name!r}; it has {', '.join(by_name)}")
@@ -602,84 +402,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Record):
         return value.asdict()
     return tuple(_plain(item) for item in value) if isinstance(value, tuple) else value
-
-
-class Variables(_Struct):
-    """The global variables of one ELF section, as attributes.
-
-    Attributes:
-        section: The section's name.
-        attribute: What it is called on a probe.
-
-    Before load all can be set. After load `.data` and `.bss` are the running programs' memory: each read is theirs of
-    this moment, each write is seen by them. `.rodata` is then read-only. A struct or array that is read is a copy of
-    that moment; `live()` gives views of them, to read and write in place.
-    """
-
-    __slots__ = ("_base", "_locked", "_memory")
-
-    section: ClassVar[str] = ""
-
-    attribute: ClassVar[str] = ""
-
-    def __init_subclass__(
-        cls, *, section: str = "", size: int = 0, byte_order: str = "little", attribute: str = ""
-    ) -> None:
-        super().__init_subclass__(size=size, byte_order=byte_order)
-        cls.section = section
-        cls.attribute = attribute or section.lstrip(".")
-
-    def __init__(self, memory: Buffer, locked: str = "") -> None:
-        self._memory = memory
-        self._base = 0
-        self._locked = locked
-
-    @property
-    def _block(self) -> Buffer:
-        if self._memory is None:
-            raise VariableError(f"use the {self.section} variables: the probe is closed.", name=self.section)
-        return self._memory
-
-    if not TYPE_CHECKING:  # type checkers know which there are
-
-        def __setattr__(self, name, value):
-            if not hasattr(type(self), name):
-                known = ", ".join(field.name for field in self._fields_)
-                raise AttributeError(f"set variable {name!r}: {self.section} has none of this name; it has {known}")
-            object.__setattr__(self, name, value)
-
-    def _refuse_if_locked(self, field: Field) -> None:
-        if self._locked:
-            raise VariableError(f"set variable {field.name!r}: {self._locked}", name=field.name)
-
-    def _assign(self, field: Field, value: object) -> None:
-        self._refuse_if_locked(field)
-        field.pack(self._block, self._base, value)
-
-    def _close(self) -> None:
-        self._memory = None
-
-    def __repr__(self) -> str:
-        if self._memory is None:
-            return f"<{type(self).__name__} closed>"
-        return f"<{type(self).__name__} {', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in self._fields_)}>"
-
-
-class Metadata(Variables):
-    """What an object carries for whoever loads it, in a section that no program reads; read-only."""
-
-    __slots__ = ()
-
-    data: ClassVar[bytes] = b""
-
-    def __init_subclass__(
-        cls, *, section: str = "", size: int = 0, byte_order: str = "little", attribute: str = "", data: bytes = b""
-    ) -> None:
-        super().__init_subclass__(section=section, size=size, byte_order=byte_order, attribute=attribute)
-        cls.data = data.ljust(size, b"\0")
-
-    def __init__(self) -> None:
-        super().__init__(self.data, f"{self.section} is what the object says of itself, and cannot be changed.")
 
 
 def fields(record: type[_Struct] | _Struct) -> tuple[Field, ...]:

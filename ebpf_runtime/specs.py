@@ -11,7 +11,8 @@ from .errors import DigestError, OpenError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .namespaces import Links, Maps, Programs
-    from .records import Field, Metadata, Variables
+    from .records import Field
+    from .variables import Metadata, Variables
 
 __all__ = ["ARENA_SECTION", "MapSpec", "ObjectSpec", "ProgramSpec", "architecture"]
 

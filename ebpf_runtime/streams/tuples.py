@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ebpf_runtime.errors import RecordError
-from ebpf_runtime.records import _Nested, _Number, _Padding, fields
+from ebpf_runtime.records import _Nested, _Number, fields
 
 if TYPE_CHECKING:
     from ebpf_runtime.records import Field
@@ -34,7 +34,7 @@ def tuple_unpacker(noun: str, name: str, field: Field | None) -> Callable[[Any, 
                 name=name,
             )
         codes.append(f"{item.offset - position}x")
-        if isinstance(item, _Padding):
+        if item.means_nothing:
             codes.append(f"{item.size}x")
         elif isinstance(item, _Number):
             codes.append(item.code)

@@ -121,6 +121,9 @@ def test_the_compiler_runs_once_and_then_never_again(build: Path, counted: Compi
         assert probe.origin == "compiled"
         assert counted.compilations() == 1
     before = counted.runs()
+    assert len(before) == 1  # it was not asked for its version: what it made tells
+    assert probe.report.compiler == f"{counted.path} (clang {compiler.find_compiler().major})"
+    before = counted.runs()
     with OomKill.open_and_load(compiled_only(build)) as probe:
         assert probe.origin == "compiled"
     assert counted.runs() == before  # not even asked for its version
@@ -278,6 +281,25 @@ def test_without_a_compiler_the_error_says_how_to_get_one(build: Path, monkeypat
         "Install one (apt install clang-16, dnf install clang) or run pip install 'ziglang==0.15.2', "
         "or set EBPF_CLANG."
     )
+
+
+@pytest.mark.any_kernel
+def test_a_likely_compiler_that_is_unfit_gives_way_to_the_next(
+    tmp_path: Path, build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EBPF_CLANG", raising=False)
+    fit = compiler.find_compiler()
+    unfit = tmp_path / "bin" / "clang"
+    unfit.parent.mkdir()
+    monkeypatch.setenv("PATH", str(unfit.parent), prepend=os.pathsep)
+    as_old = f'{shlex.join(fit.command)} "$@" && sed -i "s/clang version [0-9]*/clang version 15/" {{}}'
+    for body in ("exit 1", "echo 'x: error: no' >&2; exit 1", "exit 0", as_old.format('"$(eval echo \\$$#)"')):
+        unfit.write_text(f"#!/bin/sh\n[ $1 = --version ] && exit 1\n{body}\n")
+        unfit.chmod(0o755)
+        with OomKill.open_and_load(compiled_only(build)) as probe:
+            assert probe.report.compiler == str(fit)
+        for path in build.iterdir():
+            path.unlink()
 
 
 @pytest.mark.any_kernel

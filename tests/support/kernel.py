@@ -19,22 +19,25 @@ __all__ = [
     "map_refusal",
     "open_files",
     "refusal",
+    "relocation_refusal",
     "send_length_refusal",
     "tracing_refusal",
 ]
 
 _NR_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
-_MAP_CREATE, _PROG_GET_NEXT_ID, _MAP_GET_NEXT_ID, _LINK_GET_NEXT_ID = 0, 11, 12, 31
+_MAP_CREATE, _PROG_LOAD, _PROG_GET_NEXT_ID, _MAP_GET_NEXT_ID, _LINK_GET_NEXT_ID = 0, 5, 11, 12, 31
 _ARRAY = 2
-_PROG_TYPE_RAW_TRACEPOINT, _PROG_TYPE_TRACING = 17, 26
+_PROG_TYPE_SOCKET_FILTER, _PROG_TYPE_RAW_TRACEPOINT, _PROG_TYPE_TRACING = 1, 17, 26
+_RETURN_0 = pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
     """Make the system call; return its result (or a negative error number) and the attributes after it."""
-    buffer = ctypes.create_string_buffer(attributes.ljust(128, b"\0"), 128)
-    result = _libc.syscall(_NR_BPF, command, buffer, 128)
+    size = max(128, len(attributes))
+    buffer = ctypes.create_string_buffer(attributes.ljust(size, b"\0"), size)
+    result = _libc.syscall(_NR_BPF, command, buffer, size)
     return (result if result >= 0 else -ctypes.get_errno()), buffer.raw
 
 
@@ -67,6 +70,25 @@ def helper_refusal(name: str, number: int, floor: str) -> str:
     """Return why raw tracepoints have no helper that came with *floor*; empty if libbpf's trial program finds it."""
     answer = ctypes.CDLL("libbpf.so.1").libbpf_probe_bpf_helper(_PROG_TYPE_RAW_TRACEPOINT, number, None)
     return f"the kernel has no helper {name} (before Linux {floor})" if answer == 0 else ""
+
+
+@cache
+def relocation_refusal() -> str:
+    """Return why the kernel does no CO-RE relocations of its own; empty if it knows the size of one, as from 5.17 on.
+
+    A kernel refuses attributes with E2BIG whose end it does not know, unless that is 0; the size alone changes nothing.
+    """
+    code, license_text = ctypes.create_string_buffer(_RETURN_0), ctypes.create_string_buffer(b"GPL")
+    attributes = pack("=IIQQ", _PROG_TYPE_SOCKET_FILTER, 2, ctypes.addressof(code), ctypes.addressof(license_text))
+    relocation_bytes = 16  # attr.core_relo_rec_size, at byte 136
+    result, _ = _bpf(_PROG_LOAD, attributes.ljust(136, b"\0") + pack("=II", relocation_bytes, 0))
+    if result >= 0:
+        os.close(result)
+        return ""
+    assert result == -errno.E2BIG, f"a trial program is refused: {errno.errorcode.get(-result, -result)}"
+    major, minor = map(int, os.uname().release.split(".")[:2])
+    assert (major, minor) < (5, 17), "the kernel is newer than 5.17 and does no relocations"
+    return "the kernel does no relocations of its own (before 5.17)"
 
 
 @cache

@@ -150,9 +150,11 @@ def test_importing_a_probe_is_light() -> None:
         "ebpf_runtime.handles",
         "ebpf_runtime.namespaces",
         "ebpf_runtime.probe",
+        "ebpf_runtime.record_fields",
         "ebpf_runtime.records",
         "ebpf_runtime.semantics",
         "ebpf_runtime.specs",
+        "ebpf_runtime.variables",
     }
     assert (
         not {"ctypes", "signal", "typing", "dataclasses", "numpy", "mmap", "hashlib", "elftools", "jinja2", "yaml"}

@@ -116,10 +116,10 @@ class Results:
         yield from rows(finished.answers) if finished.answers.default else finished.outcomes.rows()
 
     def _whole(self, series: str) -> str:
-        """Return how long all guests of a kernel took."""
+        """Return how long all guests of a kernel took that this run booted."""
         guests = [guest for (mine, _), guest in self.guests.items() if mine == series]
         seconds = max(guest.end for guest in guests) - min(guest.start for guest in guests)
-        return f"All {len(guests)} guests of this kernel, {self.width} at a time, took {_minutes(seconds)}."
+        return f"The run booted this kernel {len(guests)} times, {self.width} at a time: {_minutes(seconds)}."
 
     def table(self) -> Iterator[str]:
         """Yield one line per guest and variant, and a heading, and how long each kernel took."""

@@ -10,6 +10,7 @@ layout section) are read, and both widths of the kind and count fields of `info`
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 from array import array
@@ -225,7 +226,7 @@ BtfType = (
 
 _T = TypeVar("_T")
 # Kinds with names of their own: struct, union, enum, enum64.
-_TAGGED: Final = (4, 5, 6, 19)
+_TAGGED: Final = re.compile(b"[\4\5\6\x13]")
 # Kind -> bytes that follow the type's head, and bytes for each of its `vlen` parts.
 _PAYLOAD: Final = {
     1: (4, 0), 2: (0, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 7: (0, 0), 8: (0, 0), 9: (0, 0), 10: (0, 0),
@@ -490,17 +491,17 @@ class _Reader:
 
 
 class _LazyTypes(Sequence[BtfType]):
-    """The types of a blob, each decoded when it is asked for."""
+    """The types of a blob, each decoded when it is asked for; behind word *positions[id]* - 1 is where its name is."""
 
     def __init__(self, reader: _Reader, words: array[int], positions: list[int], extent: tuple[int, int]) -> None:
         self._reader = reader
-        self._words = words
-        self._positions = positions
+        self.words = words
+        self.positions = positions
         self._start, self._end = extent
         self._decoded: dict[int, BtfType] = {0: Void()}
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return len(self.positions)
 
     def __iter__(self) -> Iterator[BtfType]:
         return (self[number] for number in range(len(self)))
@@ -520,13 +521,9 @@ class _LazyTypes(Sequence[BtfType]):
                 raise BtfError(
                     f"{self._reader.source}: .BTF: type {index} is referred to, but the last is {len(self) - 1}."
                 )
-            offset = self._start + 4 * (self._positions[index] - 1)
+            offset = self._start + 4 * (self.positions[index] - 1)
             found = self._decoded[index] = self._reader.at(index, offset, self._end)
         return found
-
-    def name_offset(self, index: int) -> int:
-        """Return where the name of a type is, without decoding the type."""
-        return self._words[self._positions[index] - 1]
 
 
 class IndexedBtf(Btf):
@@ -552,17 +549,14 @@ class IndexedBtf(Btf):
 
     def _by_name(self) -> dict[bytes, list[int]]:
         """Return the ids of structs, unions and enums by their names."""
-        found: dict[bytes, list[int]] = {}
-        strings, find_kind, find_end = self._strings, self._kinds.find, self._strings.find
         assert isinstance(self.types, _LazyTypes)
-        name_offset = self.types.name_offset
-        for code in _TAGGED:
-            type_id = find_kind(code)
-            while type_id >= 0:
-                name = name_offset(type_id)
-                if name:
-                    found.setdefault(strings[name : find_end(0, name)], []).append(type_id)
-                type_id = find_kind(code, type_id + 1)
+        found: dict[bytes, list[int]] = {}
+        strings, find_end = self._strings, self._strings.find
+        words, positions = self.types.words, self.types.positions
+        for match in _TAGGED.finditer(self._kinds):
+            type_id = match.start()
+            if name := words[positions[type_id] - 1]:
+                found.setdefault(strings[name : find_end(0, name)], []).append(type_id)
         return found
 
     def tagged(self, kinds: type[Struct] | type[Enum], name: str) -> list[int]:

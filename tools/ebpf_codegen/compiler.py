@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -29,11 +30,14 @@ __all__ = [
     "constants_dump",
     "find_clang",
     "find_compiler",
+    "likely_compiler",
+    "made_by",
     "syntax_dump",
 ]
 
 MINIMUM_CLANG: Final = 16
 ZIGLANG: Final = "ziglang==0.15.2"
+_ZIGLANG_COMMAND: Final = (sys.executable, "-m", "ziglang", "clang")
 
 # Wheel architecture -> the name that libbpf's bpf_tracing.h knows.
 ARCHITECTURES: Final = {"x86_64": "x86", "arm64": "arm64"}
@@ -89,7 +93,7 @@ def find_compiler() -> Compiler:
     """
     compiler = find_clang()
     if compiler is None and importlib.util.find_spec("ziglang") is not None:
-        compiler = _probe((sys.executable, "-m", "ziglang", "clang"))
+        compiler = _probe(_ZIGLANG_COMMAND)
     if compiler is None:
         raise CompilerError(
             f"find a BPF compiler: no clang of {MINIMUM_CLANG} or newer on PATH or in /usr/lib/llvm-*. "
@@ -97,6 +101,20 @@ def find_compiler() -> Compiler:
             "or set EBPF_CLANG."
         )
     return compiler
+
+
+def likely_compiler() -> Compiler | None:
+    """Return what `find_compiler` would ask first, without running it: its version is 0, and it may be unfit."""
+    chosen = os.environ.get("EBPF_CLANG") or next(_installed(), None)
+    if chosen:
+        return Compiler((chosen,), 0)
+    return Compiler(_ZIGLANG_COMMAND, 0) if importlib.util.find_spec("ziglang") is not None else None
+
+
+def made_by(compiler: Compiler, made: bytes) -> Compiler | None:
+    """Return a compiler with the version that it signed an object's DWARF with; None if there is no signature."""
+    match = re.search(rb"clang version ((\d+)[^\s\0]*)", made)
+    return Compiler(compiler.command, int(match[2]), match[1].decode("ascii", "replace")) if match else None
 
 
 def _installed() -> Iterator[str]:
@@ -157,6 +175,7 @@ def compile_object(
     include: Iterable[Path] = (),
     depfile: Path | None = None,
     flags: Iterable[str] = (),
+    prepare: Callable[[], object] | None = None,
     meanwhile: Callable[[], object] | None = None,
 ) -> None:
     """Compile one BPF C file to a CO-RE object with DWARF and BTF, independent of where it is compiled.
@@ -168,10 +187,12 @@ def compile_object(
         include: Directories searched after the source's own.
         depfile: Where to write make-style dependencies, if wanted.
         flags: Further flags.
+        prepare: What makes the source while the compiler starts, which waits for it.
         meanwhile: What to do while the compiler works.
     Raises:
         CompilerError: clang refused the source; carries clang's own message.
     """
+    named = (str(source),) if prepare is None else ("-x", "c", "-")
     _run(
         compiler,
         source,
@@ -181,10 +202,11 @@ def compile_object(
             *flags,
             *(("-MD", "-MF", str(depfile), "-MT", str(output)) if depfile else ()),
             "-c",
-            str(source),
+            *named,
             "-o",
             str(output),
         ),
+        prepare=prepare,
         meanwhile=meanwhile,
     )
 
@@ -214,9 +236,13 @@ def _run(
     arguments: Iterable[str],
     *,
     refuse: bool = True,
+    prepare: Callable[[], object] | None = None,
     meanwhile: Callable[[], object] | None = None,
 ) -> str:
-    """Run clang with the flags that all runs share; return what it prints."""
+    """Run clang with the flags that all runs share; return what it prints.
+
+    With *prepare* the arguments name standard input, whose one line includes the source once that is made.
+    """
     include = tuple(include)
     headers = find_headers(include)
     directories = dict.fromkeys((source.parent, *include, headers))
@@ -234,12 +260,16 @@ def _run(
     ]
     try:
         run = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
-        )
+            command, stdin=subprocess.PIPE if prepare else None, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            encoding="utf-8", errors="replace",
+        )  # fmt: skip
     except OSError as error:
         raise CompilerError(f"compile {source}: {compiler.command[0]} did not start, {error.strerror}.") from error
     with run:
         try:
+            if prepare is not None:
+                prepare()
+                _include_source(run, source)
             if meanwhile is not None:
                 meanwhile()
             printed, said = run.communicate()
@@ -251,3 +281,11 @@ def _run(
             f"compile {source} for {architecture} with {compiler}: clang refused it.\n{said.strip()}", said
         )
     return printed
+
+
+def _include_source(run: subprocess.Popen[str], source: Path) -> None:
+    """Let the waiting compiler read the source; what it says if it ended before that is told by the caller."""
+    stdin, run.stdin = run.stdin, None
+    assert stdin is not None
+    with suppress(BrokenPipeError), stdin:
+        stdin.write(f'#include "{source}"\n')

@@ -6,12 +6,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from ebpf_codegen import compiler
-from ebpf_codegen.compiler import Compiler, compile_object, find_clang, find_compiler
+from ebpf_codegen.compiler import Compiler, compile_object, find_clang, find_compiler, likely_compiler, made_by
 from ebpf_codegen.errors import CompilerError
 from tests.support.users import as_user
 
@@ -132,6 +133,45 @@ def test_the_command_does_not_depend_on_the_place(tmp_path: Path, headers: Path)
         "-fdebug-compilation-dir=.", f"-I{tmp_path}/src", f"-I{own}", f"-isystem{headers}",
         "-MD", "-MF", f"{tmp_path}/x.d", "-MT", f"{tmp_path}/x.o", "-c", str(source), "-o", f"{tmp_path}/x.o",
     ]  # fmt: skip
+
+
+def test_a_source_may_be_made_while_the_compiler_starts(tmp_path: Path, headers: Path) -> None:
+    path = script(tmp_path / "clang", f'touch {tmp_path}/started; echo "$*" >{tmp_path}/arguments; cat >{tmp_path}/in')
+    source = tmp_path / "x.bpf.c"
+
+    def prepare() -> None:
+        while not (tmp_path / "started").exists():
+            time.sleep(0.01)
+        assert not (tmp_path / "in").exists() or not (tmp_path / "in").read_text()
+
+    compile_object(Compiler((path,), 19), source, tmp_path / "x.o", "x86_64", [headers], prepare=prepare)
+    assert (tmp_path / "in").read_text() == f'#include "{source}"\n'
+    assert (tmp_path / "arguments").read_text().endswith(f"-c -x c - -o {tmp_path}/x.o\n")
+
+
+def test_a_compiler_that_reads_nothing_is_told_by_what_it_says(tmp_path: Path, headers: Path) -> None:
+    path = script(tmp_path / "clang", "echo 'error: no' >&2; exit 1")
+    with pytest.raises(CompilerError) as caught:
+        compile_object(
+            Compiler((path,), 19), tmp_path / "x.bpf.c", tmp_path / "x.o", "x86_64", [headers],
+            prepare=lambda: time.sleep(0.3),
+        )  # fmt: skip
+    assert caught.value.output == "error: no\n"
+
+
+def test_the_likely_compiler_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = clang(tmp_path / "clang", 15)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert likely_compiler() == Compiler((path,), 0)
+    monkeypatch.setenv("EBPF_CLANG", "/nowhere/clang")
+    assert likely_compiler() == Compiler(("/nowhere/clang",), 0)
+
+
+def test_an_object_tells_its_compiler() -> None:
+    made = made_by(Compiler(("clang",), 0), b"\0Debian clang version 19.1.7 (3~deb12u1)\0x.c\0")
+    assert made is not None
+    assert (made.command, made.major, made.version) == (("clang",), 19, "19.1.7")
+    assert made_by(Compiler(("clang",), 0), b"\0GNU C11 12.2.0\0") is None
 
 
 def test_what_clang_says_is_passed_on(tmp_path: Path, headers: Path) -> None:

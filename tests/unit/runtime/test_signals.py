@@ -75,19 +75,19 @@ def test_an_inner_block_does_not_end_the_outer_one(came: list[int]) -> None:
 
 def test_long_work_may_let_them_through(came: list[int]) -> None:
     with signals_held():
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         with signals_let_through():
             assert came == [signal.SIGTERM]
-            os.kill(os.getpid(), signal.SIGUSR1)
+            signal.raise_signal(signal.SIGUSR1)
             assert came == [signal.SIGTERM, signal.SIGUSR1]
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert len(came) == 2
     assert came == [signal.SIGTERM, signal.SIGUSR1, signal.SIGTERM]
 
 
 def test_outside_of_a_hold_nothing_needs_to_be_let_through(came: list[int]) -> None:
     with signals_let_through():
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
     assert came == [signal.SIGTERM]
 
 
