@@ -35,6 +35,9 @@ class Arena:
         """Make an arena and fill in the variables.
 
         Args:
+            pages: How large it is, in pages of memory.
+            flags: BPF_F_… of the map.
+            variables: The bytes that they have at first.
             libbpf: Version of the library that relocates the programs.
         Raises:
             MapError: The kernel has no arenas, or refused otherwise.

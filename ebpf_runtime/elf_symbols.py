@@ -65,7 +65,7 @@ def functions(path: str) -> dict[str, int]:
             raise ValueError(f"{path} is no 64-bit little-endian ELF file")
         try:
             return _functions(image)
-        except (error, IndexError):
+        except (error, IndexError, ValueError):  # ValueError: a name without an end
             raise ValueError(f"{path} is a damaged ELF file") from None
 
 

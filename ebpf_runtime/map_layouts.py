@@ -71,7 +71,7 @@ class Layouts:
             types = _Types(btf)
             ids = {"key": key, "value": value}
             self.parts = {part: list(types.fields(number, 0, "")) for part, number in ids.items() if number}
-        except (error, IndexError) as failure:
+        except (error, IndexError, ValueError) as failure:
             raise ValueError(f"damaged BTF ({failure})") from None
 
     @property

@@ -32,7 +32,6 @@ __all__ = [
 _XDP = 37
 _XDP_MODES = {"": 0, "generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}
 _TCX = {"ingress": 46, "egress": 47}
-_NETKIT = {"primary": 54, "peer": 55}
 _NETFILTER = 45
 _FAMILIES = {"ipv4": 2, "ipv6": 10}  # NFPROTO_IPV4, NFPROTO_IPV6
 _HOOKS = {"pre_routing": 0, "local_in": 1, "forward": 2, "local_out": 3, "post_routing": 4}  # enum nf_inet_hooks
