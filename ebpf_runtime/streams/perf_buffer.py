@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The perf buffer as a typed stream of records.
 
-One buffer for each online CPU, made when the stream is opened: a page with the positions, and the data behind it, which
-wraps, so that a run is copied in two pieces at most.
+One buffer for each online CPU, made when the stream is opened or the CPU comes online: a page with the positions, and
+the data behind it, which wraps, so that a run is copied in two pieces at most.
 
 Source: perf_event_open(2), Linux kernel/events/ring_buffer.c.
 """
@@ -15,7 +15,8 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,6 +50,7 @@ _HEAD_WORD = 1024 // 8  # data_head of struct perf_event_mmap_page, in words
 _TAIL_WORD = 1032 // 8
 _LARGEST = 1 << 16  # bytes of a record: its size is in 16 bits
 _PAGES = 64
+_LOOK_S = 0.2  # between looks which CPUs are online
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -217,11 +219,18 @@ class PerfBuffer(Stream[R]):
         super().__init__(name, kind, fd, sizes, key, value)
         self._cpus: dict[int, Source] = {}
         self._fds: tuple[int, ...] = ()
+        self._retired: tuple[tuple[int, Source], ...] = ()  # of CPUs that went offline and are back
+        self._seen: list[int] = []  # the CPUs that were online at the last look
+        self._next_look = 0.0
+        self._make_later: Callable[[int], _Mapped | None] | None = None
 
     def open(self, pages: int = _PAGES, *, wakeup_events: int = 1) -> None:
         """Make one buffer for each online CPU; does nothing where they are made.
 
-        A CPU that comes online later has none, and what programs send there is refused with ENOENT.
+        A CPU that comes online later gets one when the stream is read or waited on, which looks at most every 0.2
+        seconds; what programs send there before is refused with ENOENT. Only `async for` looks no earlier than other
+        records come, and where only libbpf can order memory there is no looking. The buffer of a CPU that goes offline
+        stays, also beside the new one when the CPU is back.
 
         Args:
             pages: Size of each buffer in pages, a power of two.
@@ -258,30 +267,75 @@ class PerfBuffer(Stream[R]):
         if not _ORDERED and helper is None:
             consumer = _Libbpf(self.fd, pages, self._lib)
             return dict(consumer.sources), (consumer.fd,)
-        made: dict[int, _Mapped] = {}
+        made: dict[int, Source] = {}
+        fds: list[int] = []
+        self._seen = _online_cpus()
+        self._next_look = time.monotonic() + _LOOK_S
         try:
-            for cpu in _online_cpus():
-                if cpu >= self.max_entries:
-                    break  # the map has no room for it
-                try:
-                    made[cpu] = (
-                        _Mapped(cpu, pages, wakeup_events)
-                        if helper is None
-                        else _Acquiring(cpu, pages, wakeup_events, helper)
-                    )
-                except OSError as error:
-                    if error.errno != errno.ENODEV:
-                        raise
-                    continue  # it has gone offline meanwhile
-                key, value = ctypes.c_uint32(cpu), ctypes.c_uint32(made[cpu].fd)
-                result = self._lib.bpf_map_update_elem(self.fd, ctypes.byref(key), ctypes.byref(value), 0)
-                if result:
-                    raise OSError(-result, os.strerror(-result))
+            for cpu in self._seen:
+                source = self._make_one(cpu, pages, wakeup_events, helper)
+                if source is not None:
+                    made[cpu] = source
+                    fds.append(source.fd)
         except BaseException:
-            for source in made.values():
-                source.close()
+            for opened in made.values():
+                opened.close()
             raise
-        return dict(made), tuple(source.fd for source in made.values())
+        self._make_later = lambda cpu: self._make_one(cpu, pages, wakeup_events, helper)
+        return made, tuple(fds)
+
+    def _make_one(self, cpu: int, pages: int, wakeup_events: int, helper: Library | None) -> _Mapped | None:
+        """Return one CPU's buffer; None where the map has no room for the CPU, or it has gone offline meanwhile."""
+        if cpu >= self.max_entries:
+            return None
+        try:
+            source = (
+                _Mapped(cpu, pages, wakeup_events) if helper is None else _Acquiring(cpu, pages, wakeup_events, helper)
+            )
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return None
+        key, value = ctypes.c_uint32(cpu), ctypes.c_uint32(source.fd)
+        result = self._lib.bpf_map_update_elem(self.fd, ctypes.byref(key), ctypes.byref(value), 0)
+        if result:
+            source.close()
+            raise OSError(-result, os.strerror(-result))
+        return source
+
+    def _look(self) -> None:
+        """Make the buffers of CPUs that came online since the last look.
+
+        The kernel stops the event of a CPU that goes offline for good: when it is back it gets another buffer, and
+        what the old one holds can still be read.
+        """
+        now = time.monotonic()
+        if self._make_later is None or now < self._next_look:
+            return
+        self._next_look = now + _LOOK_S
+        seen, self._seen = self._seen, _online_cpus()
+        for cpu in self._seen:
+            if cpu in seen:
+                continue
+            try:
+                with signals_held():
+                    source = self._make_later(cpu)
+                    if source is None:
+                        continue
+                    if cpu in self._cpus:
+                        self._retired = (*self._retired, (cpu, self._cpus[cpu]))
+                    self._cpus = {**self._cpus, cpu: source}
+                    self._fds = (*self._fds, source.fd)
+                    if self._waiter is not None:
+                        self._waiter.add(source.fd)
+            except OSError as error:
+                number = error.errno or 0
+                raise MapError(
+                    f"open map {self.name!r} on CPU {cpu}, which came online: {describe(number)}. "
+                    "The other CPUs can still be read.",
+                    name=self.name,
+                    errno=number,
+                ) from error
 
     @property
     def cpus(self) -> tuple[int, ...]:
@@ -291,12 +345,15 @@ class PerfBuffer(Stream[R]):
     @property
     def lost(self) -> int:
         """Records so far that found no room in their CPU's buffer, as the kernel reports them between the others."""
-        return sum(source.lost for source in self._cpus.values())
+        return sum(source.lost for source in self._opened())
 
     @property
     def lost_by_cpu(self) -> Mapping[int, int]:
         """The same for each CPU."""
-        return {cpu: source.lost for cpu, source in self._cpus.items()}
+        lost = {cpu: source.lost for cpu, source in self._cpus.items()}
+        for cpu, source in self._retired:
+            lost[cpu] += source.lost
+        return lost
 
     def fileno(self) -> int:
         """Return the file descriptor that becomes readable when records arrive."""
@@ -309,7 +366,8 @@ class PerfBuffer(Stream[R]):
 
     def _sources(self) -> Sequence[Source]:
         self.open()
-        return tuple(self._cpus.values())
+        self._look()
+        return self._opened()
 
     def _opened(self) -> Sequence[Source]:
-        return tuple(self._cpus.values())
+        return (*(source for _, source in self._retired), *self._cpus.values())

@@ -38,6 +38,10 @@ class Waiter:
     def fileno(self) -> int:
         return self._epoll.fileno()
 
+    def add(self, fd: int) -> None:
+        """Wait for one more file descriptor, from now on."""
+        self._epoll.register(fd, select.EPOLLIN)
+
     def wait(self, ready: Callable[[], bool], timeout: float | None) -> bool:
         """Return whether *ready* said yes before the time was over; it is asked once at least."""
         deadline = None if timeout is None else time.monotonic() + timeout

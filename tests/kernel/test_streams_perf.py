@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -166,3 +168,50 @@ def test_closing_frees_every_buffer(feed: ModuleType) -> None:
         list(probe.maps.perf.poll(0))
     with pytest.raises(MapError, match=r"^open map 'perf': the probe is closed\.$"):
         probe.maps.perf.open()
+
+
+SWITCH = Path("/sys/devices/system/cpu/cpu1/online")
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Keep CPU 1 offline; it is back afterwards, whatever happens."""
+    try:
+        try:
+            SWITCH.write_text("0")
+        except OSError as error:
+            pytest.skip(f"CPU 1 cannot be switched off here: {error.strerror}")
+        yield
+    finally:
+        if SWITCH.exists():
+            SWITCH.write_text("1")
+
+
+def test_a_cpu_that_comes_online_gets_a_buffer_and_one_that_goes_keeps_it(feed: ModuleType) -> None:
+    before = open_files()
+    with open_feed(feed) as probe, on(0):
+        probe.bss.target = 2
+        perf = probe.maps.perf
+        with offline():
+            perf.open(8)
+            assert 1 not in perf.cpus
+            assert list(perf.poll(0.01)) == []  # makes the epoll that the CPU's buffer joins
+        time.sleep(0.25)
+        assert list(perf.poll(0)) == []
+        assert 1 in perf.cpus
+        with on(1):
+            burst(probe, 5)
+        assert [event.number for event in perf.poll(5)] == [1, 2, 3, 4, 5]
+        with on(1):
+            burst(probe, 3)
+        with offline():
+            time.sleep(0.25)
+            assert [event.number for event in perf.poll(5)] == [6, 7, 8]
+            assert 1 in perf.cpus
+        time.sleep(0.25)
+        assert list(perf.poll(0)) == []
+        with on(1):
+            burst(probe, 2)
+        assert [event.number for event in perf.poll(5)] == [9, 10]
+        assert (perf.lost, perf.lost_by_cpu[1], probe.bss.dropped) == (0, 0, 0)
+    assert open_files() == before
