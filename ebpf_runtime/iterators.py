@@ -95,6 +95,13 @@ class IteratorProgram(BaseProgram, Generic[R]):
                     f"attach program {self.name!r} to {self.section}: it takes no {name}=. {instead}.", name=self.name
                 )
 
+        if order != "self" and cgroup is None:
+            raise AttachError(
+                f"attach program {self.name!r} to {self.section}: order={order!r} is one of cgroups. "
+                "Say where it begins: attach(cgroup=...).",
+                name=self.name,
+            )
+
         def make() -> int:
             if cgroup is not None:
                 if order not in _ORDERS:

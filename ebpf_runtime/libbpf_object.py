@@ -56,7 +56,11 @@ class LibbpfObject(Handle):
                 name=spec.name,
                 errno=number,
             )
-        self._complete(spec)
+        try:
+            self._complete(spec)
+        except BaseException:
+            self.close()
+            raise
 
     def _complete(self, spec: ObjectSpec) -> None:
         """Give programs their type whose section is newer than this libbpf."""

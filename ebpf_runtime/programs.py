@@ -154,12 +154,22 @@ class BaseProgram(Handle):
             self._attached.append(made)
             return made
 
+    def _check_cookie(self, cookie: int, where: str) -> None:
+        if not 0 <= cookie < 1 << 64:
+            raise AttachError(
+                f"attach program {self.name!r} to {where}: cookie {cookie} does not fit 64 bits without sign.",
+                name=self.name,
+            )
+
     def _with_cookie(self, make: Callable[[int], int | Link], cookie: int, where: str) -> Callable[[], int | Link]:
         """Return what makes a link with a cookie; a kernel that takes the same link without one is told of.
 
         Args:
             make: Makes a link with the cookie that it is given, without where it is 0.
+        Raises:
+            AttachError: The cookie is not one of 64 bits without sign.
         """
+        self._check_cookie(cookie, where)
 
         def made() -> int | Link:
             result = make(cookie)

@@ -194,7 +194,15 @@ class UprobeProgram(BaseProgram):
                 )
             path, _, symbol = self._hook.target.partition(":")
             symbol, _, more = symbol.partition("+")
-            offset = int(more or "0", 0)
+            try:
+                offset = int(more or "0", 0)
+            except ValueError:
+                raise AttachError(
+                    f"attach program {self.name!r} to {self.section}: the section's offset {more!r} is no number. "
+                    "Say where: attach(path=..., symbol=..., offset=...).",
+                    name=self.name,
+                ) from None
+        self._check_cookie(cookie, self.section)
         from .libbpf_structures import UprobeOptions
 
         file = os.fspath(path)
@@ -250,6 +258,7 @@ class UsdtProgram(BaseProgram):
                     name=self.name,
                 )
             path, provider, probe = self._hook.target.split(":", 2)
+        self._check_cookie(cookie, self.section)
         from .libbpf_structures import UsdtOptions
 
         file = os.fspath(path)

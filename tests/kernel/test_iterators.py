@@ -207,6 +207,12 @@ def test_cgroups_in_every_order(made: Callable[[str], Any], cgroup: Path) -> Non
                 "there are self, descendants, descendants_post, ancestors."
             )
             with pytest.raises(AttachError) as caught:
+                program.attach(order="ancestors")
+            assert str(caught.value) == (
+                "attach program 'walk' to iter/cgroup: order='ancestors' is one of cgroups. "
+                "Say where it begins: attach(cgroup=...)."
+            )
+            with pytest.raises(AttachError) as caught:
                 program.attach(cgroup="/sys/no/such/cgroup")
             assert str(caught.value) == "attach program 'walk' to iter/cgroup: ENOENT, no such file or directory."
             with pytest.raises(AttachError) as caught:

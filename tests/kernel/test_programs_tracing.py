@@ -153,6 +153,27 @@ def test_a_cookie_that_the_kernel_does_not_take_names_the_kernel_that_does(made:
             assert caught.value.minimum_kernel == f"{floor[0]}.{floor[1]}"
 
 
+@pytest.mark.parametrize("cookie", [-1, 1 << 64])
+@pytest.mark.parametrize("section", ["raw_tp/sys_enter", "uprobe//proc/self/exe:main"])
+def test_a_cookie_has_64_bits(made: Callable[[str], Any], section: str, cookie: int) -> None:
+    with made(f'SEC("{section}")\nint first(void *ctx) {{ return 0; }}\n').load() as probe:
+        with pytest.raises(AttachError) as caught:
+            probe.programs.first.attach(cookie=cookie)
+        assert str(caught.value) == (
+            f"attach program 'first' to {section}: cookie {cookie} does not fit 64 bits without sign."
+        )
+
+
+def test_the_offset_of_a_section_is_a_number(made: Callable[[str], Any]) -> None:
+    with made('SEC("uprobe//proc/self/exe:main+ten")\nint first(void *ctx) { return 0; }\n').load() as probe:
+        with pytest.raises(AttachError) as caught:
+            probe.programs.first.attach()
+        assert str(caught.value) == (
+            "attach program 'first' to uprobe//proc/self/exe:main+ten: the section's offset 'ten' is no number. "
+            "Say where: attach(path=..., symbol=..., offset=...)."
+        )
+
+
 def test_what_has_no_cookie_says_so(made: Callable[[str], Any]) -> None:
     with made('SEC("iter/bpf_map")\nint walk(void *ctx) { return 0; }\n').load() as probe:
         with pytest.raises(AttachError) as caught:
