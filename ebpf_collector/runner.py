@@ -68,7 +68,7 @@ def run_checks(
 
     Between two runs *interval_s* seconds pass; the first run also waits so long where one of the
     checks reports what happened in a window of time. When told to end early, such checks still
-    report what they saw since the previous run.
+    report what they saw since the previous run. A check that cannot start sends what it tried.
 
     Raises:
         OutputError: The sender could not deliver.
@@ -78,7 +78,7 @@ def run_checks(
         for check in checks:
             stack.enter_context(_closing(check, failures))
             with failures.caught(f"check {check.name}"):
-                check.start()
+                _start(check, sender)
                 started.append(check)
         if not started:
             return
@@ -90,6 +90,15 @@ def run_checks(
                 return
             _run(started, sender, failures)
             runs += 1
+
+
+def _start(check: Check, sender: Sender) -> None:
+    try:
+        check.start()
+    except EbpfError as error:
+        check.report_failed_start(sender, error)
+        sender.commit()
+        raise
 
 
 def _run(checks: Sequence[Check], sender: Sender, failures: Failures) -> None:

@@ -38,6 +38,10 @@ COMPILE_RESULTS = (
     "input_hash_error",
 )
 
+_CO_RE_SUCCESSES = CO_RE_RESULTS[:4]
+_HEADER_SUCCESSES = HEADER_RESULTS[1:6]
+_COMPILE_SUCCESSES = ("compiled", "cached")
+
 
 def compile_result(name: str) -> int:
     """Return the code of a result of compiling."""
@@ -92,6 +96,21 @@ class LoadReport:
     def compile_result_name(self) -> str:
         """*compile_result* in words."""
         return COMPILE_RESULTS[self.compile_result]
+
+    @property
+    def co_re_succeeded(self) -> bool:
+        """True where CO-RE was tried and loaded the probe."""
+        return self.co_re_result in _CO_RE_SUCCESSES
+
+    @property
+    def header_succeeded(self) -> bool:
+        """True where kernel headers were looked for and found."""
+        return self.header_result_name in _HEADER_SUCCESSES
+
+    @property
+    def compile_succeeded(self) -> bool:
+        """True where there is a compiled object, made now or before."""
+        return self.compile_result_name in _COMPILE_SUCCESSES
 
     def __repr__(self) -> str:
         return f"LoadReport({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"

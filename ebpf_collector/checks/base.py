@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from ebpf_collector.senders import Sender
+
+if TYPE_CHECKING:
+    from ebpf_runtime import EbpfError
 
 __all__ = ["LOST_EVENTS", "PROBE_INFO", "Check", "CheckFactory", "Metric", "MetricScheme"]
 
@@ -63,6 +66,9 @@ class Check(Protocol):
 
     def start(self) -> None:
         """Begin to observe; needs the privileges to load and attach the check's probe."""
+
+    def report_failed_start(self, sender: Sender, error: EbpfError) -> None:
+        """Send what `start()` tried before it raised *error*; the caller commits."""
 
     def run(self, sender: Sender) -> None:
         """Send what there is to say now; the caller commits."""

@@ -37,24 +37,37 @@ _COMPILE = Metric(
 _SECONDS = Metric(
     "ebpf_collector.compile_seconds", "gauge", "second", "What finding or making the compiled object took."
 )
-_DATADOG_COMPILED = Metric(
-    "ebpf__runtime_compilation__compile__success", "monotonic_count", "probe", "Probes that were compiled on this host."
-)
-_DATADOG_HEADERS = Metric(
-    "ebpf__runtime_compilation__header_download__success", "monotonic_count", "probe", "Searches that found headers."
-)
-LOAD_METRICS = (_CO_RE, _HEADERS, _COMPILE, _SECONDS, _DATADOG_COMPILED, _DATADOG_HEADERS)
+_SUBJECTS = {
+    "ebpf__core__load": ("probe", "Probes that CO-RE loaded.", "Probes that CO-RE could not load."),
+    "ebpf__runtime_compilation__header_download": (
+        "search",
+        "Searches that found kernel headers.",
+        "Searches that found no kernel headers of use.",
+    ),
+    "ebpf__runtime_compilation__compile": (
+        "probe",
+        "Probes that were compiled on this host, now or before.",
+        "Probes that could not be compiled on this host.",
+    ),
+}
+_COUNTERS = {
+    (subject, succeeded): Metric(
+        f"{subject}__{'success' if succeeded else 'error'}", "monotonic_count", unit, good if succeeded else bad
+    )
+    for subject, (unit, good, bad) in _SUBJECTS.items()
+    for succeeded in (True, False)
+}
+LOAD_METRICS = (_CO_RE, _HEADERS, _COMPILE, _SECONDS, *_COUNTERS.values())
 
 
 def send_load(sender: Sender, check: str, report: LoadReport, scheme: MetricScheme) -> None:
-    """Send what was tried to load a check's probe; what was not tried is left out.
+    """Send what was tried to load a check's probe, whether it was loaded or not; what was not tried is left out.
 
-    A probe that runs was loaded, so there are no counters of errors under the datadog scheme: upstream's agent sends
-    them by its own telemetry, for modules that did not start.
+    Under the datadog scheme each thing tried is one counter, of successes or of errors by what its result means.
     """
     if scheme is MetricScheme.DATADOG:
-        for metric, result, tags in _datadog(check, report):
-            sender.monotonic_count(metric.name, 1, [*_platform(), *tags, f"result:{result}"])
+        for subject, succeeded, tags in _datadog(check, report):
+            sender.monotonic_count(_COUNTERS[subject, succeeded].name, 1, [*_platform(), *tags])
         return
     tags = [f"probe:{check}"]
     if report.co_re_result:
@@ -66,11 +79,18 @@ def send_load(sender: Sender, check: str, report: LoadReport, scheme: MetricSche
         sender.gauge(_SECONDS.name, report.compile_seconds, tags)
 
 
-def _datadog(check: str, report: LoadReport) -> Iterator[tuple[Metric, str, list[str]]]:
+def _datadog(check: str, report: LoadReport) -> Iterator[tuple[str, bool, list[str]]]:
+    asset = f"asset:{check.replace('_', '-')}"
+    if report.co_re_result:
+        # Theirs names this result by what it is, and the other two `result`.
+        key = "btf_type" if report.co_re_succeeded else "error_type"
+        yield "ebpf__core__load", report.co_re_succeeded, [asset, f"{key}:{report.co_re_result}"]
     if report.header_result:
-        yield _DATADOG_HEADERS, report.header_result_name, []
+        result = f"result:{report.header_result_name}"
+        yield "ebpf__runtime_compilation__header_download", report.header_succeeded, [result]
     if report.compile_result:
-        yield _DATADOG_COMPILED, report.compile_result_name, [f"asset:{check.replace('_', '-')}"]
+        result = f"result:{report.compile_result_name}"
+        yield "ebpf__runtime_compilation__compile", report.compile_succeeded, [asset, result]
 
 
 def _platform() -> list[str]:

@@ -15,7 +15,7 @@ from ebpf_collector.section import Section, read_section
 
 if TYPE_CHECKING:
     from ebpf_collector.senders import Sender
-    from ebpf_runtime import LoadReport
+    from ebpf_runtime import EbpfError, LoadReport
 
 __all__ = ["CheckConfig", "CheckProbe", "ProbeCheck"]
 
@@ -116,6 +116,11 @@ class ProbeCheck(ABC, Generic[_Probe, _Config]):
         """Load and attach the probe, unless the settings say not to collect."""
         if self._config.collects:
             self._probe = self._open_probe()
+
+    def report_failed_start(self, sender: Sender, error: EbpfError) -> None:
+        """Send what became of each way to load the probe, where *error* is about that."""
+        if error.report is not None:
+            send_load(sender, self.name, error.report, self._config.metric_scheme)
 
     def run(self, sender: Sender) -> None:
         """Send what there is to say now."""

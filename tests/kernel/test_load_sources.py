@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from threading import Event
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +23,8 @@ import pytest
 
 import ebpf_probes
 from ebpf_codegen import btf, btf_bundle, btf_writer
+from ebpf_collector.checks import MetricScheme, check_factory
+from ebpf_collector.runner import Failures, run_checks
 from ebpf_probes.oom_kill import OomKill
 from ebpf_runtime import (
     CompileError,
@@ -37,6 +40,7 @@ from tests.support.kernel import assert_nothing_new, identifiers, open_files
 from tests.support.kills import kill_one, victims_cgroup
 from tests.support.mounts import hidden_from
 from tests.support.sources import make_module, write_source
+from tests.unit.collector.recording import RecordingSender
 
 pytestmark = pytest.mark.kernel
 
@@ -388,3 +392,55 @@ def test_btf_is_no_place_to_smuggle_a_file_in(tmp_path: Path) -> None:
     path.write_bytes(struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 1 << 20, 1 << 20, 1))
     with pytest.warns(FallbackWarning, match="libbpf finds no intact BTF in it"):
         OomKill.open(ProbeConfig(btf_path=path)).close()
+
+
+def sent_of_a_failed_start(config: ProbeConfig, scheme: MetricScheme) -> list[Any]:
+    """Run the check once; return what was reported, the exit code, the points and the number of commits."""
+    sender, reported = RecordingSender(), list[str]()
+    failures = Failures(reported.append)
+    check = check_factory("oom_kill", config, scheme)()
+    run_checks([check], sender, Event(), failures, interval_s=10, count=1)
+    return [reported, failures.exit_code, [list(point) for point in sender.points], sender.commits]
+
+
+def datadogs_tags(*more: str) -> list[str]:
+    here, uname = host(), os.uname()
+    return [
+        f"platform:{here.distribution}",
+        f"platform_version:{here.version}",
+        f"kernel:{uname.release}",
+        f"arch:{uname.machine}",
+        *more,
+    ]
+
+
+def test_a_check_that_cannot_be_compiled_sends_so(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EBPF_CLANG", "/nonexistent/clang")
+    config = ProbeConfig(enable_co_re=False, runtime_compiler_output_dir=build)
+    reported, code, points, commits = sent_of_a_failed_start(config, MetricScheme.DATADOG)
+    text = (
+        "check oom_kill: compile 'oom_kill' on this host: use EBPF_CLANG=/nonexistent/clang: it does not answer like "
+        "clang. Name a clang of 16 or newer."
+    )
+    assert (reported, code, commits) == ([text], 1, 1)
+    tags = datadogs_tags("asset:oom-kill", "result:compile_error")
+    assert points == [["monotonic_count", "ebpf__runtime_compilation__compile__error", 1, tags]]
+    reported, code, points, commits = sent_of_a_failed_start(config, MetricScheme.NATIVE)
+    assert (reported, code, commits) == ([text], 1, 1)
+    seconds = points[-1][2]
+    assert points == [
+        ["gauge", "ebpf_collector.compile_result", 7, ["probe:oom_kill", "result:compile_error"]],
+        ["gauge", "ebpf_collector.compile_seconds", seconds, ["probe:oom_kill"]],
+    ]
+
+
+def test_a_check_that_finds_no_btf_and_must_not_compile_sends_so() -> None:
+    reported, code, points, commits = hidden_from(lambda: sent_of_a_failed_start(only_co_re(), MetricScheme.DATADOG))
+    (line,) = reported
+    assert line.startswith("check oom_kill: ")
+    assert "system_probe_config.allow_runtime_compiled_fallback" in line
+    assert (code, commits) == (1, 1)
+    tags = datadogs_tags("asset:oom-kill", "error_type:btf_not_found")
+    assert points == [["monotonic_count", "ebpf__core__load__error", 1, tags]]
+    _, _, points, _ = hidden_from(lambda: sent_of_a_failed_start(only_co_re(), MetricScheme.NATIVE))
+    assert points == [["gauge", "ebpf_collector.co_re_result", 1, ["probe:oom_kill", "result:btf_not_found"]]]

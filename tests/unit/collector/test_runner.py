@@ -42,6 +42,9 @@ class ScriptedCheck:
     def start(self) -> None:
         self._do("start")
 
+    def report_failed_start(self, sender: Sender, error: EbpfError) -> None:
+        sender.gauge("tried", 1, [f"probe:{self.name}", f"error:{error}"])
+
     def run(self, sender: Sender) -> None:
         self._do("run")
 
@@ -153,6 +156,18 @@ def test_nothing_is_waited_for_when_no_check_started() -> None:
     failures = run(log, [ScriptedCheck(log, failing={"start": error})], count=0)
     assert log == ["start x", "check x: load 'x': EPERM, no. Run as root.", "close x"]
     assert failures.exit_code == 3
+
+
+def test_what_a_failed_start_tried_is_sent_at_once() -> None:
+    log: list[str] = []
+    sender = RecordingSender()
+    alone = ScriptedCheck(log, "a", failing={"start": EbpfError("no")})
+    run(log, [alone], sender=sender)
+    assert (sender.points, sender.commits) == ([("gauge", "tried", 1, ["probe:a", "error:no"])], 1)
+    sender = RecordingSender()
+    defect = ScriptedCheck(log, "b", failing={"start": ValueError("no")})
+    run(log, [alone, defect, ScriptedCheck(log, "c")], sender=sender)
+    assert (sender.points, sender.commits) == ([("gauge", "tried", 1, ["probe:a", "error:no"])], 2)
 
 
 @pytest.mark.parametrize(
