@@ -20,12 +20,16 @@ import pytest
 import ebpf_probes
 from ebpf_codegen import btf, btf_bundle, elf
 from ebpf_codegen.min_btf import minimal_btf
+from ebpf_collector.checks import MetricScheme, check_factory
 from ebpf_collector.doctor import examine
 from ebpf_probes.oom_kill import OomKill, OomKillSource
 from ebpf_runtime import CompileError, EbpfError, FallbackWarning, ProbeConfig
 from ebpf_runtime.btf_sources import BUNDLE, host
+from tests.kernel.test_tcp_queue_length import half_full, move_data
 from tests.support.kills import kill_one, victims_cgroup
 from tests.support.mounts import hidden_from
+from tests.support.tcp import workers_cgroup
+from tests.unit.collector.recording import RecordingSender
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]
 
@@ -94,6 +98,47 @@ def test_the_compiler_takes_the_types_from_kernel_headers(build: Path) -> None:
         assert kprobe.report.compile_result_name == raw_tp.report.compile_result_name == "cached"
         assert kprobe.report.header_result_name == "not_attempted"  # a warm start looks for none
         assert_equal_kills({"kprobe": kprobe, "raw_tp": raw_tp})
+
+
+def test_the_check_of_tcp_queues_sends_what_kprobes_alone_have_seen(build: Path) -> None:
+    config = ProbeConfig(runtime_compiler_output_dir=build)
+    check = check_factory("tcp_queue_length", config, MetricScheme.NATIVE)()
+
+    def sent() -> list[tuple[object, ...]]:
+        sender = RecordingSender()
+        check.run(sender)
+        return [tuple(point) for point in sender.points]
+
+    with workers_cgroup() as group, half_full(group) as ends:
+        tags = [f"cgroup:{group.path.name}", "variant:kprobe_only"]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FallbackWarning)
+                check.start()
+            # The queues are long, but nobody has called anything, and there is no iterator to ask.
+            assert [point for point in sent() if point[3] == tags] == []
+            seen = move_data(ends)
+            points = sent()
+            assert [point for point in points if point[3] == tags] == [
+                ("gauge", "tcp_queue.read_buffer_max_usage_permille", seen.read_queue_max_permille, tags),
+                ("gauge", "tcp_queue.write_buffer_max_usage_permille", seen.write_queue_max_permille, tags),
+                ("gauge", "tcp_queue.read_queue_max_bytes", seen.read_queue_max_bytes, tags),
+                ("gauge", "tcp_queue.write_queue_max_bytes", seen.write_queue_max_bytes, tags),
+            ]
+            # Of other groups there may be queues; all else is of the probe.
+            probe = "probe:tcp_queue_length"
+            (seconds,) = (point[2] for point in points if point[1] == "ebpf_collector.compile_seconds")
+            assert [point for point in points if not str(point[1]).startswith("tcp_queue.")] == [
+                ("gauge", "ebpf_collector.probe_info", 1, [probe, "variant:kprobe_only", "origin:compiled"]),
+                ("gauge", "ebpf_collector.co_re_result", 1, [probe, "result:btf_not_found"]),
+                ("gauge", "ebpf_collector.header_search_result", 2, [probe, "result:default"]),
+                ("gauge", "ebpf_collector.compile_result", 1, [probe, "result:compiled"]),
+                ("gauge", "ebpf_collector.compile_seconds", seconds, [probe]),
+                ("monotonic_count", "ebpf_collector.lost_events", 0, [probe]),
+            ]
+            assert [point for point in sent() if point[3] == tags] == []
+        finally:
+            check.close()
 
 
 def kernels_own_btf() -> bytes:
