@@ -59,6 +59,7 @@ READINGS: dict[str, Callable[[Any], Iterator[int]]] = {
 }
 
 
+@pytest.mark.any_kernel  # the memory is Python's
 @pytest.mark.parametrize(
     ("name", "form"),
     [("uniform", "poll"), ("uniform", "for"), ("uniform", "tuples"), ("uniform", "poller"), ("uniform", "next"),

@@ -77,7 +77,7 @@ def test_a_guests_section_says_how_long_it_took_and_what_was_not_run() -> None:
     sections = results.sections()
     assert sections["6.1"][:3] == [
         "Linux 6.1.0 (6.1.1-1). The guest took 60 s.",
-        "The run booted this kernel 2 times, 2 at a time: 10 min.",
+        "The run booted 2 of its guests, 2 at a time: 10 min.",
         "",
     ]
     assert sections["6.1"][3:] == list(rows(answers))
@@ -91,4 +91,4 @@ def test_a_guests_section_says_how_long_it_took_and_what_was_not_run() -> None:
         "| 1 | failed |",
         "| 2 | the kernel has no x (before 6.3) |",
     ]
-    assert list(results.table())[-1] == "Linux 6.1: The run booted this kernel 2 times, 2 at a time: 10 min."
+    assert list(results.table())[-1] == "Linux 6.1: The run booted 2 of its guests, 2 at a time: 10 min."

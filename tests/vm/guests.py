@@ -18,7 +18,7 @@ from tests.vm.results import Finished, Outcomes
 from tests.vm.vmtest.errors import VmtestError
 from tests.vm.vmtest.kernels import Cache, default_cache, kernel_for
 
-__all__ = ["GUEST_LIMIT_S", "Boot", "Fleet", "numbers"]
+__all__ = ["GUEST_LIMIT_S", "ROOT", "Boot", "Fleet", "numbers"]
 
 ROOT = Path(__file__).resolve().parents[2]
 # Emulated, a guest takes some minutes; on a machine that is busy otherwise several times as long.

@@ -119,7 +119,7 @@ class Results:
         """Return how long all guests of a kernel took that this run booted."""
         guests = [guest for (mine, _), guest in self.guests.items() if mine == series]
         seconds = max(guest.end for guest in guests) - min(guest.start for guest in guests)
-        return f"The run booted this kernel {len(guests)} times, {self.width} at a time: {_minutes(seconds)}."
+        return f"The run booted {len(guests)} of its guests, {self.width} at a time: {_minutes(seconds)}."
 
     def table(self) -> Iterator[str]:
         """Yield one line per guest and variant, and a heading, and how long each kernel took."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm.guests import GUEST_LIMIT_S, Boot, Fleet, numbers
+from tests.vm.guests import GUEST_LIMIT_S, ROOT, Boot, Fleet, numbers
 from tests.vm.matrix import Answers
 from tests.vm.results import COLUMNS, VARIANTS, Outcomes, Results
 from tests.vm.vmtest.errors import VmtestError
@@ -25,7 +25,10 @@ MATRIX = Path("tests/vm/inside_matrix.py")
 REFUSAL = Path("tests/vm/inside_refusal.py")
 WITHOUT_BTF = Path("tests/vm/inside_without_btf.py")
 VARIANTS_EQUAL = (Path("tests/vm/inside_equal_variants.py"), Path("tests/vm/inside_tcp_queue_length.py"))
-SUITE = (Path("tests/kernel"), Path("tests/acceptance/test_tcp_queue_length.py"))
+# The kernel tests in two guests of about the same length.
+_KERNEL = {path.relative_to(ROOT) for path in (ROOT / "tests/kernel").glob("test_*.py")}
+STREAMS = tuple(sorted(path for path in _KERNEL if path.name.startswith("test_streams_")))
+SUITE = (*sorted(_KERNEL - set(STREAMS)), Path("tests/acceptance/test_tcp_queue_length.py"))
 # Skips that are right on every kernel: nothing there for the test to do.
 ALWAYS = {"test_a_selected_variant_that_the_kernel_refuses_says_so"}
 _FLOOR = re.compile(r"\((?:before|from) (?:Linux )?(\d+)\.(\d+)")
@@ -115,6 +118,12 @@ def works(answers: Answers, probe: str) -> set[str]:
 @pytest.mark.guest(Boot(SUITE, title="kernel tests"))
 def test_the_kernel_tests_pass(guest: Guest) -> None:
     assert_passed(guest.outcomes, ("every kill",), ALWAYS, guest.series)
+
+
+@pytest.mark.guest(Boot(STREAMS, title="kernel tests of streams"))
+def test_the_kernel_tests_of_streams_pass(guest: Guest) -> None:
+    assert guest.outcomes.names("passed")
+    assert_passed(guest.outcomes, (), set(), guest.series)
 
 
 @pytest.mark.guest(Boot((*VARIANTS_EQUAL, MATRIX)))
