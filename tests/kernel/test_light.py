@@ -209,6 +209,23 @@ def test_all_is_closed_even_after_a_failure_and_every_failure_told(
     assert_nothing_of_ours(before)
 
 
+def test_links_close_before_programs_and_maps(made: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    close = os.close
+
+    def noted(fd: int) -> None:
+        closed.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        close(fd)
+
+    probe = made.LightCalls.open_and_load().attach()
+    monkeypatch.setattr(os, "close", noted)
+    probe.close()
+    monkeypatch.undo()
+    kinds = [name.removeprefix("anon_inode:").strip("[]").replace("_", "-") for name in closed]
+    assert kinds[0] == "bpf-link"
+    assert set(kinds[1:]) == {"bpf-map", "bpf-prog"}
+
+
 def test_a_probe_left_open_ends_with_the_process(made: ModuleType) -> None:
     """The kernel frees it; nothing is said, whatever order the interpreter takes its modules down in."""
     before = identifiers()
@@ -269,7 +286,9 @@ def test_a_changed_loader_program_is_refused(tmp_path: Path) -> None:
         module.Changed.open(ProbeConfig(allow_runtime_compiled_fallback=False))
 
 
-def test_a_refused_program_is_told_as_libbpf_tells_it(tmp_path: Path) -> None:
+def test_a_refused_program_is_told_as_libbpf_tells_it_and_nothing_is_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     code = """
 SEC("raw_tp/sys_enter")
 int bad_access(struct bpf_raw_tracepoint_args *ctx)
@@ -280,8 +299,10 @@ int bad_access(struct bpf_raw_tracepoint_args *ctx)
     module = make_module(tmp_path, write_source(tmp_path, "bad", code))
     add_loader_programs(module)
     opened = module.Bad.open(ProbeConfig(allow_runtime_compiled_fallback=False))
+    capfd.readouterr()  # of the build
     with pytest.raises(Exception, match="bad_access") as caught:
         opened.load()
+    assert capfd.readouterr() == ("", "")
     error = caught.value.__cause__
     assert isinstance(error, VerifierError)
     assert error.source_line > 0

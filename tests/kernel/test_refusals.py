@@ -48,11 +48,15 @@ def test_an_absent_tracepoint_of_btf_has_near_names(tmp_path: Path) -> None:
     )
 
 
-def test_an_absent_tracepoint_has_near_names(tmp_path: Path) -> None:
+def test_an_absent_tracepoint_has_near_names_and_nothing_is_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     code = 'SEC("tp/sched/sched_switsch")\nint program(void *ctx) { return 0; }\n'
     module = make_module(tmp_path, write_source(tmp_path, "one", code))
+    capfd.readouterr()  # of the build
     with module.One.open_and_load() as probe, pytest.raises(AttachError) as caught:
         probe.attach()
+    assert capfd.readouterr() == ("", "")
     assert str(caught.value).startswith(
         "attach program 'program' to tp/sched/sched_switsch: ENOENT, no such file or directory. "
         "Near names: sched/sched_switch"
