@@ -252,7 +252,10 @@ def test_the_collector_shows_the_warning_as_one_line_and_the_origin_as_a_tag(
 def test_the_collector_ends_with_the_one_error_where_compiling_is_forbidden(tmp_path: Path, empty_btf: Path) -> None:
     config = configuration(tmp_path / "c.yaml", btf_path=empty_btf, allow_runtime_compiled_fallback=False)
     done = check("--config", config)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert done.returncode == 1
+    (tried,) = map(json.loads, done.stdout.splitlines())
+    assert (tried["metric"], tried["value"]) == ("ebpf_collector.co_re_result", 1)
+    assert tried["tags"] == ["probe:oom_kill", "result:loader"]
     (line,) = done.stderr.splitlines()
     assert line.startswith("ebpf-collector: check oom_kill: load probe 'oom_kill' by CO-RE: ")
     assert "system_probe_config.allow_runtime_compiled_fallback" in line
