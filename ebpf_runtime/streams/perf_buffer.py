@@ -313,29 +313,32 @@ class PerfBuffer(Stream[R]):
         if self._make_later is None or now < self._next_look:
             return
         self._next_look = now + _LOOK_S
-        seen, self._seen = self._seen, _online_cpus()
-        for cpu in self._seen:
-            if cpu in seen:
-                continue
-            try:
-                with signals_held():
-                    source = self._make_later(cpu)
-                    if source is None:
-                        continue
-                    if cpu in self._cpus:
-                        self._retired = (*self._retired, (cpu, self._cpus[cpu]))
-                    self._cpus = {**self._cpus, cpu: source}
-                    self._fds = (*self._fds, source.fd)
-                    if self._waiter is not None:
-                        self._waiter.add(source.fd)
-            except OSError as error:
-                number = error.errno or 0
-                raise MapError(
-                    f"open map {self.name!r} on CPU {cpu}, which came online: {describe(number)}. "
-                    "The other CPUs can still be read.",
-                    name=self.name,
-                    errno=number,
-                ) from error
+        with signals_held():
+            seen, self._seen = self._seen, _online_cpus()
+            for cpu in self._seen:
+                if cpu not in seen:
+                    self._add(cpu)
+
+    def _add(self, cpu: int) -> None:
+        assert self._make_later is not None
+        try:
+            source = self._make_later(cpu)
+        except OSError as error:
+            number = error.errno or 0
+            raise MapError(
+                f"open map {self.name!r} on CPU {cpu}, which came online: {describe(number)}. "
+                "The other CPUs can still be read.",
+                name=self.name,
+                errno=number,
+            ) from error
+        if source is None:
+            return
+        if cpu in self._cpus:
+            self._retired = (*self._retired, (cpu, self._cpus[cpu]))
+        self._cpus = {**self._cpus, cpu: source}
+        self._fds = (*self._fds, source.fd)
+        if self._waiter is not None:
+            self._waiter.add(source.fd)
 
     @property
     def cpus(self) -> tuple[int, ...]:

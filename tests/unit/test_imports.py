@@ -154,6 +154,7 @@ def test_importing_a_probe_is_light() -> None:
         "ebpf_runtime.records",
         "ebpf_runtime.semantics",
         "ebpf_runtime.specs",
+        "ebpf_runtime.variables",
     }
     assert (
         not {"ctypes", "signal", "typing", "dataclasses", "numpy", "mmap", "hashlib", "elftools", "jinja2", "yaml"}
