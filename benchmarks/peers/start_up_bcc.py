@@ -2,6 +2,7 @@
 """A tracer of TCP by bcc, under the distribution's Python: compiled with the kernel's headers, as its tools are."""
 
 import os
+import time
 from importlib import import_module
 
 TEXT = """
@@ -29,4 +30,5 @@ RAW_TRACEPOINT_PROBE(tcp_probe)
 bcc = import_module("bcc")
 probe = bcc.BPF(text=TEXT)
 print("attached", flush=True)
+time.sleep(0.05)  # its time is taken by now; its memory is to be looked at
 os._exit(0)
