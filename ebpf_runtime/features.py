@@ -11,9 +11,24 @@ import os
 from struct import pack
 
 from . import perf_events, system_calls
+from .errors import AttachError, LoadError, describe
 from .hooks import Hook
 
-__all__ = ["cookie_floor_of", "floor_of", "has_program_type", "is_missing", "is_unnamed", "iterator_floor_of"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    E = TypeVar("E", AttachError, LoadError)
+
+__all__ = [
+    "cookie_floor_of",
+    "floor_of",
+    "has_program_type",
+    "is_missing",
+    "is_unnamed",
+    "iterator_floor_of",
+    "lacking",
+]
 
 _RETURN_0 = b"\xb7\0\0\0\0\0\0\0\x95\0\0\0\0\0\0\0"  # r0 = 0; exit
 _RETURN_1 = b"\xb7\0\0\0\1\0\0\0\x95\0\0\0\0\0\0\0"
@@ -133,6 +148,29 @@ def iterator_floor_of(hook: Hook) -> tuple[str, str]:
 def cookie_floor_of(hook: Hook) -> tuple[str, str]:
     """Return what the cookies of a hook are called and the first kernel that has them."""
     return f"cookies of {hook.kind} programs", _COOKIES.get(hook.kind) or _COOKIES[hook.way]
+
+
+def lacking(error: type[E], action: str, name: str, number: int, missing: tuple[str, str], log: str = "") -> E:
+    """Return the error for a feature that this kernel lacks.
+
+    Args:
+        error: Its class.
+        action: What was tried, and with what.
+        name: The program's name.
+        number: The error number.
+        missing: The feature, and the first kernel that has it, or nothing.
+        log: What libbpf said.
+    """
+    feature, floor = missing
+    since = f", Linux {floor} has" if floor else ""
+    return error(
+        f"{action}: {describe(number)}; this kernel has no {feature}{since}.",
+        name=name,
+        errno=number,
+        log=log,
+        feature=feature,
+        minimum_kernel=floor,
+    )
 
 
 def is_unnamed(hook: Hook) -> bool:

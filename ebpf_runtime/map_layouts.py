@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Layouts", "difference", "pinned_layouts"]
 
 _GET_FD_BY_ID = 19  # BPF_BTF_GET_FD_BY_ID
+_INFORMATION_BYTES = 32  # of struct bpf_btf_info
 _HEADER = Struct("=HBBIIIII")
 _TYPE = Struct("=III")
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD = range(1, 8)
@@ -188,11 +189,9 @@ def _raw(fd: int) -> bytes:
     while True:
         block = bytearray(size)
         where, kept = system_calls.address(block)
-        information = bytearray(pack("=QIIQII", where, size, 0, 0, 0, 0))
-        place, also_kept = system_calls.address(information)
-        result, _ = system_calls.bpf(15, pack("=IIQ", fd, len(information), place))  # BPF_OBJ_GET_INFO_BY_FD
+        result, information = system_calls.object_info(fd, _INFORMATION_BYTES, pack("=QI", where, size))
         whole = int.from_bytes(information[8:12], "little")
-        del kept, also_kept
+        del kept
         if whole <= size or result not in (0, -errno.ENOSPC):
             return bytes(block)
         size = whole

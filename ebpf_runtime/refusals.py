@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 
 from .errors import AttachError, PermissionDeniedError, describe
-from .features import cookie_floor_of, floor_of, is_missing
+from .features import cookie_floor_of, floor_of, is_missing, lacking
 from .nearby import near_names
 from .privilege import missing_capabilities
 
@@ -45,15 +45,7 @@ def attach_error(name: str, hook: Hook, where: str, number: int, log: str) -> At
                 errno=number,
             )
     if is_missing(hook, number):
-        feature, floor = floor_of(hook)
-        return AttachError(
-            f"{action}: {describe(number)}; this kernel has no {feature}, Linux {floor} has.",
-            name=name,
-            errno=number,
-            log=log,
-            feature=feature,
-            minimum_kernel=floor,
-        )
+        return lacking(AttachError, action, name, number, floor_of(hook), log)
     hint = _WORDS.get(number, "")
     if number == errno.EOPNOTSUPP and hook.way == "usdt":
         hint = "Before Linux 5.15 the probes of a library are attached in one process: say which, attach(pid=...)."
@@ -69,14 +61,7 @@ def attach_error(name: str, hook: Hook, where: str, number: int, log: str) -> At
 
 def no_cookies(name: str, hook: Hook, where: str, number: int) -> AttachError:
     """Return the error for a cookie that the kernel does not take where it takes the program without one."""
-    feature, floor = cookie_floor_of(hook)
-    return AttachError(
-        f"attach program {name!r} to {where}: {describe(number)}; this kernel has no {feature}, Linux {floor} has.",
-        name=name,
-        errno=number,
-        feature=feature,
-        minimum_kernel=floor,
-    )
+    return lacking(AttachError, f"attach program {name!r} to {where}", name, number, cookie_floor_of(hook))
 
 
 def refuse_without_lsm(name: str, where: str) -> None:

@@ -196,9 +196,13 @@ def object_get(path: bytes) -> int:
     return result
 
 
-def object_info(fd: int, size: int = 256) -> tuple[int, bytes]:
-    """Return the result of the call and the information about a map, program, link or BTF, zeros behind its end."""
-    block = bytearray(size)
+def object_info(fd: int, size: int = 256, asked: bytes = b"") -> tuple[int, bytes]:
+    """Return the result of the call and the information about a map, program, link or BTF, zeros behind its end.
+
+    Args:
+        asked: The beginning of the information, where it says what else the kernel shall write, and where.
+    """
+    block = bytearray(asked.ljust(size, b"\0"))
     where, kept = address(block)
     result = bpf(_OBJ_GET_INFO, _INFO_ATTRIBUTES.pack(fd, size, where))[0]
     del kept

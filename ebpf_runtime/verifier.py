@@ -86,22 +86,13 @@ def load_error(
 
 def _no_target(program: str, target: str, number: int, said: str, section: str) -> LoadError:
     """Return the error for a program whose hook is not in the kernel's BTF."""
-    from .features import iterator_floor_of
+    from .features import iterator_floor_of, lacking
     from .hooks import hook_of
     from .nearby import near_functions, near_names
 
     hook = hook_of(section)
     if hook.way == "iter":
-        feature, floor = iterator_floor_of(hook)
-        return LoadError(
-            f"load program {program!r}: {describe(number)}; this kernel has no {feature}"
-            f"{f', Linux {floor} has' if floor else ''}.",
-            name=program,
-            errno=number,
-            log=said,
-            feature=feature,
-            minimum_kernel=floor,
-        )
+        return lacking(LoadError, f"load program {program!r}", program, number, iterator_floor_of(hook), said)
     near = near_names(hook) if section.startswith("tp_btf") else near_functions(target)
     hint = f"Near names: {', '.join(near)}." if near else "See /sys/kernel/tracing/available_filter_functions."
     return LoadError(
@@ -114,7 +105,7 @@ def _no_target(program: str, target: str, number: int, said: str, section: str) 
 
 def _lacking(program: str, section: str, number: int, said: str) -> LoadError | None:
     """Return the error for a program whose kind the kernel lacks or refuses altogether, None if it does not."""
-    from .features import floor_of, has_program_type, is_unnamed
+    from .features import floor_of, has_program_type, is_unnamed, lacking
     from .hooks import hook_of, kind_refusal
 
     hook = hook_of(section)
@@ -124,15 +115,7 @@ def _lacking(program: str, section: str, number: int, said: str) -> LoadError | 
         )
     if not is_unnamed(hook) and has_program_type(hook.program_type, hook.attach_type) is not False:
         return None
-    feature, floor = floor_of(hook)
-    return LoadError(
-        f"load program {program!r}: {describe(number)}; this kernel has no {feature}, Linux {floor} has.",
-        name=program,
-        errno=number,
-        log=said,
-        feature=feature,
-        minimum_kernel=floor,
-    )
+    return lacking(LoadError, f"load program {program!r}", program, number, floor_of(hook), said)
 
 
 def decisive_line(said: str) -> str:
