@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -20,6 +19,7 @@ from tests.support.kernel import (
     assert_nothing_new,
     identifiers,
     kprobe_refusal,
+    open_files,
     send_length_refusal,
     tracing_refusal,
 )
@@ -266,11 +266,6 @@ def test_listening_and_closed_sockets_are_not_queues() -> None:
         assert len(list(probe.programs.tcp_file_iter.rows())) == before
         for end in ends:
             end.close()
-
-
-def open_files() -> set[str]:
-    """Return what each file descriptor is open on; the one that lists them is its own directory."""
-    return {f"{path.name} {path.readlink()}" for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
 
 
 def test_nothing_is_left_after_rounds_of_use() -> None:
