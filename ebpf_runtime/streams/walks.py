@@ -141,31 +141,15 @@ def perf_walk(
     return Layout(starts, None, position, different=different, back=1, lost=lost)
 
 
-class _Buffer(ctypes.Structure):
-    """Py_buffer of the stable ABI, the only way to the address of memory that may not be written."""
-
-    _fields_ = (
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.py_object),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        ("format", ctypes.c_char_p),
-        ("shape", ctypes.c_void_p),
-        ("strides", ctypes.c_void_p),
-        ("suboffsets", ctypes.c_void_p),
-        ("internal", ctypes.c_void_p),
-    )
-
-
 def address(data: memoryview | bytes) -> int:
-    """Return where bytes are in memory; they must stay alive, and mapped, while it is used."""
-    buffer = _Buffer()
-    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(data), ctypes.byref(buffer), 0)
-    found: int = buffer.buf or 0
-    ctypes.pythonapi.PyBuffer_Release(ctypes.byref(buffer))
-    return found
+    """Return where bytes are in memory, which may be read-only; they must stay alive, and mapped, while it is used.
+
+    One call, because what is raised between PyObject_GetBuffer() and PyBuffer_Release() would keep the memory mapped.
+    Source: CPython's stable ABI, PyObject_AsReadBuffer().
+    """
+    pointer, size = ctypes.c_void_p(), ctypes.c_ssize_t()
+    ctypes.pythonapi.PyObject_AsReadBuffer(ctypes.py_object(data), ctypes.byref(pointer), ctypes.byref(size))
+    return pointer.value or 0
 
 
 def _compiled(walk: Any, run: memoryview, least: int, back: int, room: Room | None) -> Layout:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ebpf_runtime.streams import stream as streams
+from tests.support.kernel import open_files
 from tests.support.streams import WAYS, burst, on_one_cpu, open_feed, read_by, typed
 
 pytestmark = pytest.mark.kernel
@@ -170,6 +171,7 @@ def test_interrupts_at_any_moment(
             raise Interrupted
 
     gc.collect()
+    files = open_files()
     gc.disable()  # what is raised in a finalizer of something else goes nowhere
     before = signal.signal(signal.SIGALRM, interrupt)
     chance = random.Random(form)
@@ -213,3 +215,5 @@ def test_interrupts_at_any_moment(
     assert dropped == 0
     assert interrupts > 20
     assert [number(record) for record in found] == list(range(1, total + 1))
+    gc.collect()
+    assert open_files() == files  # a buffer that cannot be unmapped keeps one
