@@ -42,6 +42,8 @@ struct inventory_scratch {
 	/* Address of the inventory's own map of per-CPU values, and of its value on one CPU. */
 	__u64 own_map;
 	__u64 own_value;
+	/* Address of the slots of the perf event array at hand: from here it is a number to the verifier. */
+	__u64 slots;
 };
 
 /* Possible CPUs. */
@@ -382,6 +384,32 @@ int inventory_map(struct bpf_iter__bpf_map *ctx)
 	return 0;
 }
 
+/*
+ * Look for the buffer of the perf event that a slot at this address has, and describe it in the
+ * scratch memory. A global function, which the verifier walks once and not for each slot.
+ */
+__noinline bool found_buffer(__u64 slot)
+{
+	struct inventory_scratch *scratch = get_scratch();
+	struct bpf_event_entry *entry = 0;
+	struct perf_event *event;
+	struct perf_buffer *buffer;
+
+	if (!scratch)
+		return false;
+	bpf_probe_read_kernel(&entry, sizeof(entry), (void *)slot);
+	event = BPF_CORE_READ(entry, event);
+	buffer = BPF_CORE_READ(event, rb);
+	if (!buffer)
+		return false;
+	scratch->buffer.buffer = (__u64)buffer;
+	scratch->buffer.event_id = BPF_CORE_READ(event, id);
+	/* Its first page holds the positions. */
+	scratch->buffer.memory_bytes =
+		(BPF_CORE_READ(buffer, nr_pages) + 1ULL) * compat_page_bytes();
+	return true;
+}
+
 /* One row for each buffer in a slot of a perf event array, for 512 slots from first_slot on. */
 VARIANT(task_vma)
 VARIANT(task_file)
@@ -395,31 +423,23 @@ int inventory_perf(struct bpf_iter__bpf_map *ctx)
 	struct inventory_perf_buffer *row;
 	__u32 first = first_slot;
 	__u32 entries;
-	void *slots;
+	__u64 slots;
 
 	if (!map || !scratch || (__u32)typed->map_type != BPF_MAP_TYPE_PERF_EVENT_ARRAY)
 		return 0;
 	row = &scratch->buffer;
 	row->map_id = map->id;
 	entries = map->max_entries;
-	slots = (void *)map + bpf_core_field_offset(struct bpf_array, ptrs);
+	((volatile struct inventory_scratch *)scratch)->slots =
+		(__u64)map + bpf_core_field_offset(struct bpf_array, ptrs);
+	slots = ((volatile struct inventory_scratch *)scratch)->slots;
 	for (__u32 i = 0; i < MAX_SLOTS; i++) {
-		struct bpf_event_entry *entry = 0;
-		struct perf_event *event;
-		struct perf_buffer *buffer;
 		__u64 slot = first + i;
 
 		if (slot >= entries)
 			break;
-		bpf_probe_read_kernel(&entry, sizeof(entry), slots + slot * sizeof(entry));
-		event = BPF_CORE_READ(entry, event);
-		buffer = BPF_CORE_READ(event, rb);
-		if (!buffer)
+		if (!found_buffer(slots + slot * sizeof(void *)))
 			continue;
-		row->buffer = (__u64)buffer;
-		row->event_id = BPF_CORE_READ(event, id);
-		/* Its first page holds the positions. */
-		row->memory_bytes = (BPF_CORE_READ(buffer, nr_pages) + 1ULL) * compat_page_bytes();
 		row->slot = slot;
 		bpf_seq_write(seq, row, sizeof(*row));
 	}
@@ -450,6 +470,18 @@ static __always_inline void count_runs(struct inventory_program *row, struct bpf
 	}
 }
 
+/*
+ * The pages of a program's function in the upper half, the bytes of its machine code in the lower;
+ * slot is the address of the pointer to it. A global function, which the verifier walks once.
+ */
+__noinline __u64 measure_function(__u64 slot)
+{
+	struct bpf_prog *function = 0;
+
+	bpf_probe_read_kernel(&function, sizeof(function), (void *)slot);
+	return (__u64)BPF_CORE_READ(function, pages) << 32 | BPF_CORE_READ(function, jited_len);
+}
+
 /* Sizes: of the program alone, or of all its functions, each of which is a program of its own. */
 static __always_inline void measure_program(struct inventory_program *row, struct bpf_prog *prog)
 {
@@ -461,13 +493,13 @@ static __always_inline void measure_program(struct inventory_program *row, struc
 	row->memlock_bytes = pages * compat_page_bytes();
 	table = BPF_CORE_READ(prog, aux, func);
 	for (__u32 i = 0; i < MAX_FUNCTIONS; i++) {
-		struct bpf_prog *function = 0;
+		__u64 measured;
 
 		if (i >= functions)
 			break;
-		bpf_probe_read_kernel(&function, sizeof(function), table + i * sizeof(function));
-		pages += BPF_CORE_READ(function, pages);
-		jited_bytes += BPF_CORE_READ(function, jited_len);
+		measured = measure_function((__u64)(table + i * sizeof(void *)));
+		pages += measured >> 32;
+		jited_bytes += (__u32)measured;
 	}
 	row->jited_bytes = functions ? jited_bytes : prog->jited_len;
 	row->memory_bytes = pages * compat_page_bytes() + row->jited_bytes;

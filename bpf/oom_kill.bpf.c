@@ -29,7 +29,9 @@
 #include "probe.bpf.h"
 #include "oom_kill.h"
 
-#define SCAN_WORDS 2048	     /* 16 KiB, the size of a kernel stack on x86-64 and on most arm64 */
+#define SCAN_WORDS 2048 /* 16 KiB, the size of a kernel stack on x86-64 and on most arm64 */
+#define SCAN_PARTS 32	/* searched one after the other */
+#define PART_WORDS (SCAN_WORDS / SCAN_PARTS)
 #define SCAN_HITS  32	     /* a power of two; up to 17 were seen when the victim was current */
 #define PID_LIMIT  (1 << 23) /* above every pid, below every kernel address */
 
@@ -243,9 +245,13 @@ static __always_inline bool null_or_kernel(const void *address)
 	return !address || (__s64)address < 0;
 }
 
-/* Whether this memory can be the struct oom_control of a kill. */
-static __always_inline bool is_oom_control(struct oom_control *control)
+/*
+ * Whether the memory at this address can be the struct oom_control of a kill. A global function,
+ * which the verifier walks once and not for each of its callers' rounds.
+ */
+__noinline bool is_oom_control(__u64 address)
 {
+	struct oom_control *control = (void *)address;
 	__u32 constraint = (__u32)BPF_CORE_READ(control, constraint);
 	void *memcg = BPF_CORE_READ(control, memcg);
 	int order = BPF_CORE_READ(control, order);
@@ -271,6 +277,29 @@ static __always_inline __u64 words_equal(__u64 left, __u64 right)
 }
 
 /*
+ * Note which words of one part of the copied stack name the victim or its group leader, and return
+ * how many were found by now. A global function, as above; and no branch in the loop, or the
+ * verifier would walk every path of it in every round.
+ */
+__noinline __u32 scan_part(__u32 part, __u64 victim, __u64 leader, __u32 found)
+{
+	__u32 zero = 0;
+	struct oom_kill_scan *scan = bpf_map_lookup_elem(&oom_scan, &zero);
+	__u32 first = part % SCAN_PARTS * PART_WORDS;
+
+	if (!scan)
+		return found;
+	for (__u32 i = 0; i < PART_WORDS; i++) {
+		__u32 word = first + i;
+
+		scan->hits[found % SCAN_HITS] = word;
+		found += words_equal(scan->words[word], victim) |
+			 words_equal(scan->words[word], leader);
+	}
+	return found;
+}
+
+/*
  * Find the struct oom_control of the kill on the stack of current: the word by which it names the
  * victim (or the victim's group leader), among members that are possible in it. The outermost
  * one is taken: inner frames hold copies of the pointer, but the structure is in an outer frame.
@@ -290,20 +319,15 @@ static __always_inline struct oom_control *find_oom_control(struct task_struct *
 	if (bpf_probe_read_kernel(scan->words, sizeof(scan->words), (void *)window))
 		return 0;
 
-	/* No branch: the verifier walks every round, and would have to walk every path of it. */
-	for (__u32 i = 0; i < SCAN_WORDS; i++) {
-		scan->hits[found % SCAN_HITS] = i;
-		found += words_equal(scan->words[i], (__u64)victim) |
-			 words_equal(scan->words[i], leader);
-	}
+	for (__u32 part = 0; part < SCAN_PARTS; part++)
+		found = scan_part(part, (__u64)victim, leader, found);
 
 	for (__u32 i = 1; i <= SCAN_HITS && i <= found; i++) {
 		__u64 word = window + scan->hits[(found - i) % SCAN_HITS] * sizeof(__u64);
-		struct oom_control *control =
-			(void *)(word - bpf_core_field_offset(struct oom_control, chosen));
+		__u64 control = word - bpf_core_field_offset(struct oom_control, chosen);
 
 		if (is_oom_control(control))
-			return control;
+			return (void *)control;
 	}
 	return 0;
 }

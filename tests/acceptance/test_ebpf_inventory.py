@@ -334,7 +334,7 @@ MUTATIONS: tuple[tuple[Callable[[Observation], None], str, str], ...] = (
         "bpf_core_read(&row.tag, sizeof(row.tag), &tagged->tag);",
         "bpf_core_read(&row.tag, 7, &tagged->tag);",
     ),
-    (same_program_sizes, "jited_bytes += BPF_CORE_READ(function, jited_len);", "jited_bytes = prog->jited_len;"),
+    (same_program_sizes, "jited_bytes += (__u32)measured;", "jited_bytes = prog->jited_len;"),
     (same_program_origin, "row.loaded_ns = aux->load_time;", "row.loaded_ns = bpf_ktime_get_ns() + 9000000000ULL;"),
     (same_runs, "row->run_count += count;", "row->run_count += count + 1;"),
 )  # fmt: skip

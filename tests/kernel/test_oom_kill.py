@@ -202,7 +202,7 @@ def test_nothing_is_left_after_failures() -> None:
         opened.load()
     with pytest.raises(OpenError, match="resize map 'oom_scan': 0 is not from 1 to 4294967295"):
         opened.resize("oom_scan", 0)
-    with pytest.raises(OpenError, match="resize map 'nosuch': there is none; there are oom_events, "):
+    with pytest.raises(OpenError, match="resize map 'nosuch': there is none; there are oom_scan, "):
         opened.resize("nosuch", 1)
 
 
