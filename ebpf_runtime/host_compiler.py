@@ -124,6 +124,7 @@ class _Job:
 
         from .kernel_headers import HeaderError, find_headers
 
+        used = find_compiler()  # first: headers are of no use without one
         try:
             headers = find_headers(self.objects.config)
         except HeaderError as error:
@@ -137,7 +138,6 @@ class _Job:
         self.report.header_result = headers.result
         self.report.header_dirs = tuple(map(str, headers.directories))
         tags = declared_types(self.source.decode(), f"{self.name}.flat.c")
-        used = find_compiler()
         try:
             data, read = header_types(used, headers.directories, tags, architecture(), scratch)
             for path in read:

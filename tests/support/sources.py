@@ -11,6 +11,7 @@ from types import ModuleType
 from ebpf_codegen.compiler import Compiler, find_compiler
 from ebpf_codegen.pipeline import build_probe, write_probe
 from ebpf_runtime import light_maker
+from tests.support.builds import build_elsewhere
 
 __all__ = ["BPF", "INCLUDE", "add_loader_programs", "make_module", "write_source"]
 
@@ -37,15 +38,16 @@ def write_source(directory: Path, name: str, code: str, *, whole: bool = False) 
 
 def make_module(directory: Path, source: Path, compiler: Compiler | None = None) -> ModuleType:
     """Build a source into a package of its own below *directory*, as a wheel would hold it, and import its module."""
-    built = build_probe(source, compiler or find_compiler(), INCLUDE)
-    package = directory / f"made_{built.name}_{len(sys.modules)}"
+    name = source.name.removesuffix(".bpf.c")
+    package = directory / f"made_{name}_{len(sys.modules)}"
     package.mkdir()
     (package / "__init__.py").touch()
-    write_probe(built, package, embedded=True)
+    if compiler is not None or not build_elsewhere(source, package):
+        write_probe(build_probe(source, compiler or find_compiler(), INCLUDE), package, embedded=True)
     sys.path.insert(0, str(directory))
     importlib.invalidate_caches()
     try:
-        return importlib.import_module(f"{package.name}.{built.name}")
+        return importlib.import_module(f"{package.name}.{name}")
     finally:
         sys.path.remove(str(directory))
 

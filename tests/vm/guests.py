@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.builds import BUILDS, serve_builds
+from tests.support.sources import INCLUDE
 from tests.support.walker import WALKER, compile_walker
 from tests.vm.matrix import Answers
 from tests.vm.results import Finished, Outcomes
@@ -63,7 +65,7 @@ class Boot:
         for module in _MODULES:
             command += ["--module", module]
         command += ["--dir", f"{reports}:{REPORT}:rw", "--env", f"EBPF_MATRIX={REPORT / 'matrix.json'}"]
-        command += ["--env", f"{WALKER}={REPORT / 'walker.so'}", "--"]
+        command += ["--env", f"{WALKER}={REPORT / 'walker.so'}", "--env", f"{BUILDS}={REPORT / 'builds'}", "--"]
         # -P keeps the checkout off the path: what is tested is the installed wheel.
         command += [sys.executable, "-B", "-P", "-m", "pytest", "-p", "no:cacheprovider"]
         command += ["-m", "(kernel or acceptance) and not any_kernel"]
@@ -113,11 +115,13 @@ class Fleet:
         kernel = kernel_for(Cache(default_cache()), series)
         reports.mkdir()
         compile_walker(reports / "walker.so")
+        (builds := reports / "builds").mkdir()
+        (kept := self._directory / "built").mkdir(exist_ok=True)
         # The guest's output is read by people, when its test failed.
         output = reports / "output.txt"
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
         start = time.monotonic()
-        with output.open("wb") as file:
+        with output.open("wb") as file, serve_builds(builds, kept, INCLUDE):
             process = subprocess.Popen(
                 boot.command(series, reports), cwd=ROOT, env=environment,
                 stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
