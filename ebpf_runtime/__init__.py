@@ -10,21 +10,14 @@ from __future__ import annotations
 from .config import ProbeConfig
 from .errors import (
     AttachError,
-    BtfError,
     CloseError,
-    CompileError,
-    CoReError,
-    DigestError,
     EbpfError,
-    FallbackWarning,
-    LibraryNotFoundError,
     LoadError,
     MapError,
     MapFullError,
     OpenError,
     PermissionDeniedError,
     RecordError,
-    TrustError,
     VariableError,
     VerifierError,
 )
@@ -60,6 +53,15 @@ if TYPE_CHECKING:
     from .enums import CEnum
     from .facts import HostFacts, host_facts
     from .host_compiler import compile
+    from .host_errors import (
+        BtfError,
+        CompileError,
+        CoReError,
+        DigestError,
+        FallbackWarning,
+        LibraryNotFoundError,
+        TrustError,
+    )
     from .iterators import IteratorProgram
     from .kernel_objects import (
         PinnedObject,
@@ -279,13 +281,18 @@ _ON_USE = {
     "ArrayOfMaps": "maps.of_maps",
     "BaseProgram": "programs",
     "BloomFilterMap": "maps.values",
+    "BtfError": "host_errors",
     "CEnum": "enums",
     "CgroupArrayMap": "maps.descriptors",
     "CgroupProgram": "target_programs",
     "CgroupStorageMap": "maps.storage",
+    "CoReError": "host_errors",
+    "CompileError": "host_errors",
     "CpuMap": "maps.devices",
     "DetachedProgram": "target_programs",
     "DeviceMap": "maps.devices",
+    "DigestError": "host_errors",
+    "FallbackWarning": "host_errors",
     "HashMap": "maps.hash",
     "HashOfMaps": "maps.of_maps",
     "Host": "btf_sources",
@@ -293,6 +300,7 @@ _ON_USE = {
     "InodeStorageMap": "maps.storage",
     "IteratorProgram": "iterators",
     "KprobeMultiProgram": "multi_programs",
+    "LibraryNotFoundError": "host_errors",
     "Link": "links",
     "LircProgram": "target_programs",
     "LoadReport": "load_report",
@@ -330,6 +338,7 @@ _ON_USE = {
     "TaskStorageMap": "maps.storage",
     "TcxProgram": "network_programs",
     "TestRun": "test_runs",
+    "TrustError": "host_errors",
     "UprobeMultiProgram": "multi_programs",
     "UprobeProgram": "target_programs",
     "UsdtProgram": "target_programs",

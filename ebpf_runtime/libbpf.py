@@ -16,7 +16,6 @@ from _ctypes import FUNCFLAG_CDECL, CFuncPtr, byref, dlopen, dlsym, get_errno
 from _thread import allocate_lock, get_ident
 from struct import Struct
 
-from .errors import LibraryNotFoundError
 from .system_calls import Function, address, c_char
 
 TYPE_CHECKING = False
@@ -320,6 +319,8 @@ def _load() -> Library:
         found.libbpf_set_print(_print)
         _origin = (chooser, name)
         return found
+    from .host_errors import LibraryNotFoundError
+
     raise LibraryNotFoundError(
         f"load libbpf: {'; '.join(reasons)}. "
         "Install libbpf (apt install libbpf1, dnf install libbpf) or set EBPF_LIBBPF to its path.",
@@ -379,6 +380,8 @@ def require(feature: str, action: str) -> None:
     """
     since, found = _SINCE[feature], version()
     if found < since:
+        from .host_errors import LibraryNotFoundError
+
         raise LibraryNotFoundError(
             f"{action}: libbpf {found[0]}.{found[1]} has no {feature}, libbpf {since[0]}.{since[1]} has. "
             "Install a newer libbpf, or set EBPF_LIBBPF to the path of one.",

@@ -10,10 +10,7 @@ from . import registry
 from .errors import (
     AttachError,
     CloseError,
-    CoReError,
-    DigestError,
     EbpfError,
-    FallbackWarning,
     LoadError,
     MapError,
     OpenError,
@@ -98,15 +95,19 @@ class Opened:
             if warning := self._find_btf():
                 import warnings
 
+                from .host_errors import FallbackWarning
+
                 warnings.warn(f"{warning} Looking for BTF elsewhere.", FallbackWarning, stacklevel=4)
             self._light = self._open_light()
             if self._light is not None:
                 return
             try:
                 self._open(spec.read(f"{architecture()}.bpf.o"))
-            except DigestError:
-                raise  # the package is damaged, and its source no better than its object
             except OpenError as error:
+                from .host_errors import DigestError
+
+                if isinstance(error, DigestError):
+                    raise  # the package is damaged, and its source no better than its object
                 self.report.co_re_result = "asset_read"
                 self._fall_back(error)
 
@@ -183,6 +184,8 @@ class Opened:
             CoReError: That is forbidden.
             CompileError: It failed, too.
         """
+        from .host_errors import CoReError, FallbackWarning
+
         what = f"load probe {self.spec.name!r} by CO-RE: {error}"
         if self.report.btf_source == "none":
             self.report.co_re_result = "btf_not_found"
