@@ -22,7 +22,7 @@ from .errors import (
     VerifierError,
 )
 from .namespaces import Links, Maps, Programs
-from .probe import OpenProbe, Probe, RefusedVariant
+from .probe import OpenProbe, Probe
 from .records import (
     Field,
     Record,
@@ -127,6 +127,7 @@ if TYPE_CHECKING:
     )
     from .test_runs import TestRun
     from .variables import Metadata, Variables
+    from .variants import RefusedVariant
 
 __all__ = [
     "ArenaMap",
@@ -323,6 +324,7 @@ _ON_USE = {
     "QueueMap": "maps.values",
     "RecordBatch": "streams",
     "Redirection": "maps.devices",
+    "RefusedVariant": "variants",
     "ReuseportProgram": "network_programs",
     "ReuseportSocketArrayMap": "maps.sockets",
     "RingBuffer": "streams",

@@ -28,7 +28,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .load_report import LoadReport
-    from .probe import RefusedVariant
+    from .variants import RefusedVariant
 
 __all__ = [
     "AttachError",

@@ -22,7 +22,6 @@ from .errors import (
 from .hooks import hook_of, kind_refusal
 from .load_report import LoadReport
 from .namespaces import Deferred
-from .probe import RefusedVariant
 from .programs import open_program
 from .signals import signals_held, signals_let_through
 from .specs import ARENA_SECTION, architecture
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from .programs import BaseProgram
     from .specs import MapSpec, ObjectSpec, ProgramSpec
     from .variables import Variables
+    from .variants import RefusedVariant
 
 __all__ = ["Loaded", "Opened"]
 
@@ -291,15 +291,19 @@ class Opened:
             except (LoadError, PermissionDeniedError) as error:
                 if last and not refused:
                     raise
-                refused.append(_refusal(variant, "load", error))
+                from .variants import refusal
+
+                refused.append(refusal(variant, "load", error))
                 continue
             if last:
                 return loaded
             try:
                 loaded.try_attaching()
             except (AttachError, PermissionDeniedError) as error:
+                from .variants import refusal
+
                 loaded.close()
-                refused.append(_refusal(variant, "attach", error))
+                refused.append(refusal(variant, "attach", error))
                 continue
             except BaseException:
                 loaded.close()
@@ -308,7 +312,9 @@ class Opened:
                 return loaded
             loaded.close()
             return self._try(variant, tuple(refused))
-        raise self._no_variant(refused)
+        from .variants import no_variant
+
+        raise no_variant(self.spec.name, refused)
 
     def _hopeless(self, variant: str) -> RefusedVariant | None:
         """Return why a variant cannot work on this kernel, as far as that shows without loading it."""
@@ -316,29 +322,12 @@ class Opened:
             if item.loads_in(variant):
                 hook = hook_of(item.section)
                 if refusal := kind_refusal(hook):
+                    from .variants import RefusedVariant
+
                     phase, number, reason = refusal
                     action = f"{phase} program {item.c_name!r}" + (f" to {item.section}" if phase == "attach" else "")
                     return RefusedVariant(variant, phase, number, f"{action}: {reason}.")
         return None
-
-    def _no_variant(self, refused: list[RefusedVariant]) -> EbpfError:
-        from .privilege import missing_capabilities
-
-        missing = missing_capabilities()
-        if missing and any(item.errno == errno.EPERM for item in refused):
-            return _not_permitted(self.spec.name, missing)
-        said: dict[str, list[str]] = {}  # what several variants share is said once
-        for item in refused:
-            said.setdefault(f"{item.phase}, {item.reason}", []).append(item.variant)
-        reasons = "; ".join(f"{', '.join(variants)}: {text}" for text, variants in said.items())
-        error = LoadError(
-            f"load probe {self.spec.name!r}: no variant works here. {reasons}",
-            name=self.spec.name,
-            errno=refused[-1].errno,
-            log="\n".join(item.log for item in refused),
-        )
-        error.refused = tuple(refused)
-        return error
 
     def _try(self, variant: str, refused: tuple[RefusedVariant, ...]) -> Loaded:
         """Load one variant, by its loader program or from a fresh object."""
@@ -375,11 +364,12 @@ class Opened:
                 result = lib.bpf_object__load(opened.pointer)
             if result:
                 from .privilege import missing_capabilities
+                from .variants import not_permitted
                 from .verifier import load_error
 
                 missing = missing_capabilities()
                 if -result == errno.EPERM and missing:
-                    raise _not_permitted(self.spec.name, missing)
+                    raise not_permitted(self.spec.name, missing)
                 sections = {item.c_name: item.section for item in self.spec.programs}
                 raise load_error(self.spec.name, -result, messages, self._image, sections)
             return Loaded(self.spec, opened, variant, refused, self.origin, self.report, self.light_refusal)
@@ -654,18 +644,4 @@ def _check_map(opened: LibbpfObject | LightObject, item: MapSpec) -> tuple[int, 
 def _open_program(opened: LibbpfObject | LightObject, item: ProgramSpec) -> BaseProgram:
     return open_program(
         item.c_name, item.section, opened.program_fd(item.c_name), opened.program(item.c_name), item.row
-    )
-
-
-def _refusal(variant: str, phase: str, error: EbpfError) -> RefusedVariant:
-    reason = error.reason if isinstance(error, VerifierError) else str(error)
-    return RefusedVariant(variant, phase, error.errno, reason, getattr(error, "log", ""))
-
-
-def _not_permitted(name: str, missing: tuple[str, ...]) -> PermissionDeniedError:
-    return PermissionDeniedError(
-        f"load probe {name!r}: EPERM, this process lacks {' and '.join(missing)}. "
-        "Run as root, or grant the capabilities (setcap, AmbientCapabilities=).",
-        name=name,
-        errno=errno.EPERM,
     )
