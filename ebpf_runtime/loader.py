@@ -55,20 +55,6 @@ _CO_RE_SUCCESSES = {"custom": "custom", "embedded": "embedded"}  # by the source
 COMPILED = "compiled"
 
 
-class _Reported:
-    """Lets an error of a block carry what was tried."""
-
-    def __init__(self, report: LoadReport) -> None:
-        self._report = report
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, EbpfError):
-            error.report = self._report
-
-
 class Opened:
     """The opened phase: keeps what was configured, and replays it into a fresh object for each variant."""
 
@@ -88,7 +74,7 @@ class Opened:
         self.light_refusal = ""
         self.origin = CO_RE
         self.closed = False
-        with _Reported(self.report):
+        try:
             if not config.enable_co_re:
                 self._compile()
                 return
@@ -110,6 +96,9 @@ class Opened:
                     raise  # the package is damaged, and its source no better than its object
                 self.report.co_re_result = "asset_read"
                 self._fall_back(error)
+        except EbpfError as error:
+            error.report = self.report
+            raise
 
     def _find_btf(self) -> str:
         """Look for BTF for CO-RE, once; return what is wrong with the configured file, empty if nothing is."""
@@ -260,7 +249,7 @@ class Opened:
 
         A missing capability is no failure of CO-RE: compiling would not help.
         """
-        with _Reported(self.report):
+        try:
             if self.origin == COMPILED:
                 return self._load()
             try:
@@ -271,6 +260,9 @@ class Opened:
                 return self._load()
             self.report.co_re_result = _CO_RE_SUCCESSES.get(self.report.btf_source, "default")
             return loaded
+        except EbpfError as error:
+            error.report = self.report
+            raise
 
     def _load(self) -> Loaded:
         """Load the first variant that loads and attaches.
