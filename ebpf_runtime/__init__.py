@@ -10,26 +10,19 @@ from __future__ import annotations
 from .config import ProbeConfig
 from .errors import (
     AttachError,
-    BtfError,
     CloseError,
-    CompileError,
-    CoReError,
-    DigestError,
     EbpfError,
-    FallbackWarning,
-    LibraryNotFoundError,
     LoadError,
     MapError,
     MapFullError,
     OpenError,
     PermissionDeniedError,
     RecordError,
-    TrustError,
     VariableError,
     VerifierError,
 )
 from .namespaces import Links, Maps, Programs
-from .probe import OpenProbe, Probe, RefusedVariant
+from .probe import OpenProbe, Probe
 from .records import (
     Field,
     Record,
@@ -60,6 +53,15 @@ if TYPE_CHECKING:
     from .enums import CEnum
     from .facts import HostFacts, host_facts
     from .host_compiler import compile
+    from .host_errors import (
+        BtfError,
+        CompileError,
+        CoReError,
+        DigestError,
+        FallbackWarning,
+        LibraryNotFoundError,
+        TrustError,
+    )
     from .iterators import IteratorProgram
     from .kernel_objects import (
         PinnedObject,
@@ -125,6 +127,7 @@ if TYPE_CHECKING:
     )
     from .test_runs import TestRun
     from .variables import Metadata, Variables
+    from .variants import RefusedVariant
 
 __all__ = [
     "ArenaMap",
@@ -279,13 +282,18 @@ _ON_USE = {
     "ArrayOfMaps": "maps.of_maps",
     "BaseProgram": "programs",
     "BloomFilterMap": "maps.values",
+    "BtfError": "host_errors",
     "CEnum": "enums",
     "CgroupArrayMap": "maps.descriptors",
     "CgroupProgram": "target_programs",
     "CgroupStorageMap": "maps.storage",
+    "CoReError": "host_errors",
+    "CompileError": "host_errors",
     "CpuMap": "maps.devices",
     "DetachedProgram": "target_programs",
     "DeviceMap": "maps.devices",
+    "DigestError": "host_errors",
+    "FallbackWarning": "host_errors",
     "HashMap": "maps.hash",
     "HashOfMaps": "maps.of_maps",
     "Host": "btf_sources",
@@ -293,6 +301,7 @@ _ON_USE = {
     "InodeStorageMap": "maps.storage",
     "IteratorProgram": "iterators",
     "KprobeMultiProgram": "multi_programs",
+    "LibraryNotFoundError": "host_errors",
     "Link": "links",
     "LircProgram": "target_programs",
     "LoadReport": "load_report",
@@ -315,6 +324,7 @@ _ON_USE = {
     "QueueMap": "maps.values",
     "RecordBatch": "streams",
     "Redirection": "maps.devices",
+    "RefusedVariant": "variants",
     "ReuseportProgram": "network_programs",
     "ReuseportSocketArrayMap": "maps.sockets",
     "RingBuffer": "streams",
@@ -330,6 +340,7 @@ _ON_USE = {
     "TaskStorageMap": "maps.storage",
     "TcxProgram": "network_programs",
     "TestRun": "test_runs",
+    "TrustError": "host_errors",
     "UprobeMultiProgram": "multi_programs",
     "UprobeProgram": "target_programs",
     "UsdtProgram": "target_programs",

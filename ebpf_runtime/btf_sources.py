@@ -12,7 +12,8 @@ import os
 import re
 from pathlib import Path
 
-from .errors import BtfError, DigestError, OpenError, TrustError
+from .errors import OpenError
+from .host_errors import BtfError, DigestError, TrustError
 from .libbpf import captured, library
 from .specs import architecture
 from .trust import SealedCopy, read_trusted

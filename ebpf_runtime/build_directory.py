@@ -12,7 +12,8 @@ import os
 import stat
 from hashlib import sha256
 
-from .errors import CompileError, DigestError, describe
+from .errors import describe
+from .host_errors import CompileError, DigestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

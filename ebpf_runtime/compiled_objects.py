@@ -12,7 +12,7 @@ import time
 from hashlib import sha256
 
 from .build_directory import BuildDirectory
-from .errors import CompileError, TrustError
+from .host_errors import CompileError, TrustError
 from .load_report import compile_result
 
 TYPE_CHECKING = False

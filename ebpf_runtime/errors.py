@@ -28,25 +28,18 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .load_report import LoadReport
-    from .probe import RefusedVariant
+    from .variants import RefusedVariant
 
 __all__ = [
     "AttachError",
-    "BtfError",
     "CloseError",
-    "CoReError",
-    "CompileError",
-    "DigestError",
     "EbpfError",
-    "FallbackWarning",
-    "LibraryNotFoundError",
     "LoadError",
     "MapError",
     "MapFullError",
     "OpenError",
     "PermissionDeniedError",
     "RecordError",
-    "TrustError",
     "VariableError",
     "VerifierError",
 ]
@@ -77,29 +70,8 @@ class EbpfError(Exception):
         self.minimum_kernel = minimum_kernel
 
 
-class LibraryNotFoundError(EbpfError):
-    """There is no libbpf, or only one that is too old."""
-
-
 class OpenError(EbpfError):
     """The object is missing from the package, or libbpf cannot read it."""
-
-
-class DigestError(OpenError):
-    """A file is not the one that was built; *expected* and *actual* are SHA-256 in hex."""
-
-    def __init__(self, message: str, *, name: str, expected: str, actual: str) -> None:
-        super().__init__(message, name=name)
-        self.expected = expected
-        self.actual = actual
-
-
-class BtfError(EbpfError):
-    """A file holds no BTF, or a bundle none for this kernel."""
-
-
-class TrustError(EbpfError):
-    """A file that the configuration names cannot be read, or others than root and this user could have changed it."""
 
 
 # Base of what has a log beside its text.
@@ -152,25 +124,6 @@ class VerifierError(LoadError):
         self.source_file = source_file
         self.source_line = source_line
         self.instruction = instruction
-
-
-class CoReError(LoadError):
-    """The CO-RE object could not be loaded, and the configuration forbids to compile on this host instead.
-
-    *log* is the log of the failure, which is `__cause__`.
-    """
-
-
-class CompileError(LoadError):
-    """The embedded source could not be compiled on this host, or not be used; *log* is all the compiler said."""
-
-
-class FallbackWarning(UserWarning):
-    """The configured or better way to load a probe failed, and the next one is taken.
-
-    That is: `btf_path` does not serve, and BTF is looked for elsewhere; or the CO-RE object could not be loaded, and
-    the probe's source is compiled on this host instead; or a pinned map has no BTF, and is compared by sizes alone.
-    """
 
 
 class AttachError(_LoggedError):

@@ -23,7 +23,8 @@ from pathlib import Path
 from . import compiled_objects
 from .compiled_objects import CompiledObjects
 from .config import ProbeConfig
-from .errors import CompileError, TrustError, describe
+from .errors import describe
+from .host_errors import CompileError, TrustError
 from .load_report import LoadReport, compile_result
 from .record_fields import _Array
 from .records import Field, _Nested

@@ -24,7 +24,8 @@ import tempfile
 from pathlib import Path
 
 from .build_directory import BuildDirectory
-from .errors import EbpfError, TrustError, describe
+from .errors import EbpfError, describe
+from .host_errors import TrustError
 from .load_report import HEADER_RESULTS
 from .trust import trusted
 

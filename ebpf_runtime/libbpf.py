@@ -12,25 +12,20 @@ from __future__ import annotations
 
 import os
 import sys
-from _ctypes import FUNCFLAG_CDECL, CFuncPtr, Structure, byref, dlopen, dlsym, get_errno
+from _ctypes import FUNCFLAG_CDECL, CFuncPtr, byref, dlopen, dlsym, get_errno
 from _thread import allocate_lock, get_ident
+from struct import Struct
 
-from .errors import LibraryNotFoundError
-from .system_calls import Function, c_char
+from .system_calls import Function, address, c_char
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from ctypes import Array, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+    from ctypes import Array, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
     from typing import Any
-
-    _Prototypes = Mapping[str, tuple[type | None, tuple[type, ...]]]
 else:
     # As in `ctypes`, which makes a hundred classes when it is imported: that takes a twentieth of a start.
     from _ctypes import _SimpleCData
-
-    class c_bool(_SimpleCData):
-        _type_ = "?"
 
     class c_char_p(_SimpleCData):
         _type_ = "z"
@@ -52,7 +47,6 @@ else:
 
 __all__ = [
     "Library",
-    "OpenOptions",
     "attach_by",
     "c_size_t",
     "c_uint32",
@@ -60,6 +54,7 @@ __all__ = [
     "library",
     "load_walker",
     "memory_at",
+    "open_options",
     "origin",
     "require",
     "undeclared",
@@ -76,124 +71,108 @@ class _PrintCallback(CFuncPtr):
 
     _flags_ = FUNCFLAG_CDECL
     _restype_ = c_int
-    _argtypes_ = (c_int, c_char_p, c_void_p)
+    _argtypes_ = (c_int, c_void_p, c_void_p)
 
 
-class OpenOptions(Structure):
-    """struct bpf_object_open_opts of libbpf 1.1; *sz* tells newer libraries how much of it is here."""
+# sz, object_name, relaxed_maps, pin_root_path, reserved, kconfig, btf_custom_path, kernel_log_buf, kernel_log_size,
+# kernel_log_level: sz tells newer libraries how much of it is here.
+_OPEN_OPTIONS = Struct("@QQ?QIQQQQI4x")
 
-    _fields_ = (
-        ("sz", c_size_t),
-        ("object_name", c_char_p),
-        ("relaxed_maps", c_bool),
-        ("pin_root_path", c_char_p),
-        ("reserved", c_uint32),
-        ("kconfig", c_char_p),
-        ("btf_custom_path", c_char_p),
-        ("kernel_log_buf", c_void_p),
-        ("kernel_log_size", c_size_t),
-        ("kernel_log_level", c_uint32),
-    )
-
-
-_BATCH = (c_int, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)
-# name: (result, arguments)
-_PROTOTYPES: _Prototypes = {
-    "libbpf_major_version": (c_uint32, ()),
-    "libbpf_minor_version": (c_uint32, ()),
-    "libbpf_set_print": (c_void_p, (_PrintCallback,)),
-    "libbpf_num_possible_cpus": (c_int, ()),
-    "bpf_object__open_mem": (c_void_p, (c_char_p, c_size_t, c_void_p)),
-    "bpf_object__load": (c_int, (c_void_p,)),
-    "bpf_object__close": (None, (c_void_p,)),
-    "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
-    "bpf_object__find_program_by_name": (c_void_p, (c_void_p, c_char_p)),
-    "bpf_object__gen_loader": (c_int, (c_void_p, c_void_p)),
-    "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
-    "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
-    "bpf_map__btf_key_type_id": (c_uint32, (c_void_p,)),
-    "bpf_map__btf_value_type_id": (c_uint32, (c_void_p,)),
-    "bpf_object__btf": (c_void_p, (c_void_p,)),
-    "btf__raw_data": (c_void_p, (c_void_p, c_void_p)),
-    "bpf_map__attach_struct_ops": (c_void_p, (c_void_p,)),
-    "bpf_map__pin_path": (c_char_p, (c_void_p,)),
-    "bpf_map__set_pin_path": (c_int, (c_void_p, c_char_p)),
-    "bpf_map__name": (c_char_p, (c_void_p,)),
-    "bpf_map__type": (c_int, (c_void_p,)),
-    "bpf_map__fd": (c_int, (c_void_p,)),
-    "bpf_map__max_entries": (c_uint32, (c_void_p,)),
-    "bpf_map__key_size": (c_uint32, (c_void_p,)),
-    "bpf_map__value_size": (c_uint32, (c_void_p,)),
-    "bpf_map__map_extra": (c_uint64, (c_void_p,)),
-    "bpf_map__map_flags": (c_uint32, (c_void_p,)),
-    "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
-    "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
-    "bpf_map__initial_value": (c_void_p, (c_void_p, c_void_p)),
-    "bpf_program__fd": (c_int, (c_void_p,)),
-    "bpf_program__name": (c_char_p, (c_void_p,)),
-    "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
-    "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
-    "bpf_program__attach_ksyscall": (c_void_p, (c_void_p, c_char_p, c_void_p)),
-    "bpf_program__attach_uprobe_opts": (c_void_p, (c_void_p, c_int, c_char_p, c_size_t, c_void_p)),
-    "bpf_program__attach_usdt": (c_void_p, (c_void_p, c_int, c_char_p, c_char_p, c_char_p, c_void_p)),
-    "bpf_program__set_attach_target": (c_int, (c_void_p, c_int, c_char_p)),
-    "bpf_program__set_expected_attach_type": (c_int, (c_void_p, c_int)),
-    "bpf_program__set_flags": (c_int, (c_void_p, c_uint32)),
-    "bpf_program__set_type": (c_int, (c_void_p, c_int)),
-    "bpf_program__type": (c_int, (c_void_p,)),
-    "bpf_program__attach": (c_void_p, (c_void_p,)),
-    "btf__parse": (c_void_p, (c_char_p, c_void_p)),
-    "btf__free": (None, (c_void_p,)),
-    "bpf_iter_create": (c_int, (c_int,)),
-    "bpf_enable_stats": (c_int, (c_int,)),
-    "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
-    "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
-    "bpf_obj_get": (c_int, (c_char_p,)),
-    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, c_void_p)),
-    "bpf_link__disconnect": (None, (c_void_p,)),
-    "bpf_link__fd": (c_int, (c_void_p,)),
-    "bpf_link__destroy": (c_int, (c_void_p,)),
-    "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
-    "bpf_map_lookup_and_delete_elem": (c_int, (c_int, c_void_p, c_void_p)),
-    "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
-    "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
-    "bpf_map_get_next_key": (c_int, (c_int, c_void_p, c_void_p)),
-    "bpf_map_lookup_batch": (c_int, _BATCH),
-    "bpf_map_lookup_and_delete_batch": (c_int, _BATCH),
-    "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, c_void_p, c_void_p)),
-    "bpf_map_create": (c_int, (c_int, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p)),
-    "bpf_btf_load": (c_int, (c_char_p, c_size_t, c_void_p)),
-    "bpf_prog_load": (c_int, (c_int, c_char_p, c_char_p, c_char_p, c_size_t, c_void_p)),
-    "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
-    "libbpf_find_vmlinux_btf_id": (c_int, (c_char_p, c_int)),
-    "ring_buffer__new": (c_void_p, (c_int, c_void_p, c_void_p, c_void_p)),
-    "ring_buffer__consume": (c_int, (c_void_p,)),
-    "ring_buffer__free": (None, (c_void_p,)),
-    "perf_buffer__new": (
-        c_void_p,
-        (c_int, c_size_t, c_void_p, c_void_p, c_void_p, c_void_p),
-    ),
-    "perf_buffer__consume": (c_int, (c_void_p,)),
-    "perf_buffer__epoll_fd": (c_int, (c_void_p,)),
-    "perf_buffer__free": (None, (c_void_p,)),
-    "user_ring_buffer__new": (c_void_p, (c_int, c_void_p)),
-    "user_ring_buffer__reserve": (c_void_p, (c_void_p, c_uint32)),
-    "user_ring_buffer__reserve_blocking": (c_void_p, (c_void_p, c_uint32, c_int)),
-    "user_ring_buffer__submit": (None, (c_void_p, c_void_p)),
-    "user_ring_buffer__discard": (None, (c_void_p, c_void_p)),
-    "user_ring_buffer__free": (None, (c_void_p,)),
+# name: result, "-" for none, and arguments, by the codes that ctypes has for its types. A bool travels as an int does.
+_TYPES: Mapping[str, Any] = {"i": c_int, "I": c_uint32, "L": c_uint64, "P": c_void_p, "z": c_char_p}
+_PROTOTYPES = {
+    "libbpf_major_version": "I",
+    "libbpf_minor_version": "I",
+    "libbpf_set_print": "P P",
+    "libbpf_num_possible_cpus": "i",
+    "bpf_object__open_mem": "P zLP",
+    "bpf_object__load": "i P",
+    "bpf_object__close": "- P",
+    "bpf_object__find_map_by_name": "P Pz",
+    "bpf_object__find_program_by_name": "P Pz",
+    "bpf_object__gen_loader": "i PP",
+    "bpf_object__next_map": "P PP",
+    "bpf_object__next_program": "P PP",
+    "bpf_map__btf_key_type_id": "I P",
+    "bpf_map__btf_value_type_id": "I P",
+    "bpf_object__btf": "P P",
+    "btf__raw_data": "P PP",
+    "bpf_map__attach_struct_ops": "P P",
+    "bpf_map__pin_path": "z P",
+    "bpf_map__set_pin_path": "i Pz",
+    "bpf_map__name": "z P",
+    "bpf_map__type": "i P",
+    "bpf_map__fd": "i P",
+    "bpf_map__max_entries": "I P",
+    "bpf_map__key_size": "I P",
+    "bpf_map__value_size": "I P",
+    "bpf_map__map_extra": "L P",
+    "bpf_map__map_flags": "I P",
+    "bpf_map__reuse_fd": "i Pi",
+    "bpf_map__set_max_entries": "i PI",
+    "bpf_map__initial_value": "P PP",
+    "bpf_program__fd": "i P",
+    "bpf_program__name": "z P",
+    "bpf_program__set_autoload": "i Pi",
+    "bpf_program__set_log_level": "i PI",
+    "bpf_program__attach_ksyscall": "P PzP",
+    "bpf_program__attach_uprobe_opts": "P PizLP",
+    "bpf_program__attach_usdt": "P PizzzP",
+    "bpf_program__set_attach_target": "i Piz",
+    "bpf_program__set_expected_attach_type": "i Pi",
+    "bpf_program__set_flags": "i PI",
+    "bpf_program__set_type": "i Pi",
+    "bpf_program__type": "i P",
+    "bpf_program__attach": "P P",
+    "btf__parse": "P zP",
+    "btf__free": "- P",
+    "bpf_iter_create": "i i",
+    "bpf_enable_stats": "i i",
+    "bpf_map_get_fd_by_id": "i I",
+    "bpf_prog_get_fd_by_id": "i I",
+    "bpf_obj_get": "i z",
+    "bpf_obj_get_info_by_fd": "i iPP",
+    "bpf_link__disconnect": "- P",
+    "bpf_link__fd": "i P",
+    "bpf_link__destroy": "i P",
+    "bpf_map_lookup_elem": "i iPP",
+    "bpf_map_lookup_and_delete_elem": "i iPP",
+    "bpf_map_update_elem": "i iPPL",
+    "bpf_map_delete_elem": "i iP",
+    "bpf_map_get_next_key": "i iPP",
+    "bpf_map_lookup_batch": "i iPPPPPP",
+    "bpf_map_lookup_and_delete_batch": "i iPPPPPP",
+    "bpf_map_update_batch": "i iPPPP",
+    "bpf_map_create": "i izIIIP",
+    "bpf_btf_load": "i zLP",
+    "bpf_prog_load": "i izzzLP",
+    "bpf_prog_test_run_opts": "i iP",
+    "libbpf_find_vmlinux_btf_id": "i zi",
+    "ring_buffer__new": "P iPPP",
+    "ring_buffer__consume": "i P",
+    "ring_buffer__free": "- P",
+    "perf_buffer__new": "P iLPPPP",
+    "perf_buffer__consume": "i P",
+    "perf_buffer__epoll_fd": "i P",
+    "perf_buffer__free": "- P",
+    "user_ring_buffer__new": "P iP",
+    "user_ring_buffer__reserve": "P PI",
+    "user_ring_buffer__reserve_blocking": "P PIi",
+    "user_ring_buffer__submit": "- PP",
+    "user_ring_buffer__discard": "- PP",
+    "user_ring_buffer__free": "- P",
 }
 # The functions of _walker.c, a library of its own beside the bundled libbpf.
-_WALKER_PROTOTYPES: _Prototypes = {
-    "ebpf_walker_load": (c_uint64, (c_void_p,)),
-    "ebpf_walker_store": (None, (c_void_p, c_uint64)),
-    "ebpf_walker_ring": (None, (c_void_p, c_uint64, c_void_p, c_void_p)),
-    "ebpf_walker_perf": (None, (c_void_p, c_uint64, c_void_p, c_void_p)),
+_WALKER_PROTOTYPES = {
+    "ebpf_walker_load": "L P",
+    "ebpf_walker_store": "- PL",
+    "ebpf_walker_ring": "- PLPP",
+    "ebpf_walker_perf": "- PLPP",
 }
 # Of the C library.
-_LIBC_PROTOTYPES: _Prototypes = {
-    "free": (None, (c_void_p,)),
-    "vasprintf": (c_int, (c_void_p, c_char_p, c_void_p)),
+_LIBC_PROTOTYPES = {
+    "free": "- P",
+    "vasprintf": "i PPP",
 }
 
 # What came after the floor, and libbpf alone can do: the version that can.
@@ -208,7 +187,7 @@ class Library:
     Threads that use one for the first time at once bind it twice, to the same end.
     """
 
-    def __init__(self, name: str | None, prototypes: _Prototypes, function: type[CFuncPtr] = Function) -> None:
+    def __init__(self, name: str | None, prototypes: Mapping[str, str], function: type[CFuncPtr] = Function) -> None:
         """Load the library; *function* is what its functions become.
 
         Raises:
@@ -224,7 +203,9 @@ class Library:
         if name not in self._prototypes:
             raise AttributeError(f"{self._name}: no prototype of {name!r} is known")
         function = self._function(dlsym(self._handle, name))
-        function.restype, function.argtypes = self._prototypes[name]
+        result, _, arguments = self._prototypes[name].partition(" ")
+        function.restype = _TYPES.get(result)
+        function.argtypes = tuple(_TYPES[code] for code in arguments)
         setattr(self, name, function)
         return function
 
@@ -338,6 +319,8 @@ def _load() -> Library:
         found.libbpf_set_print(_print)
         _origin = (chooser, name)
         return found
+    from .host_errors import LibraryNotFoundError
+
     raise LibraryNotFoundError(
         f"load libbpf: {'; '.join(reasons)}. "
         "Install libbpf (apt install libbpf1, dnf install libbpf) or set EBPF_LIBBPF to its path.",
@@ -368,6 +351,14 @@ class captured:
             _sinks[get_ident()] = self._before
 
 
+def open_options(name: str, btf_path: str | None = None, log_level: int = 0) -> tuple[bytes, object]:
+    """Return a struct bpf_object_open_opts of libbpf 1.1, and what keeps the strings that it points to."""
+    name_at, name_kept = address(name.encode() + b"\0")
+    path_at, path_kept = address(btf_path.encode() + b"\0" if btf_path else None)
+    size = _OPEN_OPTIONS.size
+    return _OPEN_OPTIONS.pack(size, name_at, False, 0, 0, 0, path_at, 0, 0, log_level), (name_kept, path_kept)
+
+
 def attach_by(function: str, program: int, *arguments: object) -> tuple[int, int, str]:
     """Attach a program by one of libbpf's functions.
 
@@ -389,6 +380,8 @@ def require(feature: str, action: str) -> None:
     """
     since, found = _SINCE[feature], version()
     if found < since:
+        from .host_errors import LibraryNotFoundError
+
         raise LibraryNotFoundError(
             f"{action}: libbpf {found[0]}.{found[1]} has no {feature}, libbpf {since[0]}.{since[1]} has. "
             "Install a newer libbpf, or set EBPF_LIBBPF to the path of one.",
@@ -402,13 +395,16 @@ def memory_at(pointer: int, size: int) -> Array[c_char]:
     return (c_char * size).from_address(pointer)
 
 
-_libc = Library(None, _LIBC_PROTOTYPES)
+_libc: Library | None = None
 
 
-def _on_print(level: int, template: bytes, arguments: int) -> int:
+def _on_print(level: int, template: int, arguments: int) -> int:
     """Keep a warning of libbpf, formatted, where this thread collects them."""
     if level != _WARN or (sink := _sinks.get(get_ident())) is None:
         return 0
+    global _libc
+    if _libc is None:  # most processes are never warned
+        _libc = Library(None, _LIBC_PROTOTYPES)
     text = c_void_p()
     length = _libc.vasprintf(byref(text), template, arguments)
     if length >= 0 and text.value:

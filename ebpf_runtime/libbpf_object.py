@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import os
-from _ctypes import byref, get_errno, sizeof
+from _ctypes import byref, get_errno
 
 from .errors import MapError, OpenError, describe
 from .handles import Handle
 from .hooks import hook_of
-from .libbpf import OpenOptions, c_size_t, c_uint32, captured, library, memory_at, require, version
+from .libbpf import c_size_t, c_uint32, captured, library, memory_at, open_options, require, version
 from .specs import ARENA_SECTION
 
 TYPE_CHECKING = False
@@ -39,16 +39,12 @@ class LibbpfObject(Handle):
         self._arena = next((item.c_name for item in spec.maps if item.type == "ARENA"), "")
         if any(section.section == ARENA_SECTION for section in spec.section_types):
             require("global variables in arenas", f"open object {spec.name!r}")
-        options = OpenOptions(
-            sz=sizeof(OpenOptions),
-            object_name=spec.name.encode(),
-            btf_custom_path=btf_path.encode() if btf_path else None,
-            kernel_log_level=_VERBOSE if config.bpf_debug else 0,
-        )
+        options, kept = open_options(spec.name, btf_path, _VERBOSE if config.bpf_debug else 0)
         with captured() as messages:
             # Lifetime: libbpf copies the image and the strings of the options.
-            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), byref(options))
+            self.pointer: int | None = self._library.bpf_object__open_mem(image, len(image), options)
             number = get_errno()
+        del kept
         if not self.pointer:
             raise OpenError(
                 f"open object {spec.name!r}: {describe(number)}; {' '.join(''.join(messages).split())}. "

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from .errors import EbpfError, OpenError, describe
-from .libbpf import OpenOptions, captured, library
+from .libbpf import captured, library, open_options
 from .libbpf_structures import GenLoaderOptions
 from .light import FORMAT, SUFFIX
 from .programs import attaches_without_libbpf
@@ -63,9 +63,10 @@ def make(spec: ObjectSpec, image: bytes) -> bytes | None:
 def _one(spec: ObjectSpec, image: bytes, variant: str) -> tuple[list[str], list[bytes], bytes, bytes, list[str]] | None:
     """Make the loader program of one variant; None if the object has what one cannot do."""
     lib = library()
-    options = OpenOptions(sz=ctypes.sizeof(OpenOptions), object_name=spec.name.encode())
+    options, kept = open_options(spec.name)
     with captured() as messages:
-        pointer = lib.bpf_object__open_mem(image, len(image), ctypes.byref(options))
+        pointer = lib.bpf_object__open_mem(image, len(image), options)
+        del kept
         if not pointer:
             raise OpenError(f"open object {spec.name!r}: {' '.join(messages)}", name=spec.name)
         try:

@@ -10,10 +10,7 @@ from . import registry
 from .errors import (
     AttachError,
     CloseError,
-    CoReError,
-    DigestError,
     EbpfError,
-    FallbackWarning,
     LoadError,
     MapError,
     OpenError,
@@ -25,7 +22,6 @@ from .errors import (
 from .hooks import hook_of, kind_refusal
 from .load_report import LoadReport
 from .namespaces import Deferred
-from .probe import RefusedVariant
 from .programs import open_program
 from .signals import signals_held, signals_let_through
 from .specs import ARENA_SECTION, architecture
@@ -43,6 +39,7 @@ if TYPE_CHECKING:
     from .programs import BaseProgram
     from .specs import MapSpec, ObjectSpec, ProgramSpec
     from .variables import Variables
+    from .variants import RefusedVariant
 
 __all__ = ["Loaded", "Opened"]
 
@@ -56,20 +53,6 @@ CO_RE = "co_re"
 _KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 _CO_RE_SUCCESSES = {"custom": "custom", "embedded": "embedded"}  # by the source of BTF; else "default"
 COMPILED = "compiled"
-
-
-class _Reported:
-    """Lets an error of a block carry what was tried."""
-
-    def __init__(self, report: LoadReport) -> None:
-        self._report = report
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, EbpfError):
-            error.report = self._report
 
 
 class Opened:
@@ -91,12 +74,14 @@ class Opened:
         self.light_refusal = ""
         self.origin = CO_RE
         self.closed = False
-        with _Reported(self.report):
+        try:
             if not config.enable_co_re:
                 self._compile()
                 return
             if warning := self._find_btf():
                 import warnings
+
+                from .host_errors import FallbackWarning
 
                 warnings.warn(f"{warning} Looking for BTF elsewhere.", FallbackWarning, stacklevel=4)
             self._light = self._open_light()
@@ -104,11 +89,16 @@ class Opened:
                 return
             try:
                 self._open(spec.read(f"{architecture()}.bpf.o"))
-            except DigestError:
-                raise  # the package is damaged, and its source no better than its object
             except OpenError as error:
+                from .host_errors import DigestError
+
+                if isinstance(error, DigestError):
+                    raise  # the package is damaged, and its source no better than its object
                 self.report.co_re_result = "asset_read"
                 self._fall_back(error)
+        except EbpfError as error:
+            error.report = self.report
+            raise
 
     def _find_btf(self) -> str:
         """Look for BTF for CO-RE, once; return what is wrong with the configured file, empty if nothing is."""
@@ -183,6 +173,8 @@ class Opened:
             CoReError: That is forbidden.
             CompileError: It failed, too.
         """
+        from .host_errors import CoReError, FallbackWarning
+
         what = f"load probe {self.spec.name!r} by CO-RE: {error}"
         if self.report.btf_source == "none":
             self.report.co_re_result = "btf_not_found"
@@ -257,7 +249,7 @@ class Opened:
 
         A missing capability is no failure of CO-RE: compiling would not help.
         """
-        with _Reported(self.report):
+        try:
             if self.origin == COMPILED:
                 return self._load()
             try:
@@ -268,6 +260,9 @@ class Opened:
                 return self._load()
             self.report.co_re_result = _CO_RE_SUCCESSES.get(self.report.btf_source, "default")
             return loaded
+        except EbpfError as error:
+            error.report = self.report
+            raise
 
     def _load(self) -> Loaded:
         """Load the first variant that loads and attaches.
@@ -288,15 +283,19 @@ class Opened:
             except (LoadError, PermissionDeniedError) as error:
                 if last and not refused:
                     raise
-                refused.append(_refusal(variant, "load", error))
+                from .variants import refusal
+
+                refused.append(refusal(variant, "load", error))
                 continue
             if last:
                 return loaded
             try:
                 loaded.try_attaching()
             except (AttachError, PermissionDeniedError) as error:
+                from .variants import refusal
+
                 loaded.close()
-                refused.append(_refusal(variant, "attach", error))
+                refused.append(refusal(variant, "attach", error))
                 continue
             except BaseException:
                 loaded.close()
@@ -305,7 +304,9 @@ class Opened:
                 return loaded
             loaded.close()
             return self._try(variant, tuple(refused))
-        raise self._no_variant(refused)
+        from .variants import no_variant
+
+        raise no_variant(self.spec.name, refused)
 
     def _hopeless(self, variant: str) -> RefusedVariant | None:
         """Return why a variant cannot work on this kernel, as far as that shows without loading it."""
@@ -313,29 +314,12 @@ class Opened:
             if item.loads_in(variant):
                 hook = hook_of(item.section)
                 if refusal := kind_refusal(hook):
+                    from .variants import RefusedVariant
+
                     phase, number, reason = refusal
                     action = f"{phase} program {item.c_name!r}" + (f" to {item.section}" if phase == "attach" else "")
                     return RefusedVariant(variant, phase, number, f"{action}: {reason}.")
         return None
-
-    def _no_variant(self, refused: list[RefusedVariant]) -> EbpfError:
-        from .privilege import missing_capabilities
-
-        missing = missing_capabilities()
-        if missing and any(item.errno == errno.EPERM for item in refused):
-            return _not_permitted(self.spec.name, missing)
-        said: dict[str, list[str]] = {}  # what several variants share is said once
-        for item in refused:
-            said.setdefault(f"{item.phase}, {item.reason}", []).append(item.variant)
-        reasons = "; ".join(f"{', '.join(variants)}: {text}" for text, variants in said.items())
-        error = LoadError(
-            f"load probe {self.spec.name!r}: no variant works here. {reasons}",
-            name=self.spec.name,
-            errno=refused[-1].errno,
-            log="\n".join(item.log for item in refused),
-        )
-        error.refused = tuple(refused)
-        return error
 
     def _try(self, variant: str, refused: tuple[RefusedVariant, ...]) -> Loaded:
         """Load one variant, by its loader program or from a fresh object."""
@@ -372,11 +356,12 @@ class Opened:
                 result = lib.bpf_object__load(opened.pointer)
             if result:
                 from .privilege import missing_capabilities
+                from .variants import not_permitted
                 from .verifier import load_error
 
                 missing = missing_capabilities()
                 if -result == errno.EPERM and missing:
-                    raise _not_permitted(self.spec.name, missing)
+                    raise not_permitted(self.spec.name, missing)
                 sections = {item.c_name: item.section for item in self.spec.programs}
                 raise load_error(self.spec.name, -result, messages, self._image, sections)
             return Loaded(self.spec, opened, variant, refused, self.origin, self.report, self.light_refusal)
@@ -651,18 +636,4 @@ def _check_map(opened: LibbpfObject | LightObject, item: MapSpec) -> tuple[int, 
 def _open_program(opened: LibbpfObject | LightObject, item: ProgramSpec) -> BaseProgram:
     return open_program(
         item.c_name, item.section, opened.program_fd(item.c_name), opened.program(item.c_name), item.row
-    )
-
-
-def _refusal(variant: str, phase: str, error: EbpfError) -> RefusedVariant:
-    reason = error.reason if isinstance(error, VerifierError) else str(error)
-    return RefusedVariant(variant, phase, error.errno, reason, getattr(error, "log", ""))
-
-
-def _not_permitted(name: str, missing: tuple[str, ...]) -> PermissionDeniedError:
-    return PermissionDeniedError(
-        f"load probe {name!r}: EPERM, this process lacks {' and '.join(missing)}. "
-        "Run as root, or grant the capabilities (setcap, AmbientCapabilities=).",
-        name=name,
-        errno=errno.EPERM,
     )

@@ -7,8 +7,9 @@ import errno
 import os
 
 from . import system_calls
-from .errors import EbpfError, FallbackWarning, MapError, describe
+from .errors import EbpfError, MapError, describe
 from .handles import Handle
+from .host_errors import FallbackWarning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

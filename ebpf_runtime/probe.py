@@ -21,43 +21,13 @@ if TYPE_CHECKING:
     from .loader import Loaded
     from .programs import BaseProgram
     from .specs import ObjectSpec
+    from .variants import RefusedVariant
 
     P = TypeVar("P", bound="Probe")
 
-__all__ = ["OpenProbe", "Probe", "RefusedVariant"]
+__all__ = ["OpenProbe", "Probe"]
 
 _KERNELS = "the kernel's configuration is the kernel's, and known once the probe is loaded."
-
-
-class RefusedVariant:
-    """Why a variant is not in use.
-
-    Attributes:
-        variant: Its name.
-        phase: "load" or "attach".
-        errno: The kernel's error number.
-        reason: One line.
-        log: All that libbpf and the verifier said.
-    """
-
-    __slots__ = ("errno", "log", "phase", "reason", "variant")
-
-    def __init__(self, variant: str, phase: str, errno: int, reason: str, log: str = "") -> None:
-        self.variant = variant
-        self.phase = phase
-        self.errno = errno
-        self.reason = reason
-        self.log = log
-
-    @property
-    def line(self) -> str:
-        """The line of the log that decided: the verifier's last word, else libbpf's first; without a log the reason."""
-        from .verifier import decisive_line
-
-        return decisive_line(self.log) or self.reason
-
-    def __repr__(self) -> str:
-        return f"RefusedVariant({self.variant!r}, {self.phase!r}, errno={self.errno}, reason={self.reason!r})"
 
 
 class OpenProbe(Handle):

@@ -21,7 +21,8 @@ from itertools import islice
 from typing import Any
 
 from .config import ProbeConfig
-from .errors import EbpfError, FallbackWarning, PermissionDeniedError
+from .errors import EbpfError, PermissionDeniedError
+from .host_errors import FallbackWarning
 from .probe import OpenProbe, Probe
 from .records import Record
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .errors import DigestError, OpenError
+from .errors import OpenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,6 +184,8 @@ class ObjectSpec:
         expected = self._listed(name, digests)
         actual = sha256(data)
         if actual != expected:
+            from .host_errors import DigestError
+
             raise DigestError(
                 f"open {name}: its SHA-256 is {actual}, not {expected or 'listed'}. Reinstall the package.",
                 name=name,

@@ -15,6 +15,7 @@ from _ctypes import (
     CFuncPtr,
     _SimpleCData,
     addressof,
+    byref,
     dlopen,
     dlsym,
     get_errno,
@@ -90,17 +91,21 @@ def bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
 
     What the attributes point to is the caller's to keep alive.
     """
-    buffer = (c_char * len(attributes)).from_buffer_copy(attributes)
-    result: int = _syscall(_BPF, command, buffer, len(attributes))
-    return (result if result >= 0 else -get_errno()), buffer.raw
+    buffer = bytearray(attributes)
+    result: int = _syscall(_BPF, command, _first(buffer), len(attributes))
+    return (result if result >= 0 else -get_errno()), bytes(buffer)
+
+
+def _first(block: bytearray) -> object:
+    """Return a reference to a block's bytes; one to an array would make a class for each length."""
+    return byref(c_char.from_buffer(block))
 
 
 def address(block: bytes | bytearray | memoryview | None) -> tuple[int, object]:
     """Return the address of a block's bytes, or of a copy of constant ones, 0 for none, and what keeps them there."""
     if not block:
         return 0, None
-    kind = c_char * len(block)
-    view = kind.from_buffer_copy(block) if isinstance(block, bytes) else kind.from_buffer(block)
+    view = c_char.from_buffer(bytearray(block) if isinstance(block, bytes) else block)
     return addressof(view), view
 
 
@@ -268,6 +273,5 @@ def stream_read(program: int, stream: int, block: bytearray) -> int:
 
 def perf_event_open(attributes: bytes, pid: int, cpu: int, group: int = -1) -> int:
     """Open an event, close-on-exec."""
-    buffer = (c_char * len(attributes)).from_buffer_copy(attributes)
-    result: int = _syscall(_PERF_EVENT_OPEN, buffer, pid, cpu, group, 8)
+    result: int = _syscall(_PERF_EVENT_OPEN, _first(bytearray(attributes)), pid, cpu, group, 8)
     return result if result >= 0 else -get_errno()

@@ -12,7 +12,8 @@ import errno
 import os
 import stat
 
-from .errors import DigestError, TrustError, describe
+from .errors import describe
+from .host_errors import DigestError, TrustError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from threading import Barrier
 import pytest
 
 from ebpf_runtime import libbpf
-from ebpf_runtime.errors import LibraryNotFoundError
+from ebpf_runtime.host_errors import LibraryNotFoundError
 
 THREADS = 7
 
@@ -33,9 +33,11 @@ def test_a_function_is_bound_when_it_is_first_used(found: libbpf.Library) -> Non
 
 
 def test_the_installed_libbpf_has_every_function(found: libbpf.Library) -> None:
-    for name, (result, arguments) in libbpf._PROTOTYPES.items():
+    for name, prototype in libbpf._PROTOTYPES.items():
         function = getattr(found, name)
-        assert (function.restype, function.argtypes) == (result, arguments)
+        result = function.restype._type_ if function.restype else "-"
+        arguments = "".join(kind._type_ for kind in function.argtypes)
+        assert f"{result} {arguments}".rstrip() == prototype
     assert bound(found) == libbpf._PROTOTYPES.keys()
 
 

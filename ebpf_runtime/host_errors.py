@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with this machine or with files on it, before the kernel refuses anything; see the tree in `errors`.
+
+A start that nothing is wrong with does not import them: making these classes would take a fiftieth of it.
+"""
+
+from __future__ import annotations
+
+from .errors import EbpfError, LoadError, OpenError
+
+__all__ = [
+    "BtfError",
+    "CoReError",
+    "CompileError",
+    "DigestError",
+    "FallbackWarning",
+    "LibraryNotFoundError",
+    "TrustError",
+]
+
+
+class LibraryNotFoundError(EbpfError):
+    """There is no libbpf, or only one that is too old."""
+
+
+class DigestError(OpenError):
+    """A file is not the one that was built; *expected* and *actual* are SHA-256 in hex."""
+
+    def __init__(self, message: str, *, name: str, expected: str, actual: str) -> None:
+        super().__init__(message, name=name)
+        self.expected = expected
+        self.actual = actual
+
+
+class BtfError(EbpfError):
+    """A file holds no BTF, or a bundle none for this kernel."""
+
+
+class TrustError(EbpfError):
+    """A file that the configuration names cannot be read, or others than root and this user could have changed it."""
+
+
+class CoReError(LoadError):
+    """The CO-RE object could not be loaded, and the configuration forbids to compile on this host instead.
+
+    *log* is the log of the failure, which is `__cause__`.
+    """
+
+
+class CompileError(LoadError):
+    """The embedded source could not be compiled on this host, or not be used; *log* is all the compiler said."""
+
+
+class FallbackWarning(UserWarning):
+    """The configured or better way to load a probe failed, and the next one is taken.
+
+    That is: `btf_path` does not serve, and BTF is looked for elsewhere; or the CO-RE object could not be loaded, and
+    the probe's source is compiled on this host instead; or a pinned map has no BTF, and is compared by sizes alone.
+    """
