@@ -115,29 +115,32 @@ def test_a_release_that_apt_does_not_find_is_named(tmp_path: Path) -> None:
 
 
 MACHINE = os.uname().machine
-# How both distributions lay the headers out, and the releases of their kernels.
+# As both distributions name the releases of their kernels, and lay the headers out.
 FEDORA_RELEASE = f"6.1.192-99.fc99.{MACHINE}"
+FEDORA_DEBUG = f"{FEDORA_RELEASE}+debug"
 SUSE_RELEASE = "6.1.192-99-default"
+SUSE_LONGTERM = "6.1.192-99-longterm"
+SUSE_FOLDER = {"aarch64": "arm64"}.get(MACHINE, MACHINE)
 FEDORA = """\
-Name: kernel-devel
+Name: kernel{variant}-devel
 Version: 6.1.192
 Release: 99.fc99
-Provides: kernel-devel-uname-r = {FEDORA_RELEASE}
+Provides: kernel-devel-uname-r = {release}
 Requires: perl-interpreter
 """
 SUSE_OBJ = """\
-Name: kernel-default-devel
+Name: kernel-{flavour}-devel
 Version: 6.1.192
 Release: 99.1
-Provides: kernel-default-devel = 6.1.192-99
-Requires: kernel-devel = 6.1.192-99
+Provides: kernel-{flavour}-devel = 6.1.192-99
+Requires: kernel-devel{variant} = 6.1.192-99
 Requires: libelf-devel
 """
 SUSE = """\
-Name: kernel-devel
+Name: kernel-devel{variant}
 Version: 6.1.192
 Release: 99.2
-Provides: kernel-devel = 6.1.192-99
+Provides: kernel-devel{variant} = 6.1.192-99
 BuildArch: noarch
 """
 SPEC = """\
@@ -187,8 +190,32 @@ def package(work: Path, target: Path, fields: str, tree: Path) -> None:
     """Build one package of a tree of files."""
     files = "\n".join(f"/{path.relative_to(tree)}" for path in sorted(tree.rglob("*")) if not path.is_dir())
     spec = work / "package.spec"
-    spec.write_text(fields.format(FEDORA_RELEASE=FEDORA_RELEASE) + SPEC.format(tree=tree, files=files))
+    spec.write_text(fields + SPEC.format(tree=tree, files=files))
     run("rpmbuild", "-bb", "--quiet", "--define", f"_topdir {work / 'build'}", "--define", f"_rpmdir {target}", spec)
+
+
+def fedora(work: Path, target: Path, release: str, variant: str = "") -> None:
+    """Build the package of one kernel as Fedora has it."""
+    tree = work / f"fedora{variant}"
+    configured(headers(tree / "usr/src/kernels" / release), size=24)
+    package(work, target, FEDORA.format(release=release, variant=variant), tree)
+
+
+def suse(work: Path, target: Path, release: str, variant: str = "") -> None:
+    """Build the two packages of one kernel as openSUSE has it: what was generated for it, and the common part."""
+    flavour = release.rpartition("-")[2]
+    common, obj = work / f"suse{variant}", work / f"suse-{flavour}-obj"
+    name = f"usr/src/linux-6.1.192-99{variant}"
+    source = configured(headers(common / name), size=24)
+    generated = obj / f"{name}-obj" / SUSE_FOLDER / flavour / "include/generated"
+    generated.parent.mkdir(parents=True)
+    (source / "include/generated").rename(generated)
+    modules = obj / "lib/modules" / release
+    modules.mkdir(parents=True)
+    (modules / "build").symlink_to(f"/{name}-obj/{SUSE_FOLDER}/{flavour}")
+    (modules / "source").symlink_to(f"/{name}")
+    package(work, target, SUSE_OBJ.format(flavour=flavour, variant=variant), obj)
+    package(work, target, SUSE.format(variant=variant), common)
 
 
 @pytest.fixture(scope="module")
@@ -196,24 +223,11 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repositor
     """Packages named and laid out as Fedora's and openSUSE's, signed by a key that lives as long as these tests."""
     need("rpmbuild", "rpmsign", "rpmkeys", "rpm2cpio", "cpio", "createrepo_c", "gpg", "gpgconf")
     work = tmp_path_factory.mktemp("rpm")
-    trees = work / "trees"
-    kernels = configured(headers(trees / "fedora/usr/src/kernels" / FEDORA_RELEASE), size=24)
-    assert kernels.is_dir()
-    source = configured(headers(trees / "suse/usr/src/linux-6.1.192-99", None), size=0)
-    shutil.rmtree(source / "include/generated")
-    folder = {"x86_64": "x86_64", "aarch64": "arm64"}[MACHINE]
-    made = trees / "obj/usr/src/linux-6.1.192-99-obj" / folder / "default"
-    for name in ("include/generated/uapi/linux/version.h", "include/generated/autoconf.h"):
-        (made / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(kernels / name, made / name)
-    modules = trees / "obj/lib/modules" / SUSE_RELEASE
-    modules.mkdir(parents=True)
-    (modules / "build").symlink_to(f"/usr/src/linux-6.1.192-99-obj/{folder}/default")
-    (modules / "source").symlink_to("/usr/src/linux-6.1.192-99")
     unsigned, signed = work / "unsigned", work / "signed"
-    package(work, unsigned / "dnf", FEDORA, trees / "fedora")
-    package(work, unsigned / "zypper", SUSE_OBJ, trees / "obj")
-    package(work, unsigned / "zypper", SUSE, trees / "suse")
+    fedora(work, unsigned / "dnf", FEDORA_RELEASE)
+    fedora(work, unsigned / "dnf", FEDORA_DEBUG, "-debug")
+    suse(work, unsigned / "zypper", SUSE_RELEASE)
+    suse(work, unsigned / "zypper", SUSE_LONGTERM, "-longterm")
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="gpg-") as home:
         patch.setenv("GNUPGHOME", home)  # a short path: gpg's agent has a socket there
         run("gpg", "--batch", "--passphrase", "", "--quick-gen-key", "Test <test@example.org>", "rsa2048", "sign")
@@ -306,7 +320,7 @@ def host(request: pytest.FixtureRequest, repositories: Repositories, tmp_path: P
 
 def first(repository: Path) -> Path:
     """Return the package that is asked for first."""
-    (found,) = repository.rglob(f"*-devel-*.{MACHINE}.rpm")
+    (found,) = (*repository.rglob("kernel-devel-*.fc99.*.rpm"), *repository.rglob("kernel-default-devel-*.rpm"))
     return found
 
 
@@ -327,11 +341,10 @@ def test_headers_are_downloaded_verified_and_used(host: Host, tmp_path: Path, mo
     assert HEADER_RESULTS[found.result] == "downloaded"
     assert (HEADER_RESULTS[again.result], again.directories) == ("previously_downloaded", found.directories)
     below = [str(path.relative_to(host.downloads / host.release)) for path in found.directories]
-    folder = {"x86_64": "x86_64", "aarch64": "arm64"}[MACHINE]
     assert below == (
         [f"usr/src/kernels/{host.release}"]
         if host.manager == "dnf"
-        else [f"usr/src/linux-6.1.192-99-obj/{folder}/default", "usr/src/linux-6.1.192-99"]
+        else [f"usr/src/linux-6.1.192-99-obj/{SUSE_FOLDER}/default", "usr/src/linux-6.1.192-99"]
     )
     assert [path for path in host.downloads.rglob("*") if path.is_symlink() or path.name.startswith(".")] == []
     scratch = tmp_path / "scratch"
@@ -341,6 +354,22 @@ def test_headers_are_downloaded_verified_and_used(host: Host, tmp_path: Path, mo
     number = types.find(btf.Struct, "task_struct")
     assert number is not None
     assert types.size(number) == 24 + 4
+
+
+def test_headers_of_another_variant_are_downloaded(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.trust()
+    release = FEDORA_DEBUG if host.manager == "dnf" else SUSE_LONGTERM
+    with monkeypatch.context() as patch:
+        host.enter(patch)
+        found = look(host.downloads, release)
+    assert [str(path.relative_to(host.downloads / release)) for path in found.directories] == (
+        [f"usr/src/kernels/{FEDORA_DEBUG}"]
+        if host.manager == "dnf"
+        else [
+            f"usr/src/linux-6.1.192-99-longterm-obj/{SUSE_FOLDER}/longterm",
+            "usr/src/linux-6.1.192-99-longterm",
+        ]
+    )
 
 
 def test_a_package_that_is_not_signed_is_refused(
