@@ -223,12 +223,13 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repositor
     """Packages named and laid out as Fedora's and openSUSE's, signed by a key that lives as long as these tests."""
     need("rpmbuild", "rpmsign", "rpmkeys", "rpm2cpio", "cpio", "createrepo_c", "gpg", "gpgconf")
     work = tmp_path_factory.mktemp("rpm")
-    unsigned, signed = work / "unsigned", work / "signed"
-    fedora(work, unsigned / "dnf", FEDORA_RELEASE)
-    fedora(work, unsigned / "dnf", FEDORA_DEBUG, "-debug")
-    suse(work, unsigned / "zypper", SUSE_RELEASE)
-    suse(work, unsigned / "zypper", SUSE_LONGTERM, "-longterm")
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="gpg-") as home:
+        patch.setenv("HOME", str(work))  # where Debian's rpm has its database
+        unsigned, signed = work / "unsigned", work / "signed"
+        fedora(work, unsigned / "dnf", FEDORA_RELEASE)
+        fedora(work, unsigned / "dnf", FEDORA_DEBUG, "-debug")
+        suse(work, unsigned / "zypper", SUSE_RELEASE)
+        suse(work, unsigned / "zypper", SUSE_LONGTERM, "-longterm")
         patch.setenv("GNUPGHOME", home)  # a short path: gpg's agent has a socket there
         run("gpg", "--batch", "--passphrase", "", "--quick-gen-key", "Test <test@example.org>", "rsa2048", "sign")
         (work / "key.asc").write_text(run("gpg", "--batch", "--export", "--armor"))
@@ -293,6 +294,7 @@ class Host(NamedTuple):
             else:
                 (tools / name).symlink_to(real[name] or "")
         patch.setenv("HOME", str(self.root))
+        patch.setenv("ZYPP_LOGFILE", str(self.root / "zypper.log"))
         patch.setenv("PATH", str(tools))
 
 
@@ -300,8 +302,6 @@ class Host(NamedTuple):
 def host(request: pytest.FixtureRequest, repositories: Repositories, tmp_path: Path) -> Host:
     manager = request.param
     need(manager)
-    if manager == "dnf" and subprocess.run(["dnf", "download", "--help"], capture_output=True, check=False).returncode:
-        pytest.skip("there is no dnf download (of dnf-plugins-core)")
     root = tmp_path
     repository = root / "repository"
     shutil.copytree(repositories.signed / manager, repository)
@@ -315,6 +315,9 @@ def host(request: pytest.FixtureRequest, repositories: Repositories, tmp_path: P
     (root / "dnf.conf").write_text(
         f"[main]\nreposdir={root}/etc/zypp/repos.d\ncachedir={root}/cache\nlogdir={root}\npersistdir={root}/persist\n"
     )
+    question = ["dnf", "--config", f"{root}/dnf.conf", "download", "--help"]
+    if manager == "dnf" and subprocess.run(question, capture_output=True, check=False).returncode:
+        pytest.skip("there is no dnf download (of dnf-plugins-core)")
     return Host(manager, release, root, repository, repositories.key)
 
 
