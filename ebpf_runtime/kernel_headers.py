@@ -7,8 +7,7 @@
     4. what was downloaded before
     5. a download by the distribution's package manager, where `enable_kernel_header_download` allows it
 
-What others than root and the running user could have changed is refused. Downloading was proven with apt only; dnf and
-zypper are called by the same pattern.
+What others than root and the running user could have changed is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import tempfile
 from pathlib import Path
 
 from .build_directory import BuildDirectory
-from .errors import EbpfError, describe
+from .errors import EbpfError
 from .host_errors import TrustError
 from .load_report import HEADER_RESULTS
 from .trust import trusted
@@ -46,7 +45,6 @@ DEFAULT_DIRECTORIES = (
 _ARCHIVE = "/sys/kernel/kheaders.tar.xz"
 _VERSION_FILES = ("include/generated/uapi/linux/version.h", "include/linux/version.h")
 _CRITICAL = ("include/linux/types.h", "include/linux/kconfig.h")
-_DOWNLOAD_LIMIT_S = 300
 _MAX_MEMBERS = 1 << 17
 _AT_SYSINFO_EHDR = 33
 _PT_NOTE = 4
@@ -126,7 +124,9 @@ def find_headers(
             "system_probe_config.enable_kernel_header_download to true",
             _worst(refused),
         )
-    _download(BuildDirectory(downloads).path, release)
+    from .header_download import download
+
+    download(BuildDirectory(downloads).path, release)
     try:
         return KernelHeaders(_validated(_below(downloads, release), version_code), "downloaded")
     except HeaderError as error:
@@ -134,9 +134,11 @@ def find_headers(
 
 
 def _below(downloads: Path, release: str) -> list[Path]:
-    """Return where a downloaded package has headers; the common part is not always linked to."""
+    """Return where downloaded packages have headers; the common part, and the one of openSUSE's flavour, lie apart."""
     usual = (path.format(release).lstrip("/") for path in DEFAULT_DIRECTORIES)
-    return [*(downloads / path for path in usual), *sorted(downloads.glob("usr/src/linux-*headers-*"))]
+    apart = ("usr/src/linux-*-obj/*/*/include", "usr/src/linux-*/include")
+    found = (path.parent for pattern in apart for path in sorted(downloads.glob(pattern)))
+    return [*(downloads / path for path in usual), *found]
 
 
 def _worst(refused: Sequence[str]) -> str:
@@ -296,67 +298,3 @@ def _download_directory(config: ProbeConfig) -> Path:
     if config.kernel_header_download_dir is not None:
         return Path(os.path.abspath(config.kernel_header_download_dir))  # noqa: PTH100
     return BuildDirectory(None, "kernel-headers").path
-
-
-def _download(directory: Path, release: str) -> None:
-    """Download this release's headers with the distribution's package manager, and unpack them; nothing is installed.
-
-    Raises:
-        HeaderError: There is no package manager that this knows, or it failed.
-    """
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=directory) as scratch:
-        if shutil.which("apt-get") and shutil.which("dpkg-deb"):
-            _download_debian(Path(scratch), directory, release)
-        elif shutil.which("dnf") and shutil.which("rpm2cpio") and shutil.which("cpio"):
-            _run(["dnf", "-y", "download", "--destdir", scratch, f"kernel-devel-{release}"], scratch)
-            _unpack_rpms(Path(scratch), directory)
-        elif shutil.which("zypper") and shutil.which("rpm2cpio") and shutil.which("cpio"):
-            name = f"kernel-{release.rpartition('-')[2]}-devel={release.rpartition('-')[0]}"
-            _run(["zypper", "--non-interactive", "--pkg-cache-dir", scratch, "download", name], scratch)
-            _unpack_rpms(Path(scratch), directory)
-        else:
-            raise HeaderError(
-                "download kernel headers: there is neither apt-get, nor dnf, nor zypper with rpm2cpio and cpio",
-                "download_failure",
-            )
-
-
-def _download_debian(scratch: Path, directory: Path, release: str) -> None:
-    wanted = [f"linux-headers-{release}"]
-    seen: set[str] = set()
-    while wanted:
-        name = wanted.pop()
-        seen.add(name)
-        _run(["apt-get", "-q", "download", name], scratch)
-        (package,) = scratch.glob(f"{name}_*.deb")
-        fields = _run(["dpkg-deb", "--field", str(package), "Depends"], scratch)
-        # The common part of the headers is a package of its own.
-        for other in re.findall(r"(?:^|[,|] *)(linux-(?:[\w.+-]*-)?headers-[\w.+-]+)", fields):
-            if other not in seen:
-                wanted.append(other)
-        _run(["dpkg-deb", "--extract", str(package), str(directory)], scratch)
-    for link in directory.glob("**/modules/*/*"):
-        if link.is_symlink():
-            link.unlink()  # into the system's tree, where nothing was installed
-
-
-def _unpack_rpms(scratch: Path, directory: Path) -> None:
-    for package in scratch.rglob("*.rpm"):
-        _run(["sh", "-c", 'rpm2cpio "$1" | cpio -idm --quiet --no-absolute-filenames', "sh", str(package)], directory)
-
-
-def _run(command: list[str], directory: str | Path) -> str:
-    try:
-        run = subprocess.run(
-            command, cwd=directory, capture_output=True, text=True, errors="replace", timeout=_DOWNLOAD_LIMIT_S,
-            stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        reason = describe(error.errno or 0) if isinstance(error, OSError) else f"no end after {_DOWNLOAD_LIMIT_S} s"
-        raise HeaderError(f"run {' '.join(command)}: {reason}", "download_failure") from None
-    if run.returncode:
-        said = [line.strip() for line in run.stderr.splitlines() if line.strip()]
-        errors = [line for line in said if line.startswith("E: ")] or said  # the first of apt's is the cause
-        reason = errors[0] if errors else f"exit code {run.returncode}"
-        raise HeaderError(f"run {' '.join(command)}: {reason}", "download_failure")
-    return run.stdout

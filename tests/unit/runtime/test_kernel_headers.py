@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where kernel headers are looked for, what is refused, how an archive is unpacked, and the download by apt."""
+"""Where kernel headers are looked for, what is refused, and how an archive is unpacked."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
-import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -17,23 +14,7 @@ import pytest
 from ebpf_runtime import ProbeConfig, kernel_headers
 from ebpf_runtime.kernel_headers import HeaderError, KernelHeaders, find_headers, host_version_code, unpack
 from ebpf_runtime.load_report import HEADER_RESULTS
-
-RELEASE = "6.1.0-99-test"
-CODE = 393664  # 6.1.192
-
-
-def headers(directory: Path, code: int | None = CODE, *, is_complete: bool = True) -> Path:
-    """Make a tree of headers as far as it is looked at."""
-    linux = directory / "include" / "linux"
-    linux.mkdir(parents=True)
-    (linux / "types.h").touch()
-    if is_complete:
-        (linux / "kconfig.h").touch()
-    if code is not None:
-        version = directory / "include/generated/uapi/linux/version.h"
-        version.parent.mkdir(parents=True)
-        version.write_text(f"#define LINUX_VERSION_CODE {code}\n")
-    return directory
+from tests.support.header_trees import CODE, RELEASE, headers
 
 
 @pytest.fixture
@@ -171,80 +152,3 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     target.mkdir()
     with pytest.raises(HeaderError, match=f"^unpack {archive}: "):
         unpack(archive, target)
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """APT that knows one repository: a folder with two packages, laid out as Debian's are."""
-    for command in ("apt-get", "dpkg-deb"):
-        if shutil.which(command) is None:
-            pytest.skip(f"there is no {command}")
-    pool = tmp_path / "pool"
-    pool.mkdir()
-    source = tmp_path / "source"
-    specific = f"linux-headers-{RELEASE}"
-    common = "linux-headers-6.1.0-99-common"
-    headers(source / specific / "usr/src" / specific, is_complete=False)
-    modules = source / specific / "lib/modules" / RELEASE
-    modules.mkdir(parents=True)
-    (modules / "build").symlink_to(f"/usr/src/{specific}")
-    headers(source / common / "usr/src" / common, None)
-    index = ""
-    for name, depends in ((specific, f"{common} (= 6.1.192-1), linux-kbuild-6.1"), (common, "")):
-        control = source / name / "DEBIAN" / "control"
-        control.parent.mkdir()
-        fields = f"Package: {name}\nVersion: 6.1.192-1\nArchitecture: all\nMaintainer: t <t@example.org>\n"
-        fields += f"Depends: {depends}\n" if depends else ""
-        control.write_text(f"{fields}Description: test\n")
-        package = pool / f"{name}_6.1.192-1_all.deb"
-        build = ["dpkg-deb", "--root-owner-group", "--build", str(source / name), str(package)]
-        subprocess.run(build, check=True, capture_output=True)
-        data = package.read_bytes()
-        index += f"{fields}Filename: ./{package.name}\nSize: {len(data)}\n"
-        index += f"SHA256: {hashlib.sha256(data).hexdigest()}\nDescription: test\n\n"
-    (pool / "Packages").write_text(index)
-    state = tmp_path / "apt"
-    for folder in ("lists/partial", "cache/archives/partial", "etc"):
-        (state / folder).mkdir(parents=True)
-    (state / "sources.list").write_text(f"deb [trusted=yes] file:{pool} ./\n")
-    (state / "status").touch()
-    settings = {
-        "Dir::State": state, "Dir::State::lists": state / "lists", "Dir::State::status": state / "status",
-        "Dir::Cache": state / "cache", "Dir::Etc::sourcelist": state / "sources.list", "Dir::Etc::sourceparts": "-",
-        "Dir::Etc::parts": state / "etc", "Dir::Etc::preferencesparts": "-", "APT::Sandbox::User": "root",
-    }  # fmt: skip
-    (state / "apt.conf").write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
-    monkeypatch.setenv("APT_CONFIG", str(state / "apt.conf"))
-    subprocess.run(["apt-get", "-q", "update"], check=True, capture_output=True)
-
-
-@pytest.mark.usefixtures("repository")
-def test_headers_are_downloaded_by_apt_if_that_is_allowed(defaults: Path, tmp_path: Path) -> None:
-    downloads = tmp_path / "downloads"
-    forbidden = ProbeConfig(kernel_header_download_dir=downloads)
-    assert refusal(forbidden)[0] == "not_found"
-    allowed = ProbeConfig(kernel_header_download_dir=downloads, enable_kernel_header_download=True)
-    found = look(allowed)
-    assert HEADER_RESULTS[found.result] == "downloaded"
-    assert {path.name for path in found.directories} == {
-        f"linux-headers-{RELEASE}",
-        "linux-headers-6.1.0-99-common",
-    }
-    assert downloads.stat().st_mode & 0o777 == 0o700
-    again = look(forbidden)
-    assert (HEADER_RESULTS[again.result], again.directories) == ("previously_downloaded", found.directories)
-    # What is not complete any more is downloaded anew.
-    shutil.rmtree(found.directories[0] / "include")
-    shutil.rmtree(found.directories[1] / "include")
-    assert HEADER_RESULTS[look(allowed).result] == "downloaded"
-
-
-@pytest.mark.usefixtures("repository")
-def test_a_release_that_no_repository_has_is_named(defaults: Path, tmp_path: Path) -> None:
-    config = ProbeConfig(kernel_header_download_dir=tmp_path / "downloads", enable_kernel_header_download=True)
-    with pytest.raises(HeaderError) as caught:
-        find_headers(config, "6.1.0-98-test", CODE, "/nonexistent")
-    assert HEADER_RESULTS[caught.value.result] == "download_failure"
-    assert str(caught.value) == (
-        "run apt-get -q download linux-headers-6.1.0-98-test: E: Unable to locate package linux-headers-6.1.0-98-test"
-    )
