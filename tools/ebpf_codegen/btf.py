@@ -15,8 +15,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeVar, overload
+from typing import Final, NamedTuple, TypeVar, overload
 
 from .errors import BtfError
 
@@ -57,13 +56,11 @@ _MAX_PARTS: Final = 0xFFFF  # BTF_MAX_VLEN
 _MAX_DEPTH: Final = 64  # longest chain of typedefs, modifiers and arrays that is followed
 
 
-@dataclass(frozen=True, slots=True)
-class Void:
+class Void(NamedTuple):
     """The type with id 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Int:
+class Int(NamedTuple):
     """An integer, a bool or a char; *bits* is smaller than 8 * *size* for old-style bitfields."""
 
     name: str
@@ -74,24 +71,21 @@ class Int:
     bits: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ptr:
+class Ptr(NamedTuple):
     """A pointer to the type *target*."""
 
     target: int
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
-    """*count* elements of type *element*; 0 for a flexible array."""
+class Array(NamedTuple):
+    """*length* elements of type *element*; 0 for a flexible array."""
 
     element: int
-    index: int
-    count: int
+    index_type: int
+    length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One member of a struct or union; *bits* is 0 for an ordinary member, else the width of the bitfield."""
 
     name: str
@@ -100,8 +94,7 @@ class Member:
     bits: int
 
 
-@dataclass(frozen=True, slots=True)
-class Struct:
+class Struct(NamedTuple):
     """A struct or a union; an anonymous one has an empty name."""
 
     name: str
@@ -110,8 +103,7 @@ class Struct:
     is_union: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Enum:
+class Enum(NamedTuple):
     """An enum of 1, 2, 4 or 8 bytes with its enumerators in order of declaration."""
 
     name: str
@@ -120,24 +112,21 @@ class Enum:
     values: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Fwd:
+class Fwd(NamedTuple):
     """A struct or union that was only declared."""
 
     name: str
     is_union: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Typedef:
+class Typedef(NamedTuple):
     """Another name for *target*."""
 
     name: str
     target: int
 
 
-@dataclass(frozen=True, slots=True)
-class Modifier:
+class Modifier(NamedTuple):
     """const, volatile, restrict, or a type tag (then *tag* is its text) on *target*."""
 
     kind: str
@@ -145,8 +134,7 @@ class Modifier:
     tag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Func:
+class Func(NamedTuple):
     """A function or BPF program; *linkage* is 0 static, 1 global, 2 extern."""
 
     name: str
@@ -154,16 +142,14 @@ class Func:
     linkage: int
 
 
-@dataclass(frozen=True, slots=True)
-class FuncProto:
+class FuncProto(NamedTuple):
     """A function's return type and its (name, type) parameters."""
 
     returns: int
     parameters: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Var:
+class Var(NamedTuple):
     """A global or static variable; *linkage* is 0 static, 1 global, 2 extern. *type* is 0 for _Atomic ones."""
 
     name: str
@@ -171,8 +157,7 @@ class Var:
     linkage: int
 
 
-@dataclass(frozen=True, slots=True)
-class SectionVariable:
+class SectionVariable(NamedTuple):
     """Where a variable stands in its section; clang leaves the offset of global ones 0 (the symbol has it)."""
 
     var: int
@@ -180,8 +165,7 @@ class SectionVariable:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Datasec:
+class Datasec(NamedTuple):
     """A data section; clang leaves its size 0 (the ELF section header has it)."""
 
     name: str
@@ -189,16 +173,14 @@ class Datasec:
     variables: tuple[SectionVariable, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Float:
+class Float(NamedTuple):
     """A floating point number."""
 
     name: str
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeclTag:
+class DeclTag(NamedTuple):
     """`btf_decl_tag(text)` on type, variable or function *target*, or on its member or argument *component*."""
 
     text: str
@@ -276,7 +258,7 @@ class Btf:
             resolved = self.types[self.resolve(type_id)]
             match resolved:
                 case Array():
-                    count *= resolved.count
+                    count *= resolved.length
                     type_id = resolved.element
                 case Int() | Struct() | Enum() | Float() | Datasec():
                     return count * resolved.size
@@ -573,7 +555,7 @@ def _references(item: BtfType) -> tuple[int, ...]:
         case Ptr() | Typedef() | Modifier() | DeclTag():
             return (item.target,)
         case Array():
-            return (item.element, item.index)
+            return (item.element, item.index_type)
         case Struct():
             return tuple(member.type for member in item.members)
         case Func():

@@ -15,9 +15,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from .errors import CompilerError
 
@@ -47,13 +46,12 @@ _HEADER: Final = "bpf/bpf_helpers.h"
 _SYSTEM_INCLUDES: Final = (Path("/usr/include"), Path("/usr/local/include"))
 
 
-@dataclass(frozen=True, slots=True)
-class Compiler:
+class Compiler(NamedTuple):
     """A clang driver: the command that runs it, its major version, and its version as it says it."""
 
     command: tuple[str, ...]
     major: int
-    version: str = field(default="", compare=False)
+    version: str = ""
 
     def __str__(self) -> str:
         return f"{' '.join(self.command)} (clang {self.major})"
