@@ -7,7 +7,6 @@ refused because they truncate 64-bit enumerators in BTF.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -90,7 +89,7 @@ def find_compiler() -> Compiler:
         CompilerError: There is neither; the text says how to get one.
     """
     compiler = find_clang()
-    if compiler is None and importlib.util.find_spec("ziglang") is not None:
+    if compiler is None and _has_ziglang():
         compiler = _probe(_ZIGLANG_COMMAND)
     if compiler is None:
         raise CompilerError(
@@ -106,13 +105,19 @@ def likely_compiler() -> Compiler | None:
     chosen = os.environ.get("EBPF_CLANG") or next(_installed(), None)
     if chosen:
         return Compiler((chosen,), 0)
-    return Compiler(_ZIGLANG_COMMAND, 0) if importlib.util.find_spec("ziglang") is not None else None
+    return Compiler(_ZIGLANG_COMMAND, 0) if _has_ziglang() else None
 
 
 def made_by(compiler: Compiler, made: bytes) -> Compiler | None:
     """Return a compiler with the version that it signed an object's DWARF with; None if there is no signature."""
     match = re.search(rb"clang version ((\d+)[^\s\0]*)", made)
     return Compiler(compiler.command, int(match[2]), match[1].decode("ascii", "replace")) if match else None
+
+
+def _has_ziglang() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("ziglang") is not None
 
 
 def _installed() -> Iterator[str]:
@@ -127,7 +132,7 @@ def _installed() -> Iterator[str]:
         except OSError:
             continue  # not there, or not ours to read
         for name in names:
-            match = re.fullmatch(r"clang-(\d+)", name)
+            match = re.fullmatch(r"clang-(\d+)", name) if name.startswith("clang-") else None  # of thousands
             if match and os.access(command := os.path.join(directory or ".", name), os.X_OK):  # noqa: PTH118
                 versioned.setdefault(int(match[1]), command)
     for path in Path("/usr/lib").glob("llvm-*/bin/clang"):
