@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import stat
-from hashlib import sha256
 
+from .digests import sha256
 from .errors import describe
 from .host_errors import CompileError, DigestError
 
@@ -102,7 +102,7 @@ class BuildDirectory:
                 )
             data = file.read()
         expected = name.removesuffix(".o").rpartition("-")[2]
-        actual = sha256(data).hexdigest()
+        actual = sha256(data)
         if actual != expected:
             raise DigestError(
                 f"read {path}: its SHA-256 is {actual}, not {expected}. Delete it.",
@@ -114,7 +114,7 @@ class BuildDirectory:
 
     def write_object(self, name: str, data: bytes) -> Path:
         """Put an object there under a name that ends in its SHA-256, which `find` checks; raises as `write` does."""
-        return self.write(f"{name}-{sha256(data).hexdigest()}.o", data)
+        return self.write(f"{name}-{sha256(data)}.o", data)
 
     def write(self, name: str, data: bytes) -> Path:
         """Put a file there, whole or not at all, that only we can read and write.

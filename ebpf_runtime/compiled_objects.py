@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-from hashlib import sha256
 
 from .build_directory import BuildDirectory
+from .digests import sha256
 from .host_errors import CompileError, TrustError
 from .load_report import compile_result
 
@@ -71,7 +71,7 @@ class CompiledObjects:
         report.compile_result = compile_result("kernel_version_error")
         self.btf: bytes | None = None
         parts = (self._kernel(), source, _rules())
-        self.prefix = "-".join((name, *(sha256(part).hexdigest()[:16] for part in parts))) + "-"
+        self.prefix = "-".join((name, *(sha256(part)[:16] for part in parts))) + "-"
 
     def find(self) -> bytes | None:
         """Return the newest object, None if there is none yet.
@@ -107,7 +107,7 @@ class CompiledObjects:
             self.btf = read_trusted(self.config.btf_path)
         except TrustError as error:
             raise self.fail(str(error).removesuffix(".")) from error
-        return identity + sha256(self.btf).digest()
+        return identity + sha256(self.btf).encode()
 
 
 def _rules() -> bytes:

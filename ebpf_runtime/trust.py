@@ -124,7 +124,8 @@ class SealedCopy:
             DigestError: The sealed copy is not what was to be copied.
         """
         import fcntl
-        from hashlib import sha256
+
+        from .digests import sha256
 
         self._fd = os.memfd_create(name, os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
         try:
@@ -132,8 +133,8 @@ class SealedCopy:
                 file.write(data)
             seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
             fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, seals)
-            expected = sha256(data).hexdigest()
-            actual = sha256(os.pread(self._fd, os.fstat(self._fd).st_size, 0)).hexdigest()
+            expected = sha256(data)
+            actual = sha256(os.pread(self._fd, os.fstat(self._fd).st_size, 0))
         except BaseException:
             self.close()
             raise

@@ -82,7 +82,7 @@ execute_process(
   COMMAND "${Python_EXECUTABLE}" -c [[
 import sys
 sys.path.insert(0, sys.argv[1])
-from ebpf_runtime.errors import LibraryNotFoundError
+from ebpf_runtime import LibraryNotFoundError
 from ebpf_runtime.libbpf import library
 try:
     found = library()

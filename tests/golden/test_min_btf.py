@@ -101,7 +101,7 @@ def test_members_asked_for_stay_where_they_are(target: Path) -> None:
     assert found[task.members[1].type] == btf.Ptr(0)  # what it leads to is not needed
     array = found[task.members[2].type]
     assert isinstance(array, btf.Array)
-    assert array.count == 8
+    assert array.length == 8
 
 
 def test_bitfields_sizes_and_enumerators_stay(target: Path) -> None:

@@ -10,13 +10,12 @@ layout section) are read, and both widths of the kind and count fields of `info`
 
 from __future__ import annotations
 
-import re
 import struct
 import sys
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeVar, overload
+from typing import Final, NamedTuple, TypeVar, overload
 
 from .errors import BtfError
 
@@ -57,13 +56,11 @@ _MAX_PARTS: Final = 0xFFFF  # BTF_MAX_VLEN
 _MAX_DEPTH: Final = 64  # longest chain of typedefs, modifiers and arrays that is followed
 
 
-@dataclass(frozen=True, slots=True)
-class Void:
+class Void(NamedTuple):
     """The type with id 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Int:
+class Int(NamedTuple):
     """An integer, a bool or a char; *bits* is smaller than 8 * *size* for old-style bitfields."""
 
     name: str
@@ -74,24 +71,21 @@ class Int:
     bits: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ptr:
+class Ptr(NamedTuple):
     """A pointer to the type *target*."""
 
     target: int
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
-    """*count* elements of type *element*; 0 for a flexible array."""
+class Array(NamedTuple):
+    """*length* elements of type *element*; 0 for a flexible array."""
 
     element: int
-    index: int
-    count: int
+    index_type: int
+    length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One member of a struct or union; *bits* is 0 for an ordinary member, else the width of the bitfield."""
 
     name: str
@@ -100,8 +94,7 @@ class Member:
     bits: int
 
 
-@dataclass(frozen=True, slots=True)
-class Struct:
+class Struct(NamedTuple):
     """A struct or a union; an anonymous one has an empty name."""
 
     name: str
@@ -110,8 +103,7 @@ class Struct:
     is_union: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Enum:
+class Enum(NamedTuple):
     """An enum of 1, 2, 4 or 8 bytes with its enumerators in order of declaration."""
 
     name: str
@@ -120,24 +112,21 @@ class Enum:
     values: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Fwd:
+class Fwd(NamedTuple):
     """A struct or union that was only declared."""
 
     name: str
     is_union: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Typedef:
+class Typedef(NamedTuple):
     """Another name for *target*."""
 
     name: str
     target: int
 
 
-@dataclass(frozen=True, slots=True)
-class Modifier:
+class Modifier(NamedTuple):
     """const, volatile, restrict, or a type tag (then *tag* is its text) on *target*."""
 
     kind: str
@@ -145,8 +134,7 @@ class Modifier:
     tag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Func:
+class Func(NamedTuple):
     """A function or BPF program; *linkage* is 0 static, 1 global, 2 extern."""
 
     name: str
@@ -154,16 +142,14 @@ class Func:
     linkage: int
 
 
-@dataclass(frozen=True, slots=True)
-class FuncProto:
+class FuncProto(NamedTuple):
     """A function's return type and its (name, type) parameters."""
 
     returns: int
     parameters: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Var:
+class Var(NamedTuple):
     """A global or static variable; *linkage* is 0 static, 1 global, 2 extern. *type* is 0 for _Atomic ones."""
 
     name: str
@@ -171,8 +157,7 @@ class Var:
     linkage: int
 
 
-@dataclass(frozen=True, slots=True)
-class SectionVariable:
+class SectionVariable(NamedTuple):
     """Where a variable stands in its section; clang leaves the offset of global ones 0 (the symbol has it)."""
 
     var: int
@@ -180,8 +165,7 @@ class SectionVariable:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Datasec:
+class Datasec(NamedTuple):
     """A data section; clang leaves its size 0 (the ELF section header has it)."""
 
     name: str
@@ -189,16 +173,14 @@ class Datasec:
     variables: tuple[SectionVariable, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Float:
+class Float(NamedTuple):
     """A floating point number."""
 
     name: str
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeclTag:
+class DeclTag(NamedTuple):
     """`btf_decl_tag(text)` on type, variable or function *target*, or on its member or argument *component*."""
 
     text: str
@@ -225,8 +207,6 @@ BtfType = (
 )
 
 _T = TypeVar("_T")
-# Kinds with names of their own: struct, union, enum, enum64.
-_TAGGED: Final = re.compile(b"[\4\5\6\x13]")
 # Kind -> bytes that follow the type's head, and bytes for each of its `vlen` parts.
 _PAYLOAD: Final = {
     1: (4, 0), 2: (0, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 7: (0, 0), 8: (0, 0), 9: (0, 0), 10: (0, 0),
@@ -239,6 +219,7 @@ _FIXED_WORDS: Final = tuple(
     3 + _PAYLOAD[kind][0] // 4 if kind in _PAYLOAD and not _PAYLOAD[kind][1] else 0 for kind in _WITHOUT_FLAG
 )
 _EACH_WORDS: Final = tuple(_PAYLOAD[kind][1] // 4 if kind in _PAYLOAD else 0 for kind in _WITHOUT_FLAG)
+_IS_TAGGED: Final = tuple(kind in (4, 5, 6, 19) for kind in _WITHOUT_FLAG)  # struct, union, enum, enum64
 _CODES: Final[dict[type, tuple[int, ...]]] = {
     Int: (1,), Ptr: (2,), Array: (3,), Struct: (4, 5), Enum: (6, 19), Fwd: (7,), Typedef: (8,),
     Modifier: (9, 10, 11, 18), Func: (12,), FuncProto: (13,), Var: (14,), Datasec: (15,), Float: (16,), DeclTag: (17,),
@@ -276,7 +257,7 @@ class Btf:
             resolved = self.types[self.resolve(type_id)]
             match resolved:
                 case Array():
-                    count *= resolved.count
+                    count *= resolved.length
                     type_id = resolved.element
                 case Int() | Struct() | Enum() | Float() | Datasec():
                     return count * resolved.size
@@ -458,10 +439,11 @@ class _Reader:
         if self.order != _NATIVE:
             words.byteswap()
         kind_of = self.data[start + (3 if self.order == "<" else 0) : start + 4 * length : 4]
-        fixed, each = _FIXED_WORDS, _EACH_WORDS
+        fixed, each, is_tagged = _FIXED_WORDS, _EACH_WORDS, _IS_TAGGED
         # Of every type where its second word is, `info`, whose first byte is the kind; this loop is most of the work.
         positions = [0]
-        add = positions.append
+        tagged: list[int] = []
+        add, add_tagged = positions.append, tagged.append
         position, last = 1, length - 2
         while position <= last:
             add(position)
@@ -469,6 +451,8 @@ class _Reader:
             if step := fixed[kind]:
                 position += step
             elif step := each[kind]:
+                if is_tagged[kind]:
+                    add_tagged(position)
                 position += 3 + step * (words[position] & 0xFFFFFF)
             else:
                 where = start + 4 * (position - 1)
@@ -479,9 +463,9 @@ class _Reader:
             raise self.fail(where, f"type {len(positions) - 1} ends at byte {byte}, after the types ({end})")
         if byte < end:
             raise self.fail(byte, f"type {len(positions)} is cut off")
-        kinds = bytes(map(kind_of.__getitem__, positions[1:])).translate(_WITHOUT_FLAG)
         order = "little" if self.order == "<" else "big"
-        return IndexedBtf(_LazyTypes(self, words, positions, (start, end)), b"\0" + kinds, order, self.source)
+        types = _LazyTypes(self, words, kind_of, positions, (start, end))
+        return IndexedBtf(types, tagged, order, self.source)
 
     def at(self, type_id: int, offset: int, end: int) -> BtfType:
         """Decode the one type at *offset*."""
@@ -493,15 +477,22 @@ class _Reader:
 class _LazyTypes(Sequence[BtfType]):
     """The types of a blob, each decoded when it is asked for; behind word *positions[id]* - 1 is where its name is."""
 
-    def __init__(self, reader: _Reader, words: array[int], positions: list[int], extent: tuple[int, int]) -> None:
+    def __init__(
+        self, reader: _Reader, words: array[int], kind_of: bytes, positions: list[int], extent: tuple[int, int]
+    ) -> None:
         self._reader = reader
         self.words = words
+        self._kind_of = kind_of
         self.positions = positions
         self._start, self._end = extent
         self._decoded: dict[int, BtfType] = {0: Void()}
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    def kinds(self) -> bytes:
+        """Return the kind of each type."""
+        return b"\0" + bytes(map(self._kind_of.__getitem__, self.positions[1:])).translate(_WITHOUT_FLAG)
 
     def __iter__(self) -> Iterator[BtfType]:
         return (self[number] for number in range(len(self)))
@@ -529,14 +520,19 @@ class _LazyTypes(Sequence[BtfType]):
 class IndexedBtf(Btf):
     """A large blob, such as a kernel's, of which only few types are wanted."""
 
-    def __init__(self, types: _LazyTypes, kinds: bytes, byte_order: str, source: str) -> None:
+    def __init__(self, types: _LazyTypes, tagged: list[int], byte_order: str, source: str) -> None:
         super().__init__(types, byte_order, source)
-        self._kinds = kinds
-        self._tagged: dict[bytes, list[int]] | None = None
+        self._lazy = types
+        self._kinds = b""
+        self._tagged = tagged
         self._strings = types._reader.strings
+        # Of structs, unions and enums by name where the first is, and where others of that name are.
+        self._first: dict[bytes, int] = {}
+        self._further: dict[bytes, list[int]] = {}
 
     def of_kind(self, kind: type[_T]) -> list[tuple[int, _T]]:
         """Return all types of one kind with their ids; no others are decoded."""
+        self._kinds = self._kinds or self._lazy.kinds()
         found = []
         for code in _CODES[kind]:
             type_id = self._kinds.find(code)
@@ -547,23 +543,24 @@ class IndexedBtf(Btf):
                 type_id = self._kinds.find(code, type_id + 1)
         return sorted(found, key=lambda pair: pair[0])
 
-    def _by_name(self) -> dict[bytes, list[int]]:
-        """Return the ids of structs, unions and enums by their names."""
-        assert isinstance(self.types, _LazyTypes)
-        found: dict[bytes, list[int]] = {}
+    def _note_names(self) -> None:
         strings, find_end = self._strings, self._strings.find
-        words, positions = self.types.words, self.types.positions
-        for match in _TAGGED.finditer(self._kinds):
-            type_id = match.start()
-            if name := words[positions[type_id] - 1]:
-                found.setdefault(strings[name : find_end(0, name)], []).append(type_id)
-        return found
+        words, first, further = self._lazy.words, self._first, self._further
+        for position in self._tagged:
+            if offset := words[position - 1]:
+                name = strings[offset : find_end(0, offset)]
+                if first.setdefault(name, position) != position:
+                    further.setdefault(name, []).append(position)
+        self._tagged = []
 
     def tagged(self, kinds: type[Struct] | type[Enum], name: str) -> list[int]:
         """Return the ids of all structs and unions, or all enums, of this name."""
-        if self._tagged is None:
-            self._tagged = self._by_name()
-        found = sorted(self._tagged.get(name.encode(), ()))
+        if self._tagged:
+            self._note_names()
+        key = name.encode()
+        if key not in self._first:
+            return []
+        found = (bisect_left(self._lazy.positions, at) for at in (self._first[key], *self._further.get(key, ())))
         return [type_id for type_id in found if isinstance(self[type_id], kinds)]
 
 
@@ -573,7 +570,7 @@ def _references(item: BtfType) -> tuple[int, ...]:
         case Ptr() | Typedef() | Modifier() | DeclTag():
             return (item.target,)
         case Array():
-            return (item.element, item.index)
+            return (item.element, item.index_type)
         case Struct():
             return tuple(member.type for member in item.members)
         case Func():

@@ -60,7 +60,7 @@ class _Writer:
             case btf.Ptr():
                 return self.head("", 2, 0, item.target)
             case btf.Array():
-                return self.head("", 3, 0, 0) + self.words(item.element, item.index, item.count)
+                return self.head("", 3, 0, 0) + self.words(item.element, item.index_type, item.length)
             case btf.Struct():
                 bitfields = any(member.bits for member in item.members)
                 head = self.head(item.name, 4 + item.is_union, len(item.members), item.size, bitfields)

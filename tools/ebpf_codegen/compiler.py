@@ -7,7 +7,6 @@ refused because they truncate 64-bit enumerators in BTF.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -15,9 +14,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from .errors import CompilerError
 
@@ -47,13 +45,12 @@ _HEADER: Final = "bpf/bpf_helpers.h"
 _SYSTEM_INCLUDES: Final = (Path("/usr/include"), Path("/usr/local/include"))
 
 
-@dataclass(frozen=True, slots=True)
-class Compiler:
+class Compiler(NamedTuple):
     """A clang driver: the command that runs it, its major version, and its version as it says it."""
 
     command: tuple[str, ...]
     major: int
-    version: str = field(default="", compare=False)
+    version: str = ""
 
     def __str__(self) -> str:
         return f"{' '.join(self.command)} (clang {self.major})"
@@ -92,7 +89,7 @@ def find_compiler() -> Compiler:
         CompilerError: There is neither; the text says how to get one.
     """
     compiler = find_clang()
-    if compiler is None and importlib.util.find_spec("ziglang") is not None:
+    if compiler is None and _has_ziglang():
         compiler = _probe(_ZIGLANG_COMMAND)
     if compiler is None:
         raise CompilerError(
@@ -108,13 +105,19 @@ def likely_compiler() -> Compiler | None:
     chosen = os.environ.get("EBPF_CLANG") or next(_installed(), None)
     if chosen:
         return Compiler((chosen,), 0)
-    return Compiler(_ZIGLANG_COMMAND, 0) if importlib.util.find_spec("ziglang") is not None else None
+    return Compiler(_ZIGLANG_COMMAND, 0) if _has_ziglang() else None
 
 
 def made_by(compiler: Compiler, made: bytes) -> Compiler | None:
     """Return a compiler with the version that it signed an object's DWARF with; None if there is no signature."""
     match = re.search(rb"clang version ((\d+)[^\s\0]*)", made)
     return Compiler(compiler.command, int(match[2]), match[1].decode("ascii", "replace")) if match else None
+
+
+def _has_ziglang() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("ziglang") is not None
 
 
 def _installed() -> Iterator[str]:
@@ -129,7 +132,7 @@ def _installed() -> Iterator[str]:
         except OSError:
             continue  # not there, or not ours to read
         for name in names:
-            match = re.fullmatch(r"clang-(\d+)", name)
+            match = re.fullmatch(r"clang-(\d+)", name) if name.startswith("clang-") else None  # of thousands
             if match and os.access(command := os.path.join(directory or ".", name), os.X_OK):  # noqa: PTH118
                 versioned.setdefault(int(match[1]), command)
     for path in Path("/usr/lib").glob("llvm-*/bin/clang"):

@@ -111,7 +111,7 @@ def _map(types: btf.Btf, name: str, type_id: int, depth: int) -> MapDefinition:
             elif member.name == "value":
                 value = item.target
             elif isinstance(target_type, btf.Array):
-                numbers[member.name] = target_type.count
+                numbers[member.name] = target_type.length
     number = numbers.pop("type", 0)
     kind = MAP_TYPES[number] if number < len(MAP_TYPES) else str(number)
     return MapDefinition(name, kind, key, value, numbers, inner)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from . import btf
@@ -91,8 +90,7 @@ class _Token(NamedTuple):  # there are thousands, and this kind is made fastest
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
+class _Member(NamedTuple):
     """One declared member: its base type as text (`struct x`, `long int`) or as a body, and its declarator."""
 
     name: str
@@ -103,15 +101,13 @@ class _Member:
     is_bitfield: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Body:
+class _Body(NamedTuple):
     """What stands between the braces of a struct or union."""
 
     members: tuple[_Member, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Declared:
+class _Declared(NamedTuple):
     """One declaration of a kernel type in the source; exactly one of *body* and *values* is there."""
 
     keyword: str
@@ -127,16 +123,14 @@ class _Declared:
         return self.name.partition("___")[0]
 
 
-@dataclass(slots=True)
-class _Laid:
+class _Laid(NamedTuple):
     """A type as text, with the alignment that the compiler will see."""
 
     text: str
     align: int
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(NamedTuple):
     """A member of a kernel struct: where it is, seen from the outermost one."""
 
     bit_offset: int
@@ -361,16 +355,16 @@ class _Scanner:
             yield token
 
 
-@dataclass(slots=True)
 class _Layout:
     """Lays declared types out as one kernel has them."""
 
-    kernel: btf.IndexedBtf
-    source: str
-    declared: dict[str, _Declared] = field(default_factory=dict)
-    # Tags of what was laid out -> the id of the kernel's type, 0 if it has none, and the alignment.
-    laid: dict[str, tuple[int, int]] = field(default_factory=dict)
-    absent: list[str] = field(default_factory=list)
+    def __init__(self, kernel: btf.IndexedBtf, source: str) -> None:
+        self.kernel = kernel
+        self.source = source
+        self.declared: dict[str, _Declared] = {}
+        # Tags of what was laid out -> the id of the kernel's type, 0 if it has none, and the alignment.
+        self.laid: dict[str, tuple[int, int]] = {}
+        self.absent: list[str] = []
 
     def prelude(self) -> str:
         tags = dict.fromkeys(self.absent)  # of a header that is included twice, each once
@@ -512,7 +506,7 @@ class _Layout:
         for _ in member.counts:
             if not isinstance(item, btf.Array):
                 return None
-            counts.append(item.count)
+            counts.append(item.length)
             type_id = item.element
             item = self.kernel[self.kernel.resolve(type_id)]
         element = self.element_type(member, self.kernel.resolve(type_id), item)

@@ -185,7 +185,7 @@ class _Printer:
             case Ptr():
                 return self.point(item.target, f"*{name}", depth, path)
             case Array():
-                return self.declare(item.element, f"{name}[{item.count}]", depth, path)
+                return self.declare(item.element, f"{name}[{item.length}]", depth, path)
             case Int():
                 return f"{item.name} {name}"
             case Struct() if not item.name:

@@ -264,13 +264,13 @@ class Layouts:
         return Scalar(f"{letter}{8 * size}", size, c_type) if size in sizes else Opaque(size, c_type)
 
     def _array(self, item: btf.Array, c_type: str, place: _Place) -> ValueType:
-        size = self.btf.size(item.element) * item.count
+        size = self.btf.size(item.element) * item.length
         element = self.btf[self.btf.resolve(item.element)]
         if isinstance(element, btf.Void):
             raise self.fail(place.text, "its elements have no type", btf.ATOMIC_ARRAYS)
         if isinstance(element, btf.Int) and element.name == "char" and element.size == 1:
             return Text(size, c_type)
-        return ArrayOf(self._value(item.element, place), item.count, size, c_type)
+        return ArrayOf(self._value(item.element, place), item.length, size, c_type)
 
     def _enum(self, type_id: int, resolved: int, item: btf.Enum, place: _Place) -> EnumRef:
         own = item.name or self._typedef(type_id)
@@ -439,7 +439,7 @@ class Layouts:
         item = self.btf[self.btf.strip(type_id)]
         match item:
             case btf.Array():
-                return self.spell(item.element, f"{bounds}[{item.count or ''}]", depth + 1)
+                return self.spell(item.element, f"{bounds}[{item.length or ''}]", depth + 1)
             case btf.Ptr():
                 target = self.btf[self.btf.strip(item.target)]
                 if isinstance(target, btf.FuncProto) and not depth:

@@ -13,7 +13,7 @@ Source: libbpf src/relo_core.c.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from . import btf, btf_ext
@@ -75,7 +75,7 @@ class _Cut:
                 self.type(item.target, follow_pointers and is_new)
             case btf.Array():
                 self.type(item.element, follow_pointers)
-                self.type(item.index)
+                self.type(item.index_type)
             case btf.FuncProto() if follow_pointers:
                 for kind in (item.returns, *(kind for _, kind in item.parameters)):
                     self.type(kind, is_new)
@@ -122,16 +122,16 @@ class _Cut:
         match item:
             case btf.Struct():
                 kept = (item.members[index] for index in parts)
-                return replace(item, members=tuple(replace(member, type=ids[member.type]) for member in kept))
+                return item._replace(members=tuple(member._replace(type=ids[member.type]) for member in kept))
             case btf.Enum():
-                return replace(item, values=tuple(item.values[index] for index in parts))
+                return item._replace(values=tuple(item.values[index] for index in parts))
             case btf.Ptr() | btf.Typedef() | btf.Modifier():
-                return replace(item, target=ids.get(item.target, 0))
+                return item._replace(target=ids.get(item.target, 0))
             case btf.Array():
-                return replace(item, element=ids[item.element], index=ids[item.index])
+                return item._replace(element=ids[item.element], index_type=ids[item.index_type])
             case btf.FuncProto():
                 parameters = tuple((name, ids.get(kind, 0)) for name, kind in item.parameters)
-                return replace(item, returns=ids.get(item.returns, 0), parameters=parameters)
+                return item._replace(returns=ids.get(item.returns, 0), parameters=parameters)
             case _:
                 return item
 

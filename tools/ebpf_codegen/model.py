@@ -423,7 +423,7 @@ class _Builder:
         """Return what `__uint(name, value)` or `__ulong(name, value)` says."""
         if isinstance(kind, btf.Ptr):
             target = self.btf[self.btf.resolve(kind.target)]
-            return target.count if isinstance(target, btf.Array) else None
+            return target.length if isinstance(target, btf.Array) else None
         if isinstance(kind, btf.Enum) and len(kind.values) == 1:
             return kind.values[0][1]
         return None

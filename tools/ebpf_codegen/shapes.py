@@ -46,7 +46,7 @@ def spell(types: btf.Btf, type_id: int) -> str:
         item = types[types.strip(type_id)]
         match item:
             case btf.Array():
-                bounds += f"[{item.count}]"
+                bounds += f"[{item.length}]"
                 type_id = item.element
                 continue
             case btf.Ptr():
@@ -77,7 +77,7 @@ def shape(types: btf.Btf, type_id: int) -> str:
         item = types[resolved]
         match item:
             case btf.Array():
-                bounds += f"[{item.count}]"
+                bounds += f"[{item.length}]"
                 type_id = item.element
             case btf.Int() if item.is_bool:
                 return f"bool{8 * item.size}{bounds}"

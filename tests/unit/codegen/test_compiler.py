@@ -36,7 +36,7 @@ def _nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_chosen_clang_alone_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = clang(tmp_path / "mine", 17)
     monkeypatch.setenv("EBPF_CLANG", path)
-    assert find_compiler() == find_clang() == Compiler((path,), 17)
+    assert find_compiler() == find_clang() == Compiler((path,), 17, "17.0.6")
     assert str(Compiler((path,), 17)) == f"{path} (clang 17)"
 
 
@@ -68,15 +68,15 @@ def test_chosen_clang_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: py
 def test_plain_clang_comes_first_then_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path / 'one'}:/usr/bin:/bin:{tmp_path / 'two'}")
     newest = clang(tmp_path / "two" / "clang-999", 999)
-    assert find_clang() == Compiler((newest,), 999)
+    assert find_clang() == Compiler((newest,), 999, "999.0.6")
     clang(tmp_path / "one" / "clang-1000.1", 1000)
     clang(tmp_path / "one" / "clang-format-1000", 1000)
     (tmp_path / "one" / "clang-1001").write_text("not executable")
-    assert find_clang() == Compiler((newest,), 999)
+    assert find_clang() == Compiler((newest,), 999, "999.0.6")
     plain = clang(tmp_path / "one" / "clang", 16)
-    assert find_clang() == Compiler((plain,), 16)
+    assert find_clang() == Compiler((plain,), 16, "16.0.6")
     clang(tmp_path / "one" / "clang", 14)
-    assert find_clang() == Compiler((newest,), 999)
+    assert find_clang() == Compiler((newest,), 999, "999.0.6")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, as only root can")
