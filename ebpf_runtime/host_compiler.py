@@ -269,12 +269,11 @@ def _import_what_follows() -> None:
     from . import libbpf_object  # noqa: F401
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path) -> bytes | mmap.mmap:
     """Return the bytes of the kernel's BTF: mapped, which Linux 6.16 and newer can, they take no call for each page."""
     with path.open("rb", buffering=0) as file:
         try:
-            with mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ) as mapped:
-                return mapped[:]
+            return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
         except (OSError, ValueError):
             return file.read()
 

@@ -15,9 +15,12 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, overload
 
 from .errors import BtfError
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 __all__ = [
     "ATOMIC_ARRAYS",
@@ -288,7 +291,7 @@ class Btf:
 class _Reader:
     """One pass over a blob; keeps the offset so that every complaint can name it."""
 
-    def __init__(self, data: bytes, source: str) -> None:
+    def __init__(self, data: bytes | mmap, source: str) -> None:
         self.data = data
         self.source = source
         self.order = ""
@@ -435,13 +438,15 @@ class _Reader:
         """Note where each type begins, and its kind; decode nothing yet."""
         start, end = self.header()
         length = (end - start) // 4
-        words = array("I", self.data[start : start + 4 * length])
+        words = memoryview(self.data)[start : start + 4 * length].cast("I")  # no copy, which is some megabytes
         if self.order != _NATIVE:
-            words.byteswap()
+            swapped = array("I", words.tobytes())
+            swapped.byteswap()
+            words = memoryview(swapped)
         kind_of = self.data[start + (3 if self.order == "<" else 0) : start + 4 * length : 4]
         fixed, each, is_tagged = _FIXED_WORDS, _EACH_WORDS, _IS_TAGGED
         # Of every type where its second word is, `info`, whose first byte is the kind; this loop is most of the work.
-        positions = [0]
+        positions = array("I", [0])
         tagged: list[int] = []
         add, add_tagged = positions.append, tagged.append
         position, last = 1, length - 2
@@ -478,7 +483,7 @@ class _LazyTypes(Sequence[BtfType]):
     """The types of a blob, each decoded when it is asked for; behind word *positions[id]* - 1 is where its name is."""
 
     def __init__(
-        self, reader: _Reader, words: array[int], kind_of: bytes, positions: list[int], extent: tuple[int, int]
+        self, reader: _Reader, words: memoryview, kind_of: bytes, positions: array[int], extent: tuple[int, int]
     ) -> None:
         self._reader = reader
         self.words = words
@@ -599,7 +604,7 @@ def read(data: bytes, source: str = "BTF") -> Btf:
     return _Reader(data, source).read()
 
 
-def index(data: bytes, source: str = "BTF") -> IndexedBtf:
+def index(data: bytes | mmap, source: str = "BTF") -> IndexedBtf:
     """Prepare one large BTF blob for looking up few types, which are decoded when asked for.
 
     Raises:

@@ -181,6 +181,8 @@ def _with_answers(text: str) -> str:
     for line in text.split("\n"):
         number += 1
         lines.append(line)
+        if "#" not in line:  # as in most
+            continue
         if match := re.match(r"#line (\d+)", line):
             number = int(match[1]) - 1
         elif _CORE_HEADER.match(line):
