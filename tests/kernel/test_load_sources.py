@@ -12,7 +12,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
@@ -305,10 +304,9 @@ def test_a_field_that_the_btf_moves_is_read_where_that_says(tmp_path: Path) -> N
     (number,) = [i for i, item in enumerate(types) if isinstance(item, btf.Struct) and item.name == "task_struct"]
     task = types[number]
     assert isinstance(task, btf.Struct)
-    types[number] = replace(
-        task,
+    types[number] = task._replace(
         members=tuple(
-            replace(member, bit_offset=member.bit_offset + 8 * 64) if member.name == "tgid" else member
+            member._replace(bit_offset=member.bit_offset + 8 * 64) if member.name == "tgid" else member
             for member in task.members
         ),
     )
@@ -368,7 +366,7 @@ def test_minimal_btf_relocates_every_program_as_the_full_one_does(
 def test_btf_of_another_kernel_relocates_otherwise(tmp_path: Path, minimal: bytes) -> None:
     """The test above could not fail if the tags did not depend on offsets."""
     types = [
-        replace(item, members=tuple(replace(member, bit_offset=member.bit_offset + 64) for member in item.members))
+        item._replace(members=tuple(member._replace(bit_offset=member.bit_offset + 64) for member in item.members))
         if isinstance(item, btf.Struct) and item.name == "oom_control"
         else item
         for item in btf.read(minimal).types
