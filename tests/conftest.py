@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -26,6 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts what it puts into the background with SIGINT ignored; tests interrupt themselves and children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_ran] = 0
     config.stash[_unexplained] = []
 
