@@ -11,9 +11,9 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import sys
-from hashlib import sha256
 from pathlib import Path
 
+from .digests import sha256
 from .errors import EbpfError, OpenError, describe
 from .libbpf import captured, library, open_options
 from .libbpf_structures import GenLoaderOptions
@@ -56,7 +56,7 @@ def make(spec: ObjectSpec, image: bytes) -> bytes | None:
         blobs += [data, code]
     if not variants:
         return None
-    head = [FORMAT, f"object {sha256(image).hexdigest()}", *maps, *variants]
+    head = [FORMAT, f"object {sha256(image)}", *maps, *variants]
     return "\n".join(head).encode() + b"\n\n" + b"".join(values) + b"".join(blobs)
 
 
@@ -137,7 +137,7 @@ def main(arguments: list[str]) -> int:
             blob = None
         (directory / target).write_bytes(blob or b"")
         if blob:
-            digests.append(f"{sha256(blob).hexdigest()}  {target}\n")
+            digests.append(f"{sha256(blob)}  {target}\n")
     (directory / f"{name}.{SUFFIX}.sha256").write_text("".join(digests))
     return 0
 

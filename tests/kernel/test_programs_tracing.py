@@ -21,7 +21,7 @@ from ebpf_codegen.compiler import find_compiler
 from ebpf_runtime import AttachError, CoReError, EbpfError, KprobeMultiProgram, ProbeConfig, UprobeMultiProgram
 from ebpf_runtime.elf_symbols import functions
 from tests.support.kernel import kprobe_refusal, tracing_refusal
-from tests.support.programs import COUNTERS, load_mine, skip_if_missing
+from tests.support.programs import COUNTERS, load_mine, skip_if_missing, skip_without_cookies
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
@@ -106,9 +106,8 @@ def load_or_skip(opened: Any, floor: str) -> Any:
     try:
         return load_mine(opened)
     except CoReError as error:
-        if "#174" not in error.log:  # bpf_get_attach_cookie
-            raise
-        pytest.skip(f"the kernel has no cookies for programs of this kind (before {floor})")
+        skip_without_cookies(error.log, "programs of this kind", floor)
+        raise
 
 
 @pytest.mark.parametrize(

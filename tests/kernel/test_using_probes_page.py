@@ -19,6 +19,7 @@ import ebpf_runtime
 from ebpf_runtime.hooks import hook_of
 from ebpf_runtime.iterators import IteratorProgram
 from ebpf_runtime.programs import open_program
+from tests.support.programs import skip_without_cookies
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
@@ -44,9 +45,8 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, 
             try:
                 exec(block, names)
             except ebpf_runtime.FallbackWarning as warning:
-                if "#174" not in str(warning):  # bpf_get_attach_cookie
-                    raise
-                pytest.skip("the kernel has no cookies for uprobes (before 5.15)")
+                skip_without_cookies(str(warning), "uprobes", "5.15")
+                raise
         yield names
     finally:
         for path in PINS:

@@ -30,6 +30,7 @@ _BUILT = ".built"
 _REFUSED = ".refused"
 _PATIENCE_S = 300
 _LOOK_S = 0.02
+_building = threading.Lock()  # guests that ask for the same get the same
 
 
 def build_elsewhere(source: Path, package: Path) -> bool:
@@ -86,9 +87,6 @@ def serve_builds(requests: Path, kept: Path, include: tuple[Path, ...]) -> Itera
         thread.join()
 
 
-_building = threading.Lock()
-
-
 def _answer(request: Path, kept: Path, include: tuple[Path, ...]) -> None:
     built, refused = request.with_suffix(_BUILT), request.with_suffix(_REFUSED)
     if built.exists() or refused.exists():
@@ -96,12 +94,9 @@ def _answer(request: Path, kept: Path, include: tuple[Path, ...]) -> None:
     with _building:
         if not kept.exists():
             new = Path(tempfile.mkdtemp(dir=kept.parent))
+            source = request / (request / "source").read_text()
             try:
-                write_probe(
-                    build_probe(request / (request / "source").read_text(), find_compiler(), include),
-                    new,
-                    embedded=True,
-                )
+                write_probe(build_probe(source, find_compiler(), include), new, embedded=True)
             except CodegenError:
                 refused.touch()
                 return

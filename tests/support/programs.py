@@ -17,7 +17,16 @@ from ebpf_runtime import EbpfError
 from ebpf_runtime.features import has_program_type
 from ebpf_runtime.hooks import hook_of
 
-__all__ = ["COUNTERS", "in_namespace", "load_mine", "missing", "run", "send", "skip_if_missing"]
+__all__ = [
+    "COUNTERS",
+    "in_namespace",
+    "load_mine",
+    "missing",
+    "run",
+    "send",
+    "skip_if_missing",
+    "skip_without_cookies",
+]
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
@@ -73,6 +82,12 @@ def skip_if_missing(error: EbpfError) -> None:
     if not error.feature:
         raise error
     pytest.skip(f"the kernel has no {error.feature} (before {error.minimum_kernel})")
+
+
+def skip_without_cookies(said: str, what: str, floor: str) -> None:
+    """Skip where the verifier said that such programs have no cookie to read, as from *floor* on they have."""
+    if "#174" in said:  # bpf_get_attach_cookie
+        pytest.skip(f"the kernel has no cookies for {what} (before {floor})")
 
 
 def in_namespace(work: Callable[[], T]) -> T:
