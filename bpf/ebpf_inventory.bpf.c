@@ -35,15 +35,12 @@
 #define PERF_TYPE_TRACEPOINT 2
 #define LINK_OF_PERF_EVENT   7 /* BPF_LINK_TYPE_PERF_EVENT, from 5.15 on */
 
-/* Scratch memory: what is too large for the stack, and the way from a pointer to a number. */
+/* Scratch memory: what is too large for the stack, and what as_number() needs. */
 struct inventory_scratch {
 	/* The perf buffer at hand. */
 	struct inventory_perf_buffer buffer;
-	/* Address of the inventory's own map of per-CPU values, and of its value on one CPU. */
-	__u64 own_map;
-	__u64 own_value;
-	/* Address of the slots of the perf event array at hand: from here it is a number to the verifier. */
-	__u64 slots;
+	/* An address on its way from a pointer to a number. */
+	__u64 address;
 };
 
 /* Possible CPUs. */
@@ -101,6 +98,15 @@ static __always_inline struct inventory_scratch *get_scratch(void)
 	return bpf_map_lookup_elem(&inventory_work, &zero);
 }
 
+/* A pointer as a number: read back from memory it is one to the verifier, which else keeps its type. */
+static __always_inline __u64 as_number(struct inventory_scratch *scratch, const void *pointer)
+{
+	volatile __u64 *address = &scratch->address;
+
+	*address = (__u64)pointer;
+	return *address;
+}
+
 /* Linux commit 07343110b293 ("bpf: add bpf_map_lookup_percpu_elem for percpu map") (in v5.19). */
 static __always_inline bool finds_cpus(void)
 {
@@ -111,18 +117,16 @@ static __always_inline bool finds_cpus(void)
  * What to add to a per-CPU pointer to get a CPU's part. The kernel's own table of it is out of reach
  * without CONFIG_KALLSYMS_ALL, but a value of ours on that CPU is such a sum.
  */
-static __always_inline __u64 cpu_offset(volatile struct inventory_scratch *scratch, __u32 cpu)
+static __always_inline __u64 cpu_offset(struct inventory_scratch *scratch, __u32 cpu)
 {
-	struct bpf_array *own;
+	__u64 map = as_number(scratch, &inventory_cpus);
 	__u32 zero = 0;
+	void *value = bpf_map_lookup_percpu_elem(&inventory_cpus, &zero, cpu);
 	void *base = 0;
 
-	scratch->own_map = (__u64)&inventory_cpus;
-	scratch->own_value = (__u64)bpf_map_lookup_percpu_elem(&inventory_cpus, &zero, cpu);
-	own = (void *)scratch->own_map;
 	bpf_probe_read_kernel(&base, sizeof(base),
-			      (void *)own + bpf_core_field_offset(struct bpf_array, pptrs));
-	return scratch->own_value - (__u64)base;
+			      (void *)map + bpf_core_field_offset(struct bpf_array, pptrs));
+	return as_number(scratch, value) - (__u64)base;
 }
 
 static __always_inline __u64 round_up_to(__u64 size, __u64 unit)
@@ -309,12 +313,9 @@ static __always_inline bool is_map_file(struct file *file)
 
 	if (!scratch)
 		return false;
-	if (!map_operations) {
-		((volatile struct inventory_scratch *)scratch)->own_map = (__u64)&inventory_cpus;
-		if ((__u64)BPF_CORE_READ(file, private_data) ==
-		    ((volatile struct inventory_scratch *)scratch)->own_map)
-			map_operations = (__u64)BPF_CORE_READ(file, f_op);
-	}
+	if (!map_operations &&
+	    (__u64)BPF_CORE_READ(file, private_data) == as_number(scratch, &inventory_cpus))
+		map_operations = (__u64)BPF_CORE_READ(file, f_op);
 	return map_operations && (__u64)BPF_CORE_READ(file, f_op) == map_operations;
 }
 
@@ -430,9 +431,7 @@ int inventory_perf(struct bpf_iter__bpf_map *ctx)
 	row = &scratch->buffer;
 	row->map_id = map->id;
 	entries = map->max_entries;
-	((volatile struct inventory_scratch *)scratch)->slots =
-		(__u64)map + bpf_core_field_offset(struct bpf_array, ptrs);
-	slots = ((volatile struct inventory_scratch *)scratch)->slots;
+	slots = as_number(scratch, map) + bpf_core_field_offset(struct bpf_array, ptrs);
 	for (__u32 i = 0; i < MAX_SLOTS; i++) {
 		__u64 slot = first + i;
 

@@ -125,9 +125,12 @@ static __always_inline bool first_report(struct task_struct *task)
 	return true;
 }
 
-/* Report one victim, once; `control` is NULL if it was not found, `source` tells how it was. */
-static __always_inline void report(struct task_struct *victim, struct oom_control *control,
-				   enum oom_kill_source source, bool group_member)
+/*
+ * Report one victim, once; `control` is NULL if it was not found, `source` tells how it was. A
+ * function, because a copy in each program is most of what the compiler has to do on a host.
+ */
+static __noinline void report(struct task_struct *victim, struct oom_control *control,
+			      enum oom_kill_source source, bool group_member)
 {
 	struct task_struct *trigger = (void *)bpf_get_current_task();
 	__u64 trigger_ids = bpf_get_current_pid_tgid();
@@ -225,7 +228,7 @@ static __always_inline struct oom_kill_latest *ongoing_kill(void)
  * of each series the argument was its pid. The kernel also marks, without killing it, a task that
  * finds no memory while it is dying: it then marks itself, not under its task_lock().
  */
-static __always_inline struct task_struct *marked_task(__u64 argument)
+static __noinline struct task_struct *marked_task(__u64 argument)
 {
 	struct task_struct *task = (void *)argument;
 

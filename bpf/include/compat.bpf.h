@@ -367,6 +367,7 @@ static __always_inline struct task_struct *compat_find_task(u32 pid)
 	initial = (void *)found + bpf_core_field_offset(struct pid, numbers);
 	bpf_core_read(&ns, sizeof(ns), &initial->ns);
 	entry = (u64)BPF_CORE_READ(ns, idr.idr_rt.xa_head);
+#pragma clang loop unroll(disable)
 	for (int level = 0; level < 6; level++) {
 		struct xa_node *node = (void *)(entry - 2);
 		u64 slot;
