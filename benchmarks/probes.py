@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probes made for a benchmark, by the project's own pipeline, and packages as the distribution's Python finds them."""
+"""Probes made for a benchmark, by the project's own pipeline, and packages as the distribution's Python has them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 from types import ModuleType
+from typing import NamedTuple
 
-__all__ = ["PYTHON", "build", "environment", "install"]
+from benchmarks.peers import SYSTEM_PYTHON
 
-PYTHON = "/usr/bin/python3"
+__all__ = ["Installation", "build", "environment", "installation"]
+
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -33,16 +35,31 @@ def build(scratch: Path, name: str) -> ModuleType:
     return importlib.import_module(f"{package.name}.{name}")
 
 
-def install(target: Path, packages: Iterable[ModuleType]) -> None:
-    """Copy packages without their libraries, wherever this process has them from, and byte-compile all as pip would."""
-    for package in packages:
-        for directory in package.__path__:
-            ignored = ignore_patterns("__pycache__", "*.so")
-            copytree(directory, target / package.__name__, dirs_exist_ok=True, ignore=ignored)
-    subprocess.run([PYTHON, "-m", "compileall", "-q", str(target)], check=True)
+class Installation(NamedTuple):
+    """A virtual environment of the distribution's Python: its command, and the directory of its packages."""
+
+    python: str
+    packages: Path
+
+    def install(self, packages: Iterable[ModuleType]) -> None:
+        """Copy packages without their libraries, wherever this process has them from; byte-compile all as pip would."""
+        for package in packages:
+            for directory in package.__path__:
+                ignored = ignore_patterns("__pycache__", "*.so")
+                copytree(directory, self.packages / package.__name__, dirs_exist_ok=True, ignore=ignored)
+        subprocess.run([self.python, "-m", "compileall", "-q", str(self.packages)], check=True)
 
 
-def environment(target: Path) -> dict[str, str]:
-    """Return the environment in which Python finds what was installed in a directory, and the system's libbpf."""
-    inherited = {name: value for name, value in os.environ.items() if name != "EBPF_LIBBPF"}
-    return {**inherited, "PYTHONPATH": str(target)}
+def installation(directory: Path) -> Installation:
+    """Make the place where pip installs wheels on Debian, which wants no others beside its own packages.
+
+    What was put beside those may run at every start of that Python, and is not what a start is to be charged with.
+    """
+    subprocess.run([SYSTEM_PYTHON, "-m", "venv", "--without-pip", str(directory)], check=True)
+    (packages,) = directory.glob("lib/python3*/site-packages")
+    return Installation(str(directory / "bin" / "python"), packages)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which the system's libbpf is taken, and no packages from elsewhere."""
+    return {name: value for name, value in os.environ.items() if name not in ("EBPF_LIBBPF", "PYTHONPATH")}

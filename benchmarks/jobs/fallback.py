@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.jobs import Options
 from benchmarks.peers import bcc_refusal, bcc_worker
-from benchmarks.probes import PYTHON, environment, install
+from benchmarks.probes import environment, installation
 from benchmarks.race import Bar, Job, Sample
 
 __all__ = ["fallback"]
@@ -43,13 +43,13 @@ def fallback(_options: Options) -> Iterator[Job]:
 
     with TemporaryDirectory() as name, ExitStack() as stack:
         scratch = Path(name)
-        packages = scratch / "packages"
-        install(packages, [ebpf_runtime, ebpf_codegen, ebpf_probes])
+        installed = installation(scratch / "installed")
+        installed.install([ebpf_runtime, ebpf_codegen, ebpf_probes])
         warm = f"enable_co_re=False, runtime_compiler_output_dir={str(scratch / 'warm')!r}"
         contenders: dict[str, Callable[[], Sample]] = {
-            _COMPILED: partial(_cold, scratch / "cold", packages),
-            _CACHED: partial(_started, _START.format(settings=warm, origin="compiled"), packages),
-            _CO_RE: partial(_started, _START.format(settings="", origin="co_re"), packages),
+            _COMPILED: partial(_cold, scratch / "cold", installed.python),
+            _CACHED: partial(_started, _START.format(settings=warm, origin="compiled"), installed.python),
+            _CO_RE: partial(_started, _START.format(settings="", origin="co_re"), installed.python),
         }
         notes = []
         if tool := shutil.which("bpftool", path="/usr/sbin:/usr/bin:/sbin:/bin"):
@@ -67,16 +67,16 @@ def fallback(_options: Options) -> Iterator[Job]:
         yield Job("compiling oom_kill on this host", _CO_RE, contenders, bars, notes=notes, checked=False)
 
 
-def _started(code: str, packages: Path) -> Sample:
+def _started(code: str, python: str) -> Sample:
     started = time.perf_counter()
-    subprocess.run([PYTHON, "-P", "-c", code], check=True, env=environment(packages))
+    subprocess.run([python, "-P", "-c", code], check=True, env=environment())
     return Sample(time.perf_counter() - started)
 
 
-def _cold(directory: Path, packages: Path) -> Sample:
+def _cold(directory: Path, python: str) -> Sample:
     shutil.rmtree(directory, ignore_errors=True)
     settings = f"enable_co_re=False, runtime_compiler_output_dir={str(directory)!r}"
-    return _started(_START.format(settings=settings, origin="compiled"), packages)
+    return _started(_START.format(settings=settings, origin="compiled"), python)
 
 
 def _by_vmlinux(bpftool: str, compiler: tuple[str, ...], scratch: Path) -> Sample:

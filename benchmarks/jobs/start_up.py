@@ -2,7 +2,7 @@
 """From exec to the first program attached, each time in a fresh process.
 
 Every contender says "attached" on its standard output, and is timed until it has: what its end costs is not counted.
-Python is the distribution's, with the packages that this process has on its path, and runs a script of three lines.
+Python is the distribution's, with the packages installed in a virtual environment, and runs a script of three lines.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.jobs import Options
-from benchmarks.peers import HERE, bcc_environment, bcc_refusal, compiled
-from benchmarks.probes import PYTHON, build, environment, install
+from benchmarks.peers import HERE, SYSTEM_PYTHON, bcc_environment, bcc_refusal, compiled
+from benchmarks.probes import Installation, build, environment, installation
 from benchmarks.race import MEMORY, Bar, Job, Sample, Yardstick
 from ebpf_runtime.specs import architecture
 
@@ -65,38 +65,39 @@ def _contenders() -> Iterator[tuple[dict[str, tuple[list[str], Mapping[str, str]
     """Give commands and their environments, and what the table must say."""
     with TemporaryDirectory(prefix="ebpf-start-up-") as name:
         scratch = Path(name)
-        _packages(scratch)
-        light = environment(scratch)
+        installed = installation(scratch / "installed")
+        _packages(installed)
+        python, light = installed.python, environment()
         script = scratch / "start.py"
         script.write_text(_SCRIPT)
-        c = str(compiled("start_up", _skeleton(scratch)))
+        c = str(compiled("start_up", _skeleton(installed.packages, scratch)))
         commands: dict[str, tuple[list[str], Mapping[str, str]]] = {
             "/bin/echo": (["/bin/echo"], light),
-            "python -c pass": ([PYTHON, "-c", "print()"], light),
+            "python -c pass": ([python, "-c", "print()"], light),
             _C: ([c], light),
-            _LIGHT: ([PYTHON, str(script)], light),
-            _LIBBPF: ([PYTHON, str(script)], {**light, "EBPF_LIBBPF": "libbpf.so.1"}),
+            _LIGHT: ([python, str(script)], light),
+            _LIBBPF: ([python, str(script)], {**light, "EBPF_LIBBPF": "libbpf.so.1"}),
         }
         notes = [refusal] if (refusal := bcc_refusal()) else []
         if not refusal:
-            commands[_BCC] = ([PYTHON, str(HERE / "start_up_bcc.py")], bcc_environment())
+            commands[_BCC] = ([SYSTEM_PYTHON, str(HERE / "start_up_bcc.py")], bcc_environment())
         yield commands, notes
 
 
-def _packages(target: Path) -> None:
-    """Build the probe, and copy the runtime, byte-compiled as pip would."""
+def _packages(installed: Installation) -> None:
+    """Install the probe and the runtime."""
     import ebpf_runtime
     from ebpf_runtime import light_maker
 
-    build(target, _PROBE)
-    if light_maker.main([str(target / f"{_PROBE}_package"), _PROBE]):
+    build(installed.packages, _PROBE)
+    if light_maker.main([str(installed.packages / f"{_PROBE}_package"), _PROBE]):
         raise RuntimeError(f"make the loader program of {_PROBE}: see above")
-    install(target, [ebpf_runtime])
+    installed.install([ebpf_runtime])
 
 
-def _skeleton(scratch: Path) -> Path:
+def _skeleton(packages: Path, scratch: Path) -> Path:
     """Make the C skeleton of the very object that Python loads."""
-    image = scratch / f"{_PROBE}_package" / f"{_PROBE}.{architecture()}.bpf.o"
+    image = packages / f"{_PROBE}_package" / f"{_PROBE}.{architecture()}.bpf.o"
     with (scratch / f"{_PROBE}.skel.h").open("wb") as out:
         subprocess.run(
             ["bpftool", "gen", "skeleton", str(image), "name", _PROBE],

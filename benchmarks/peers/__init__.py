@@ -15,10 +15,10 @@ from tempfile import mkdtemp
 
 from benchmarks.workers import Worker, worker
 
-__all__ = ["HERE", "bcc_environment", "bcc_refusal", "bcc_worker", "c_worker", "compiled"]
+__all__ = ["HERE", "SYSTEM_PYTHON", "bcc_environment", "bcc_refusal", "bcc_worker", "c_worker", "compiled"]
 
 HERE = Path(__file__).parent
-_SYSTEM_PYTHON = "/usr/bin/python3"
+SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 @cache
@@ -84,7 +84,7 @@ def bcc_refusal() -> str:
     if not headers:
         return "bcc is not raced: there are no kernel headers (apt-get install linux-headers-amd64)"
     try:
-        tried = subprocess.run([_SYSTEM_PYTHON, "-c", "import bcc"], capture_output=True, text=True)
+        tried = subprocess.run([SYSTEM_PYTHON, "-c", "import bcc"], capture_output=True, text=True)
     except OSError as error:
         return f"bcc is not raced: {error}"
     return "" if not tried.returncode else "bcc is not raced: there is none (apt-get install python3-bpfcc)"
@@ -103,6 +103,6 @@ def bcc_worker(name: str, *arguments: int | str) -> Iterator[Worker | None]:
     if bcc_refusal():
         yield None
         return
-    command = [_SYSTEM_PYTHON, str(HERE / f"{name}.py"), *map(str, arguments)]
+    command = [SYSTEM_PYTHON, str(HERE / f"{name}.py"), *map(str, arguments)]
     with worker(command, environment=bcc_environment()) as started:
         yield started
