@@ -153,8 +153,9 @@ class KeyedMap(Map, Generic[K, V]):
 
     def __getitem__(self, key: K) -> V:
         # As _look_up, in one piece: this is the path of programs that ask for single entries.
+        cells = self._cells
         try:
-            cell = self._cells.pop()
+            cell = cells.pop()
         except IndexError:
             cell = self._new_cell()
         key_buffer, key_pointer, value_buffer, value_pointer, number = cell
@@ -165,9 +166,9 @@ class KeyedMap(Map, Generic[K, V]):
         result: int = self._lookup_elem(self.fd, key_pointer, value_pointer)
         if not result:
             value: V = number.value if number is not None else self._unpack_value(value_buffer.raw, 0)
-            self._cells.append(cell)
+            cells.append(cell)
             return value
-        self._cells.append(cell)
+        cells.append(cell)
         if result == -errno.ENOENT:
             raise KeyError(key)
         raise self._fail("look up in", -result)
