@@ -55,9 +55,10 @@ set(_libbpf_cc
     "${CMAKE_COMMAND}" -E env "ZIG_GLOBAL_CACHE_DIR=${_libbpf_build}/cache"
     "ZIG_LOCAL_CACHE_DIR=${_libbpf_build}/cache"
     "${Python_EXECUTABLE}" -m ziglang cc -target "${EBPF_LIBBPF_ARCHITECTURE}-linux-gnu.2.17")
-# For size: what libbpf does is done once for each probe, and the kernel's part takes most of it. No path
-# of the building machine gets into the library, by debug information or by __FILE__. libelf has one
-# integer for each thread: small enough for static TLS, which needs no help of ld-linux.so.
+# For size: what libbpf does is done once for each probe, and the kernel's part takes most of it. Only
+# btf.c is for speed (see below), which reads all types of the kernel whenever a probe is loaded. No
+# path of the building machine gets into the library, by debug information or by __FILE__. libelf has
+# one integer for each thread: small enough for static TLS, which needs no help of ld-linux.so.
 set(_libbpf_flags
     -Oz -g0 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -fstack-protector-strong
     -fno-asynchronous-unwind-tables -fno-unwind-tables -ftls-model=initial-exec -fno-sanitize=all -w -D_GNU_SOURCE -D_LARGEFILE64_SOURCE -D_FILE_OFFSET_BITS=64
@@ -89,9 +90,13 @@ function(_libbpf_compile part files)
   foreach(source IN LISTS sources)
     get_filename_component(name "${source}" NAME_WE)
     set(object "${_libbpf_build}/${part}/${name}.o")
+    set(fast "")
+    if(source STREQUAL "${_libbpf_source}/libbpf/src/btf.c")
+      set(fast -O2)
+    endif()
     add_custom_command(
       OUTPUT "${object}"
-      COMMAND ${_libbpf_cc} ${_libbpf_flags} ${ARGN} -MD -MF "${object}.d" -c "${source}" -o "${object}"
+      COMMAND ${_libbpf_cc} ${_libbpf_flags} ${fast} ${ARGN} -MD -MF "${object}.d" -c "${source}" -o "${object}"
       DEPENDS "${source}"
       DEPFILE "${object}.d"
       COMMENT "Compiling ${part}/${name}.c"
