@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, Mapping, MutableMapping, ValuesView
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ebpf_runtime.errors import MapError, RecordError
+from ebpf_runtime.signals import signals_held
 
 from .base import NOT_SUPPORTED
 from .keyed import KeyedMap
@@ -44,7 +46,9 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._counted = self.type in _WITH_COUNTERS
-        self._taken: list[tuple[K, V]] = []
+        # What was taken out and is not yet yielded. An iterator of the interpreter's own moves on and yields in one
+        # step, so no signal comes between, and others may share it.
+        self._taken: list[Iterator[tuple[K, V]]] = []
         self._counter: Counter | None = None
         self._dump: Dump | None = None
 
@@ -83,18 +87,25 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
         Value and deletion are one step, so what programs add is either in the value or in a new entry; only a program
         that is just writing may be too late. A kernel that cannot do this for the map's type is asked for the value
         first and then told to delete it; what is added between the two is lost. Entries are taken out in batches: what
-        an iterator that stops early has not yielded is yielded by the next.
+        an iterator that stops early, or is interrupted by a signal, has not yielded is yielded by the next.
 
         Raises:
             MapError: The kernel refused.
         Kernel: in batches 5.6, in one step 5.14.
         Source: bpf(2) BPF_MAP_LOOKUP_AND_DELETE_BATCH, libbpf bpf_map_lookup_and_delete_batch().
         """
-        taken = self._taken
-        yield from _popped(taken)
-        for items in self._item_lists(take=True):
-            taken.extend(reversed(items))
-            yield from _popped(taken)
+        lists = self._item_lists(take=True)
+        while True:
+            for rest in tuple(self._taken):
+                yield from rest
+                with suppress(ValueError):  # another iterator came to its end first
+                    self._taken.remove(rest)
+            with signals_held():  # what is in the map no more must be in the list
+                items = next(lists, None)
+                if items is None:
+                    return
+                self._taken.append(iter(items))
+            del items  # the iterator alone holds them, until its end
 
     def clear(self) -> None:
         """Delete every entry that is there now.
@@ -238,15 +249,6 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
             if part is not None:
                 part.close()
         super()._close()
-
-
-def _popped(taken: list[tuple[K, V]]) -> Iterator[tuple[K, V]]:
-    """Yield and forget, the last first; several iterators may share the list."""
-    while True:
-        try:
-            yield taken.pop()
-        except IndexError:
-            return
 
 
 class _Items(ItemsView[K, V]):

@@ -7,6 +7,7 @@ import errno
 import gc
 import itertools
 import os
+import signal
 import sys
 import threading
 import time
@@ -151,6 +152,48 @@ def test_what_an_interrupted_drain_took_out_comes_next(maps: Any) -> None:
                 1 / 0  # noqa: B018
     found |= dict(maps.small.drain())
     assert found == {**expected, 1000: 1}
+
+
+@pytest.mark.any_kernel
+def test_a_signal_anywhere_in_a_drain_loses_nothing(maps: Any) -> None:
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    expected = {number: number for number in range(20000)}
+    interrupted = 0
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for delay_us in range(200, 4200, 100):
+            maps.small.update(expected)
+            found: list[tuple[int, int]] = []
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay_us / 1e6)
+                found.extend(maps.small.drain())  # keeps what it was given before the interrupt
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupted += 1
+            found.extend(maps.small.drain())
+            assert (len(found), dict(found)) == (20000, expected)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted >= 10
+
+
+@pytest.mark.any_kernel
+def test_several_threads_drain_one_map(maps: Any) -> None:
+    expected = {number: number for number in range(20000)}
+    maps.small.update(expected)
+    next(maps.small.drain())
+    found: list[tuple[int, int]] = []
+    threads = [threading.Thread(target=lambda: found.extend(list(maps.small.drain()))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == len(dict(found)) == 19999
+    assert dict(found).items() <= expected.items()
+    assert list(maps.small.drain()) == []
 
 
 def test_pop_is_one_step_where_the_kernel_can(maps: Any, way: Callable[[Any], Refusing]) -> None:
