@@ -177,9 +177,9 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
         Kernel: at once 6.6.
         Source: Linux kernel/bpf/map_iter.c, bpf_map_sum_elem_count().
         """
-        counter = self._at_once() if self.max_entries > _COUNTED else None
-        if counter is not None:
-            return counter.count()
+        counted = self._count() if self.max_entries > _COUNTED else None
+        if counted is not None:
+            return counted
         walk = Walk(self)
         count = room = 0
         while not walk.over:
@@ -201,9 +201,18 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
                 self._counted = False
         return self._counter
 
+    def _count(self) -> int | None:
+        """Return how many entries the kernel has counted, or None where it does not."""
+        counter = self._at_once()
+        if counter is None:
+            return None
+        try:
+            return counter.count()
+        except OSError as error:
+            raise self._fail("count the entries of", error.errno or 0) from error
+
     def _expected(self) -> int:
-        counter = self._at_once() if self.max_entries > _COUNTED else None
-        return counter.count() if counter is not None else 0
+        return (self._count() or 0) if self.max_entries > _COUNTED else 0
 
     def to_numpy(
         self, *, fast: bool = False, max_bytes: int = FAST_BYTES
@@ -225,7 +234,11 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
         key, value = (self._key, self.key_size), (self._value, self.value_size)
         dump = self._fast_dump(max_bytes) if fast else None
         if dump is not None:
-            return arrays.interleaved(dump.read(), key, value, dump.step)
+            try:
+                records = dump.read()
+            except OSError as error:
+                raise self._fail("iterate over", error.errno or 0) from error
+            return arrays.interleaved(records, key, value, dump.step)
         read = self._read_columns()
         return arrays.column(read.keys, *key), arrays.column(read.values, *value)
 
@@ -234,8 +247,8 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
 
         if self.fd < 0 or self.max_entries * record_bytes(self.key_size, self.value_size) > max_bytes:
             return None
-        counter = self._at_once()
-        if counter is not None and counter.count() * _SPARSE < self.max_entries:
+        counted = self._count()
+        if counted is not None and counted * _SPARSE < self.max_entries:
             return None
         if self._dump is None:
             try:
@@ -245,10 +258,11 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
         return self._dump
 
     def _close(self) -> None:
-        for part in (self._counter, self._dump):
+        super()._close()
+        parts, self._counter, self._dump = (self._counter, self._dump), None, None
+        for part in parts:
             if part is not None:
                 part.close()
-        super()._close()
 
 
 class _Items(ItemsView[K, V]):

@@ -102,6 +102,8 @@ class _OfMaps(Map, Generic[K, M]):
         Source: bpf(2) BPF_MAP_UPDATE_ELEM, libbpf bpf_map_update_elem().
         """
         with opened(inner) as fd:
+            if fd < 0:
+                raise MapError(f"update map {self.name!r}: {inner!r} is no open map.", name=self.name)
             self._entries.update_elem(self._checked(key), fd)
 
     def delete(self, key: K) -> bool:
@@ -145,9 +147,11 @@ class _OfMaps(Map, Generic[K, M]):
             max_entries: 0 for as many as declared.
             name: At most 15 characters.
         Raises:
-            MapError: The kernel refused, or the object does not say what is inside.
+            MapError: The kernel refused, the probe is closed, or the object does not say what is inside.
         Source: bpf(2) BPF_MAP_CREATE, libbpf bpf_map_create().
         """
+        if self.fd < 0:
+            raise self._fail(f"make {name!r} for", 0)
         spec = self.inner
         if spec is None or spec.type not in _TYPES:
             raise MapError(f"make a map for {self.name!r}: the object does not say what is inside.", name=self.name)

@@ -13,6 +13,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -482,23 +483,53 @@ def test_the_collector_runs_again_after_reading(maps: Any) -> None:
 
 
 @pytest.mark.any_kernel
-def test_a_closed_map_says_so(made: ModuleType) -> None:
+@pytest.mark.parametrize("used", [False, True], ids=["never used", "counted and dumped before"])
+def test_a_closed_map_says_so(made: ModuleType, used: bool, tmp_path: Path) -> None:
     with made.Kinds.open_and_load() as probe:
         small = probe.maps.small
-    for use in (
-        lambda: small[1],
-        lambda: small.update({1: 1}),
-        lambda: list(small.items()),
-        lambda: list(small.drain()),
-        lambda: len(small),
-        small.to_numpy,
-        lambda: small.to_numpy(fast=True),
-        small.columns,
-        small.clear,
-        lambda: small.pop(1),
-    ):
-        with pytest.raises(MapError, match=r"map 'small': the probe is closed\.$"):
+        if used:
+            small.update((number, number) for number in range(5000))
+            assert len(small) == len(small.to_numpy(fast=True)[0]) == 5000
+    uses: list[tuple[str, Callable[[], Any]]] = [
+        ("look up in map 'small'", lambda: small[1]),
+        ("look up in map 'small'", lambda: small.get(1)),
+        ("look up in map 'small'", lambda: 1 in small),
+        ("look up in map 'small'", lambda: small.pop(1)),
+        ("update map 'small'", lambda: small.update({1: 1})),
+        ("delete from map 'small'", lambda: small.delete(1)),
+        ("iterate over map 'small'", lambda: list(small.items())),
+        ("take out of map 'small'", lambda: list(small.drain())),
+        ("take out of map 'small'", small.clear),
+        ("iterate over map 'small'", lambda: len(small)),
+        ("iterate over map 'small'", small.to_numpy),
+        ("iterate over map 'small'", lambda: small.to_numpy(fast=True)),
+        ("iterate over map 'small'", small.columns),
+        ("ask about map 'small'", lambda: small.id),
+        ("ask about map 'small'", lambda: small.flags),
+        ("freeze map 'small'", small.freeze),
+        (f"pin map 'small' at {tmp_path}/small", lambda: small.pin(tmp_path / "small")),
+    ]
+    for what, use in uses:
+        with pytest.raises(MapError) as caught:
             use()
+        assert str(caught.value) == f"{what}: the probe is closed."
+
+
+@pytest.mark.any_kernel
+def test_a_map_that_another_thread_closes_meanwhile_raises_no_raw_error(maps: Any) -> None:
+    maps.small.update((number, number) for number in range(5000))
+    maps.small.to_numpy(fast=True)
+    if (dump := maps.small._dump) is not None:
+        dump.close()  # as a thread would that has come so far
+        with pytest.raises(MapError) as caught:
+            maps.small.to_numpy(fast=True)
+        assert str(caught.value) == "iterate over map 'small': EBADF, bad file descriptor."
+    len(maps.small)
+    if (counter := maps.small._counter) is not None:
+        counter.close()
+        with pytest.raises(MapError) as caught:
+            len(maps.small)
+        assert str(caught.value) == "count the entries of map 'small': EBADF, bad file descriptor."
 
 
 def kinds_of_files() -> list[str]:

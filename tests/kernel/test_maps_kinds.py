@@ -11,7 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -450,6 +450,38 @@ def test_maps_of_maps(outer: Any) -> None:
         with pytest.warns(ResourceWarning) as caught:
             by_index.lookup(1)
         raise caught[0].message  # type: ignore[misc]
+    assert len(open_files()) == files
+
+
+def test_a_closed_inner_map_says_that_it_is_closed_and_not_the_probe(outer: Any) -> None:
+    outer.first[5] = 55
+    with outer.by_index[1] as inner:
+        pass
+    name = f"map 'by_index.{outer.first.id}'"
+    uses: list[tuple[str, Callable[[], Any]]] = [
+        (f"look up in {name}: it is closed.", lambda: inner[5]),
+        (f"ask about {name}: it is closed.", lambda: inner.id),
+        (f"freeze {name}: it is closed.", inner.freeze),
+        (f"pin {name} at /sys/fs/bpf/inner: it is closed.", lambda: inner.pin("/sys/fs/bpf/inner")),
+        (
+            f"update map 'by_name': <HashMap 'by_index.{outer.first.id}' HASH fd=-1> is no open map.",
+            lambda: outer.by_name.__setitem__(1, inner),
+        ),
+    ]
+    for text, use in uses:
+        with pytest.raises(MapError) as caught:
+            use()
+        assert str(caught.value) == text
+    assert outer.first[5] == 55
+
+
+def test_no_map_is_made_for_a_closed_probe(outer: Any) -> None:
+    by_name = outer.by_name
+    by_name._close()
+    files = len(open_files())
+    with pytest.raises(MapError) as caught:
+        by_name.create()
+    assert str(caught.value) == "make 'inner' for map 'by_name': the probe is closed."
     assert len(open_files()) == files
 
 
