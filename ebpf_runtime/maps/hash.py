@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from collections.abc import ItemsView, Iterator, Mapping, MutableMapping, ValuesView
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,6 +50,8 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
         # What was taken out and is not yet yielded. An iterator of the interpreter's own moves on and yields in one
         # step, so no signal comes between, and others may share it.
         self._taken: list[Iterator[tuple[K, V]]] = []
+        # Held while one of the next two is made or given up, always with signals held: a handler may count, too.
+        self._making = allocate_lock()
         self._counter: Counter | None = None
         self._dump: Dump | None = None
 
@@ -192,13 +195,15 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
 
     def _at_once(self) -> Counter | None:
         """Return the program that counts, or None where the kernel cannot."""
-        if self._counter is None and self._counted and self.fd >= 0:
+        if self._counter is None and self._counted:
             from .counter import Counter
 
-            try:
-                self._counter = Counter(self.fd)
-            except OSError:
-                self._counted = False
+            with signals_held(), self._making:
+                if self._counter is None and self.fd >= 0:
+                    try:
+                        self._counter = Counter(self.fd)
+                    except OSError:
+                        self._counted = False
         return self._counter
 
     def _count(self) -> int | None:
@@ -251,15 +256,16 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
         if counted is not None and counted * _SPARSE < self.max_entries:
             return None
         if self._dump is None:
-            try:
-                self._dump = Dump(self.fd, self.key_size, self.value_size, self.max_entries)
-            except OSError:
-                return None
+            with signals_held(), self._making:
+                if self._dump is None and self.fd >= 0:
+                    with suppress(OSError):
+                        self._dump = Dump(self.fd, self.key_size, self.value_size, self.max_entries)
         return self._dump
 
     def _close(self) -> None:
         super()._close()
-        parts, self._counter, self._dump = (self._counter, self._dump), None, None
+        with signals_held(), self._making:
+            parts, self._counter, self._dump = (self._counter, self._dump), None, None
         for part in parts:
             if part is not None:
                 part.close()

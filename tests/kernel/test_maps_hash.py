@@ -557,6 +557,35 @@ def test_nothing_leaks_in_many_rounds(made: ModuleType) -> None:
 
 
 @pytest.mark.any_kernel
+def test_threads_that_come_first_together_make_one_counter_and_one_dump(made: ModuleType) -> None:
+    before = kinds_of_files()
+    interval = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        for _ in range(15):
+            with made.Kinds.open_and_load() as probe:
+                small = probe.maps.small
+                small.update((number, number) for number in range(3001))
+                read: list[int] = []
+                barrier = threading.Barrier(8)
+
+                def use(small: Any = small, read: list[int] = read, barrier: threading.Barrier = barrier) -> None:
+                    barrier.wait()
+                    read.append(len(small))
+                    read.append(len(small.to_numpy(fast=True)[0]))
+
+                threads = [threading.Thread(target=use) for _ in range(8)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                assert read == [3001] * 16
+    finally:
+        sys.setswitchinterval(interval)
+    assert kinds_of_files() == before
+
+
+@pytest.mark.any_kernel
 def test_reading_takes_memory_for_a_batch_and_not_for_the_map(maps: Any) -> None:
     def peak(entries: Any) -> int:
         tracemalloc.start()
