@@ -30,6 +30,7 @@ from ebpf_runtime import (
     Redirection,
     StructOpsMap,
     possible_cpus,
+    system_calls,
     u32,
     u64,
 )
@@ -116,6 +117,90 @@ def test_mapped_arrays_are_memory(made: ModuleType, probe: Any) -> None:
         mapped[-1]
     with pytest.raises(RecordError, match="does not fit WideValue"):
         mapped[0] = 5
+
+
+FLAGGED = """
+#define MAPPED(name, flags) \\
+	struct { \\
+		__uint(type, BPF_MAP_TYPE_ARRAY); \\
+		__uint(max_entries, 1000); \\
+		__uint(map_flags, 1 << 10 /* BPF_F_MMAPABLE */ | flags); \\
+		__type(key, __u32); \\
+		__type(value, __u32); \\
+	} name SEC(".maps")
+
+MAPPED(plain, 0);
+MAPPED(program_reads, 1 << 7 /* BPF_F_RDONLY_PROG */);
+MAPPED(program_writes, 1 << 8 /* BPF_F_WRONLY_PROG */);
+MAPPED(user_reads, 1 << 3 /* BPF_F_RDONLY */);
+MAPPED(user_writes, 1 << 4 /* BPF_F_WRONLY */);
+"""
+
+
+@pytest.fixture(scope="module")
+def flagged(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    directory = tmp_path_factory.mktemp("flagged")
+    return make_module(directory, write_source(directory, "flagged", FLAGGED))
+
+
+def test_arrays_that_may_not_be_mapped_for_writing_are_mapped_for_reading(flagged: ModuleType) -> None:
+    with flagged.Flagged.open_and_load() as probe:
+        entries = probe.maps.program_reads
+        entries[3] = 33
+        entries.update({4: 44, 5: 55})
+        assert (entries[3], list(entries)[:6]) == (33, [0, 0, 0, 33, 44, 55])
+        with entries.borrow() as array:
+            assert (array[5], array.flags.writeable) == (55, False)
+            entries[5] = 56
+            assert array[5] == 56
+        assert entries.to_numpy().sum() == 33 + 44 + 56
+        assert entries.columns()[1][4] == 44
+        probe.maps.program_writes[1] = 11
+        with probe.maps.program_writes.borrow() as array:
+            array[2] = 22
+        assert list(probe.maps.program_writes)[:3] == [0, 11, 22]
+
+
+def test_arrays_say_what_their_flags_forbid_to_user_space(flagged: ModuleType) -> None:
+    with flagged.Flagged.open_and_load() as probe:
+        user_reads, user_writes = probe.maps.user_reads, probe.maps.user_writes
+        assert user_reads[999] == 0
+        user_writes[1] = 5
+        uses: list[tuple[str, Callable[[], Any]]] = [
+            ("update map 'user_reads': EPERM, it is frozen,", lambda: user_reads.update_elem(1, 1)),
+            ("look up in map 'user_writes': EPERM, it is frozen,", lambda: user_writes[1]),
+            ("iterate over map 'user_writes': EPERM, it is frozen,", lambda: list(user_writes)),
+        ]
+        for text, use in uses:
+            with pytest.raises(MapError) as caught:
+                use()
+            assert str(caught.value) == f"{text} or its flags forbid it to user space."
+        for entries in (user_reads, user_writes):
+            with pytest.raises(MapError) as caught, entries.borrow():
+                pass
+            assert str(caught.value) == f"borrow map '{entries.name}': it is not mapped, as its flags forbid it."
+
+
+def test_a_frozen_array_is_mapped_for_reading(flagged: ModuleType, pins: Path) -> None:
+    with flagged.Flagged.open_and_load() as probe:
+        probe.maps.plain[7] = 77
+        probe.maps.plain.pin(pins / "plain")
+        with pytest.raises(MapError) as caught:
+            probe.maps.plain.freeze()
+        assert str(caught.value) == (
+            "freeze map 'plain': EBUSY, device or resource busy. Its memory is mapped for writing."
+        )
+    opened = flagged.Flagged.open()
+    opened.pin_map("plain", pins / "plain")
+    with opened.load() as other:
+        fd = system_calls.object_get(os.fsencode(pins / "plain"))
+        assert system_calls.map_freeze(fd) == 0
+        os.close(fd)
+        assert other.maps.plain[7] == 77
+        with pytest.raises(MapError) as caught:
+            other.maps.plain[7] = 78
+        assert str(caught.value) == ("update map 'plain': EPERM, it is frozen, or its flags forbid it to user space.")
+        assert list(other.maps.plain)[7] == 77
 
 
 def test_per_cpu_arrays(probe: Any) -> None:
