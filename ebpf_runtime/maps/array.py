@@ -86,6 +86,10 @@ class ArrayMap(KeyedMap[int, V]):
     def __getitem__(self, key: int) -> V:
         return self._mapped_value(key) if self._memory is not None else super().__getitem__(key)
 
+    def get(self, key: int, default: Any = None) -> V | Any:
+        """Return the value at *key*, or *default* where the array has no such entry."""
+        return self[key] if isinstance(key, int) and 0 <= key < self.max_entries else default
+
     def __len__(self) -> int:
         return self.max_entries
 

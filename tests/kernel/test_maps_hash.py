@@ -443,6 +443,19 @@ def test_per_cpu_records_are_reduced_by_member(made: ModuleType, maps: Any) -> N
     assert maps.wide_per_cpu.max(3).ranks == (max(CPUS), 1)
 
 
+def test_other_reductions_are_refused(maps: Any) -> None:
+    maps.per_cpu[1] = (1,) * len(CPUS)
+    for entries, use in (
+        (maps.per_cpu, lambda entries: list(entries.reduced("avg"))),
+        (maps.per_cpu, lambda entries: entries.to_numpy(reduce="avg")),
+        (maps.cells, lambda entries: list(entries.reduced("avg"))),
+        (maps.cells, lambda entries: entries.to_numpy(reduce="avg")),
+    ):
+        with pytest.raises(RecordError) as caught:
+            use(entries)
+        assert str(caught.value) == f"reduce map '{entries.name}': 'avg' is none of sum, max and min."
+
+
 def test_an_empty_map_gives_empty_columns(maps: Any) -> None:
     for entries in (maps.small, maps.wide, maps.per_cpu):
         keys, values = entries.to_numpy()

@@ -83,6 +83,7 @@ def test_arrays_are_read_in_batches(maps: Any) -> None:
     indices, values = maps.numbers.columns()
     assert (indices.tolist(), values.tolist()) == (list(range(5000)), list(maps.numbers))
     assert len(maps.numbers) == 5000
+    assert (maps.numbers.get(4999), maps.numbers.get(5000), maps.numbers.get(-1, "none")) == (9998, None, "none")
     with pytest.raises(IndexError, match="map 'numbers' has entries 0 to 4999, not 5000"):
         maps.numbers[5000]
     text = r"borrow map 'numbers': it is not mapped\. Give it the flag BPF_F_MMAPABLE\."
@@ -290,9 +291,16 @@ def test_program_arrays(probe: Any) -> None:
     assert programs.lookup(0) is None
     with pytest.raises(KeyError):
         programs[0]
-    del programs[1]
+    assert (1 in programs, 0 in programs) == (True, False)
+    assert dict(programs.items()) == {1: programs.get(1)}
+    assert (programs.get(0), programs.get(0, "none")) == (None, "none")
+    assert programs.pop(1) > 0
     os.getppid()
     assert probe.bss.calls == 1003
+    programs.update({0: probe.programs.on_call, 3: probe.programs.on_call})
+    assert list(programs) == list(programs.keys()) == [0, 3]
+    programs.clear()
+    assert list(programs) == []
     with pytest.raises(KeyError):
         del programs[1]
     with pytest.raises(IndexError, match="map 'programs' has entries 0 to 3, not 4"):
@@ -319,6 +327,9 @@ def test_cgroup_arrays(maps: Any, cgroup: str) -> None:
     maps.cgroups[2] = cgroup
     assert maps.cgroups.delete(2) is True
     assert maps.cgroups.delete(2) is False
+    maps.cgroups.update({1: cgroup, 3: cgroup})
+    maps.cgroups.clear()
+    assert [maps.cgroups.delete(index) for index in range(4)] == [False] * 4
     with pytest.raises(MapError, match="open '/nosuch' for map 'cgroups': ENOENT, no such file or directory"):
         maps.cgroups[1] = "/nosuch"
 
@@ -335,7 +346,14 @@ def test_stacks(probe: Any) -> None:
     assert list(stacks) == [number]
     assert dict(stacks.items()) == {number: frames}
     assert any("sys" in name or "trace" in name for name in stacks.symbols(number))
+    assert (stacks.get(number), stacks.get(number + 1)) == (frames, None)
+    assert number in stacks
     assert stacks.pop(number) == frames
+    assert stacks.pop(number) is None
+    os.getppid()
+    assert list(stacks.keys()) == [probe.data.last_stack]
+    stacks.clear()
+    assert list(stacks) == []
     assert stacks.lookup(number) is None
     assert stacks.lookup(-14) is None  # an error that a program noted
     with pytest.raises(KeyError):
@@ -345,6 +363,7 @@ def test_stacks(probe: Any) -> None:
 @present("by_task")
 def test_storage_of_tasks(maps: Any) -> None:
     by_task = maps.by_task
+    assert_stores(by_task, os.getpid(), os.getpid())
     assert by_task.lookup(os.getpid()) is None
     by_task[os.getpid()] = 42
     assert by_task[os.getpid()] == 42
@@ -366,6 +385,13 @@ def test_storage_of_tasks(maps: Any) -> None:
 def assert_stores(entries: Any, owner: Any, other: Any) -> None:
     """Store something with an owner that is also named in another way."""
     assert owner not in entries
+    assert (entries.get(owner), entries.get(owner, 0)) == (None, 0)
+    with pytest.raises(KeyError):
+        entries.pop(owner)
+    entries.update({owner: 6})
+    assert entries.get(other) == 6
+    assert entries.pop(owner) == 6
+    assert entries.pop(other, None) is None
     entries[owner] = 7
     assert entries[other] == 7
     assert entries.delete(owner) is True
@@ -431,6 +457,9 @@ def test_xsk_maps(maps: Any) -> None:
         plug.setsockopt(283, 2, 64)  # SOL_XDP, XDP_RX_RING: Linux 7.2 wants a ring to receive into
         maps.xsks[0] = plug
         del maps.xsks[0]
+        maps.xsks.update({1: plug})
+        maps.xsks.clear()
+        maps.xsks[1] = plug
     with (
         socket.socket() as plug,
         pytest.raises(MapError, match=r"update map 'xsks': E(OP)?NOTSUPP?, operation not supported"),
@@ -448,6 +477,17 @@ def test_socket_maps(maps: Any) -> None:
         maps.sockets_hash[1 << 40] = client.fileno()
         assert maps.sockets[2] == cookie(client)
         assert maps.sockets_hash[1 << 40] == cookie(client)
+        for entries, key in ((maps.sockets, 2), (maps.sockets_hash, 1 << 40)):
+            assert dict(entries.items()) == {key: cookie(client)}
+            assert key in entries
+            assert (entries.get(key), entries.get(1)) == (cookie(client), None)
+            assert entries.pop(key) == cookie(client)
+            assert entries.pop(key, None) is None
+            assert list(entries.keys()) == []
+            entries.update({key: client})
+            entries.clear()
+            entries.update([(key, client)])
+        assert (len(maps.sockets), len(maps.sockets_hash)) == (4, 1)
         assert maps.sockets.delete(2) is True
         del maps.sockets_hash[1 << 40]
         assert maps.sockets.lookup(2) is None
@@ -535,6 +575,36 @@ def test_maps_of_maps(outer: Any) -> None:
         with pytest.warns(ResourceWarning) as caught:
             by_index.lookup(1)
         raise caught[0].message  # type: ignore[misc]
+    assert len(open_files()) == files
+
+
+def test_maps_of_maps_have_the_methods_of_mappings(outer: Any) -> None:
+    by_name, by_index = outer.by_name, outer.by_index
+    outer.first[5] = 55
+    files = len(open_files())
+    by_name.update({7: outer.first})
+    by_name.update([(8, outer.first), (9, outer.first)])
+    assert sorted(by_name.keys()) == sorted(by_name) == [7, 8, 9]
+    assert [inner[5] for inner in by_name.values()] == [55, 55, 55]
+    with by_name.get(7) as inner:
+        assert inner[5] == 55
+    assert by_name.get(1) is None
+    assert by_name.get(1, "none") == "none"
+    with by_name.pop(7) as inner:
+        assert inner[5] == 55
+    assert 7 not in by_name
+    assert by_name.pop(7, None) is None
+    with pytest.raises(KeyError):
+        by_name.pop(7)
+    by_name.clear()
+    assert (len(by_name), list(by_name)) == (0, [])
+    by_index.update({0: outer.first})
+    assert list(by_index.keys()) == [0, 1]
+    with by_index.pop(0), by_index.get(1) as inner:
+        assert inner[5] == 55
+    assert by_index.get(0) is None
+    by_index.clear()
+    assert list(by_index) == []
     assert len(open_files()) == files
 
 
