@@ -248,11 +248,14 @@ class Probe(Handle):
         if loaded is not None and not loaded.closed and not sys.is_finalizing():  # the kernel frees all at exit
             import warnings
 
-            warnings.warn(f"probe {loaded.spec.name!r} was never closed", ResourceWarning, source=self, stacklevel=1)
+            said = [f"probe {loaded.spec.name!r} was never closed"]
             try:
                 loaded.close()
             except CloseError as error:
-                warnings.warn(str(error), ResourceWarning, source=self, stacklevel=1)
+                said.append(str(error))
+            # Only now: a warning may be an error.
+            for text in said:
+                warnings.warn(text, ResourceWarning, source=self, stacklevel=1)
 
     def __repr__(self) -> str:
         state = "closed" if self._loaded.closed else "loaded"

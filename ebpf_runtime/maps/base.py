@@ -97,8 +97,8 @@ class Map(KernelMap):
         if self._owned and self.fd >= 0 and not sys.is_finalizing():
             import warnings
 
+            self.close()  # first: a warning may be an error
             warnings.warn(f"map {self.name!r} was never closed", ResourceWarning, source=self, stacklevel=1)
-            self.close()
 
     def _close(self) -> None:
         self.fd = -1

@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -606,6 +607,18 @@ def test_maps_of_maps_have_the_methods_of_mappings(outer: Any) -> None:
     by_index.clear()
     assert list(by_index) == []
     assert len(open_files()) == files
+
+
+def test_a_forgotten_inner_map_is_closed_where_warnings_are_errors(outer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    outer.first[5] = 55
+    before = open_files()
+    raised: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: raised.append(str(what.exc_value)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        assert outer.by_index[1][5] == 55
+    assert raised == [f"map 'by_index.{outer.first.id}' was never closed"]
+    assert open_files() == before
 
 
 def test_a_closed_inner_map_says_that_it_is_closed_and_not_the_probe(outer: Any) -> None:
