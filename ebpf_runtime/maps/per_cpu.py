@@ -119,7 +119,7 @@ class PerCpuHashMap(_PerCpu[K, V], HashMap[K, tuple[V, ...]]):
         Args:
             reduce: Return one value an entry instead: the "sum" (of 64 bits), "max" or "min" over all CPUs.
         Raises:
-            RecordError: What is to be reduced is no number.
+            RecordError: What is to be reduced is no number, or a sum needs more than 64 bits.
             MapError: The kernel refused.
         """
         from ebpf_runtime import arrays
@@ -152,7 +152,7 @@ class PerCpuArrayMap(_PerCpu[int, V], ArrayMap[tuple[V, ...]]):
         Args:
             reduce: Return one value an index instead: the "sum" (of 64 bits), "max" or "min" over all CPUs.
         Raises:
-            RecordError: What is to be reduced is no number.
+            RecordError: What is to be reduced is no number, or a sum needs more than 64 bits.
             MapError: The kernel refused.
         """
         return self._cells_array(self._read_columns().values, reduce)

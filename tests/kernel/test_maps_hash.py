@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ebpf_runtime import MapError, MapFullError, RecordError, possible_cpus
+from ebpf_runtime import MapError, MapFullError, RecordError, arrays, possible_cpus
 from ebpf_runtime.features import has_program_type
 from tests.support.kernel import open_files
 from tests.support.maps import SOURCE
@@ -430,6 +430,26 @@ def test_per_cpu_sums_have_64_bits(maps: Any) -> None:
     assert maps.per_cpu.sum(1) == 0xFFFFFFFF * len(CPUS)
     _, values = maps.per_cpu.to_numpy(reduce="sum")
     assert values.tolist() == [0xFFFFFFFF * len(CPUS)]
+
+
+@pytest.mark.skipif(len(CPUS) < 2, reason="one CPU's value is the sum")
+def test_sums_that_64_bits_do_not_hold_are_refused(maps: Any) -> None:
+    cells = maps.cells
+    cells[1] = (1 << 63, 1 << 63, *CPUS[2:])
+    assert cells.sum(1) == (1 << 64) + sum(CPUS[2:])
+    with pytest.raises(RecordError) as caught:
+        cells.to_numpy(reduce="sum")
+    assert str(caught.value) == "sum the values of map 'cells': a sum does not fit uint64. Take the values of all CPUs."
+    assert cells.to_numpy(reduce="max")[1] == 1 << 63
+    low, high = -(1 << 63), (1 << 63) - 1
+    for values in ([low, low], [high, 1]):
+        with pytest.raises(RecordError) as caught:
+            arrays.reduced(numpy.array([[5, 6], values]), "sum", "signed")
+        assert str(caught.value) == (
+            "sum the values of map 'signed': a sum does not fit int64. Take the values of all CPUs."
+        )
+    fits = numpy.array([[low, high], [high, low], [low, 0], [0, high]])
+    assert arrays.reduced(fits, "sum", "signed").tolist() == [-1, -1, low, high]
 
 
 def test_per_cpu_records_are_reduced_by_member(made: ModuleType, maps: Any) -> None:
