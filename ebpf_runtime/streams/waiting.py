@@ -7,6 +7,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -91,8 +92,9 @@ class Waiter:
             return
         os.eventfd_write(self._wakeup, 1)
         for loop in set(self._futures.values()):
-            loop.remove_reader(self._epoll.fileno())
-            loop.call_soon_threadsafe(self._settle, loop)
+            with suppress(RuntimeError):  # the loop is closed, and its tasks never run again
+                loop.remove_reader(self._epoll.fileno())
+                loop.call_soon_threadsafe(self._settle, loop)
 
     def close(self) -> None:
         self._epoll.close()

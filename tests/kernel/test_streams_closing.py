@@ -3,22 +3,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextvars import Context
 from itertools import product
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, TypeVarTuple
 
 import pytest
 
-from ebpf_runtime import MapError
+from ebpf_runtime import CloseError, MapError
 from tests.support.kernel import open_files
 from tests.support.streams import WAYS, burst, open_feed, read_by
 
 pytestmark = pytest.mark.kernel
+
+Ts = TypeVarTuple("Ts")
 
 
 def in_thread(function: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
@@ -135,4 +139,59 @@ def test_closing_does_not_wait_for_a_block_of_another_thread(feed: ModuleType) -
         rescue.join()
     assert said == [[1, 2, 3]]
     gc.collect()
+    assert open_files() == files
+
+
+class Deaf(asyncio.SelectorEventLoop):
+    """A loop that fails in its own way when it is called from outside."""
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        raise LookupError("nobody hears")
+
+
+def leave_a_task_waiting(stream: Any, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+    async def read() -> None:
+        async for _ in stream:
+            pass
+
+    task = loop.create_task(read())
+    while stream._waiter is None or not stream._waiter._futures:
+        loop.run_until_complete(asyncio.sleep(0))
+    return task
+
+
+# Its task never ends, which asyncio tells when it is forgotten.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_task_that_waits_in_a_closed_loop_keeps_nothing(feed: ModuleType) -> None:
+    gc.collect()
+    files = open_files()
+    with open_feed(feed) as probe:
+        loop = asyncio.new_event_loop()
+        task = leave_a_task_waiting(probe.maps.uniform, loop)
+        loop.close()
+        probe.close()
+    assert open_files() == files
+    assert not task.done()
+    del task
+    gc.collect()
+
+
+def test_whatever_fails_all_the_rest_is_freed(feed: ModuleType) -> None:
+    gc.collect()
+    files = open_files()
+    loop = Deaf()
+    with open_feed(feed) as probe:
+        probe.maps.perf.open(8)
+        task = leave_a_task_waiting(probe.maps.uniform, loop)
+        with pytest.raises(CloseError) as caught:
+            probe.close()
+        assert str(caught.value) == "close probe 'feed': free what it holds: nobody hears."
+        assert [type(failure) for failure in caught.value.failures] == [LookupError]
+        probe.close()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    loop.close()
     assert open_files() == files
