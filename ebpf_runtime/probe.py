@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .errors import CloseError, EbpfError, OpenError
+from .errors import CloseError, OpenError
 from .handles import Handle
 
 TYPE_CHECKING = False
@@ -204,7 +204,7 @@ class Probe(Handle):
                 for name, program in self.programs:
                     if not program.needs and self.links._items[name] is None:
                         self.links._items[name] = program.attach()
-            except EbpfError:
+            except BaseException:
                 self.detach()
                 raise
             return self

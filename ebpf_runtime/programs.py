@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseProgram", "Program", "attaches_without_libbpf", "open_program"]
 
+INT_MAX = (1 << 31) - 1
 TRACE_ITER = 28  # BPF_TRACE_ITER
 _LSM = 29  # BPF_PROG_TYPE_LSM
 
@@ -154,12 +155,23 @@ class BaseProgram(Handle):
             self._attached.append(made)
             return made
 
-    def _check_cookie(self, cookie: int, where: str) -> None:
-        if not 0 <= cookie < 1 << 64:
+    def _check(self, where: str, what: str, value: int, low: int = 0, high: int = (1 << 64) - 1) -> None:
+        """See that an argument of `attach` is a number that the kernel has room for."""
+        if not isinstance(value, int) or not low <= value <= high:
             raise AttachError(
-                f"attach program {self.name!r} to {where}: cookie {cookie} does not fit 64 bits without sign.",
+                f"attach program {self.name!r} to {where}: {what} {value!r} is not from {low} to {high}.",
                 name=self.name,
             )
+
+    def _check_process(self, where: str, pid: int) -> None:
+        self._check(where, "pid", pid, -1, INT_MAX)
+
+    def _text(self, what: str, value: str | bytes | PathLike[str]) -> str:
+        """Return a path or a name; one with a NUL would end there for the kernel."""
+        text = os.fsdecode(value)
+        if "\0" in text:
+            raise AttachError(f"attach program {self.name!r}: the {what} {text!r} has a NUL.", name=self.name)
+        return text
 
     def _with_cookie(self, make: Callable[[int], int | Link], cookie: int, where: str) -> Callable[[], int | Link]:
         """Return what makes a link with a cookie; a kernel that takes the same link without one is told of.
@@ -169,7 +181,7 @@ class BaseProgram(Handle):
         Raises:
             AttachError: The cookie is not one of 64 bits without sign.
         """
-        self._check_cookie(cookie, where)
+        self._check(where, "cookie", cookie)
 
         def made() -> int | Link:
             result = make(cookie)
