@@ -214,7 +214,7 @@ class SockmapProgram(BaseProgram):
                 f"Attach to one of type {' or '.join(_SOCKET_MAPS)}.",
                 name=self.name,
             )
-        kind, target, program = self._hook.attach_type, map.fd, self.fd
+        kind, target, program = self._hook.attach_type, self._map_fd(map), self.fd
 
         def make() -> int | Link:
             link = system_calls.link_create(program, target, kind)

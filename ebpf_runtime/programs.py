@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from .kernel_objects import ProgramCounters
+    from .maps import Map
     from .records import Field, Record
     from .test_runs import TestRun
 
@@ -110,6 +111,14 @@ class BaseProgram(Handle):
     def needs(self) -> str:
         """The arguments without which `attach` cannot tell where to attach; empty where there are none."""
         return ""
+
+    def _map_fd(self, target: Map) -> int:
+        """Return the file descriptor of a map to attach to."""
+        if target.fd < 0:
+            raise AttachError(
+                f"attach program {self.name!r} to map {target.name!r}: the map is closed.", name=self.name
+            )
+        return target.fd
 
     def _on_file(self, path: str, kind: int) -> int:
         """Create a link on what a path stands for: a cgroup, a network namespace."""
@@ -236,6 +245,8 @@ class BaseProgram(Handle):
             EbpfError: The probe is closed.
         Source: bpf(2) BPF_OBJ_GET_INFO_BY_FD.
         """
+        if self.fd < 0:
+            raise EbpfError(f"read the statistics of program {self.name!r}: the probe is closed.", name=self.name)
         from .kernel_objects import counters
 
         result, info = system_calls.object_info(self.fd)
@@ -249,7 +260,7 @@ class BaseProgram(Handle):
         """Return and remove what the program has printed to "stdout" or "stderr" since the last call.
 
         Raises:
-            EbpfError: The kernel has no streams.
+            EbpfError: The kernel has no streams, or the probe is closed.
         Kernel: 6.17.
         Source: bpf(2) BPF_PROG_STREAM_READ_BY_FD, libbpf bpf_prog_stream_read().
         """

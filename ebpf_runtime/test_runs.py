@@ -101,6 +101,8 @@ def read_stream(program: BaseProgram, stream: str) -> str:
         raise EbpfError(
             f"read stream {stream!r} of program {program.name!r}: there are {', '.join(_STREAMS)}.", name=program.name
         )
+    if program.fd < 0:
+        raise EbpfError(f"read stream {stream!r} of program {program.name!r}: the probe is closed.", name=program.name)
     text = bytearray()
     while True:
         block = bytearray(_STREAM_BYTES)
