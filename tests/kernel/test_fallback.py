@@ -38,6 +38,7 @@ from ebpf_runtime import (
 )
 from ebpf_runtime import compile as compile_here
 from tests.support.kills import kill_one, victims_cgroup
+from tests.support.namespaces import as_somebody_elses_namesake
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
@@ -548,3 +549,29 @@ __attribute__((section("raw_tp/sys_enter"))) int offset(void *ctx)
     assert [path.name.partition("-")[0] for path in build.iterdir()] == ["offset"]
     with pytest.raises(CompileError, match=r"compile 'offset' on this host: .* refuses it: .*; .*See "):
         compile_here("nonsense here;\nmore", "offset", compiled_only(build))
+
+
+@pytest.mark.any_kernel
+def test_the_file_of_a_process_with_our_number_is_not_compiled(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.c"
+    code = '__attribute__((section("raw_tp/x"))) int {}(void *ctx) {{ return 0; }}\n'
+    theirs.write_text(code.format("theirs"))
+    script = f"""
+from ebpf_runtime import ProbeConfig, compile
+image = compile({code.format("ours")!r}, "x", ProbeConfig(runtime_compiler_output_dir={str(tmp_path / "b")!r}))
+print(b"ours" in image, b"theirs" in image)
+"""
+    assert as_somebody_elses_namesake(theirs, script) == "True False"
+
+
+@pytest.mark.any_kernel
+def test_the_compiler_reads_the_source_where_standard_input_is_closed(tmp_path: Path) -> None:
+    script = f"""
+import os
+os.close(0)
+from ebpf_runtime import ProbeConfig, compile
+code = '__attribute__((section("raw_tp/x"))) int ours(void *ctx) {{ return 0; }}'
+print(b"ours" in compile(code, "x", ProbeConfig(runtime_compiler_output_dir={str(tmp_path / "b")!r})))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert (run.stdout, run.stderr) == ("True\n", "")
