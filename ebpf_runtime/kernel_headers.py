@@ -109,23 +109,27 @@ def find_headers(
             return KernelHeaders(_validated([_unpacked(archive, version_code)], version_code), "sysfs")
         except (HeaderError, EbpfError) as error:
             refused.append(f"{archive}: {error}")
-    downloads = _download_directory(config) / release
+    # Of a name that is ours, so that what is deleted was downloaded by us, whatever the configured directory is.
+    downloads = _download_directory(config) / f"ebpf-runtime-{release}"
+    is_mendable = False
     if downloads.exists():
         try:
             return KernelHeaders(_validated(_below(downloads, release), version_code), "previously_downloaded")
         except HeaderError as error:
             refused.append(f"downloaded before: {error}")
-            if not look_only:
-                shutil.rmtree(downloads, ignore_errors=True)
-    if look_only or not config.enable_kernel_header_download:
+            is_mendable = isinstance(error.__cause__, TrustError)
+    if look_only or is_mendable or not config.enable_kernel_header_download:
+        step = "set system_probe_config.enable_kernel_header_download to true"
+        if config.enable_kernel_header_download:
+            step = f"delete {downloads}" if is_mendable else "load a probe that needs them, which downloads them"
         raise HeaderError(
             f"find the headers of kernel {release}: {'; '.join(refused)}. Install them "
-            "(apt install linux-headers-$(uname -r), dnf install kernel-devel-$(uname -r)), or set "
-            "system_probe_config.enable_kernel_header_download to true",
+            f"(apt install linux-headers-$(uname -r), dnf install kernel-devel-$(uname -r)), or {step}",
             _worst(refused),
         )
     from .header_download import download
 
+    shutil.rmtree(downloads, ignore_errors=True)
     download(BuildDirectory(downloads).path, release)
     try:
         return KernelHeaders(_validated(_below(downloads, release), version_code), "downloaded")
@@ -209,7 +213,7 @@ def _validated(paths: Iterable[str | os.PathLike[str]], version_code: int) -> tu
             directory = Path(trusted(path))
             codes = _version_codes(directory)
         except TrustError as error:
-            raise HeaderError(str(error).removesuffix("."), "validation_failure") from None
+            raise HeaderError(str(error).removesuffix("."), "validation_failure") from error
         if codes and version_code not in codes:
             raise HeaderError(
                 f"{directory} has LINUX_VERSION_CODE {codes[0]} ({_dotted(codes[0])}), "

@@ -152,3 +152,59 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     target.mkdir()
     with pytest.raises(HeaderError, match=f"^unpack {archive}: "):
         unpack(archive, target)
+
+
+def downloaded(config: ProbeConfig) -> Path:
+    """Where headers that were downloaded for RELEASE lie."""
+    root = config.kernel_header_download_dir
+    assert root is not None
+    return Path(root) / f"ebpf-runtime-{RELEASE}" / f"usr/src/linux-headers-{RELEASE}"
+
+
+@pytest.mark.usefixtures("defaults")
+@pytest.mark.parametrize("is_allowed", [False, True])
+def test_what_is_not_ours_where_downloads_go_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_allowed: bool
+) -> None:
+    """Such a place is /lib/modules, which has a directory named after the release."""
+    monkeypatch.setenv("PATH", str(tmp_path))  # no package manager
+    module = tmp_path / "modules" / RELEASE / "kernel/fs/ext4.ko"
+    module.parent.mkdir(parents=True)
+    module.touch()
+    for path in (tmp_path / "modules", tmp_path / "modules" / RELEASE):
+        path.chmod(0o700)
+    config = ProbeConfig(kernel_header_download_dir=tmp_path / "modules", enable_kernel_header_download=is_allowed)
+    result, _ = refusal(config)
+    assert result == ("download_failure" if is_allowed else "not_found")
+    assert [path for path in (tmp_path / "modules").rglob("*") if path.is_file()] == [module]
+    assert [path.name for path in (tmp_path / "modules").iterdir()] == [RELEASE]
+
+
+@pytest.mark.usefixtures("defaults")
+@pytest.mark.parametrize("is_allowed", [False, True])
+def test_downloaded_headers_that_others_could_have_changed_are_kept_to_be_mended(
+    tmp_path: Path, is_allowed: bool
+) -> None:
+    config = ProbeConfig(kernel_header_download_dir=tmp_path / "d", enable_kernel_header_download=is_allowed)
+    directory = headers(downloaded(config))
+    directory.chmod(0o775)
+    step = "set system_probe_config.enable_kernel_header_download to true"
+    if is_allowed:
+        step = f"delete {tmp_path}/d/ebpf-runtime-{RELEASE}"
+    assert refusal(config) == (
+        "not_found",
+        f"find the headers of kernel {RELEASE}: the usual directories: there are none; /nonexistent/kheaders.tar.xz: "
+        f"it is not there (CONFIG_IKHEADERS); downloaded before: read {directory}: it has mode 0775, so others could "
+        f"have changed it. Take that away (chmod go-w {directory}). Install them (apt install linux-headers-$(uname "
+        f"-r), dnf install kernel-devel-$(uname -r)), or {step}",
+    )
+    directory.chmod(0o755)
+    assert look(config).directories == (directory,)
+
+
+@pytest.mark.usefixtures("defaults")
+def test_downloaded_headers_that_do_not_serve_are_kept_where_none_may_be_downloaded(config: ProbeConfig) -> None:
+    directory = headers(downloaded(config), is_complete=False)
+    _, text = refusal(config)
+    assert f"downloaded before: {directory} lack include/linux/kconfig.h. Install them " in text
+    assert directory.is_dir()
