@@ -19,22 +19,30 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["BuildDirectory"]
+__all__ = ["BuildDirectory", "default_directory"]
 
 _ROOTS_DIRECTORY = "/var/tmp/ebpf-runtime"
+_NEXT_STEPS = {
+    "build": "Set system_probe_config.runtime_compiler_output_dir to a directory of your own.",
+    "kernel-headers": "Set system_probe_config.kernel_header_download_dir to a directory of your own.",
+    "kheaders": "Name the directories of this kernel's headers by system_probe_config.kernel_header_dirs.",
+}
 
 
 class BuildDirectory:
     """A directory for compiled objects, or other files that only we may write, made if it is not there."""
 
     def __init__(self, configured: str | os.PathLike[str] | None, purpose: str = "build") -> None:
-        """Make sure of the directory; None takes the user's own default, with *purpose* as its last part.
+        """Make sure of the directory; None takes the user's own default.
 
+        Args:
+            purpose: "build", "kernel-headers" or "kheaders", of which the setting that errors name is.
         Raises:
             CompileError: It cannot be made, or others could write there.
         """
         # A start from what was compiled before imports no pathlib; and Path.resolve() would follow links.
-        self._path = os.path.abspath(configured or _default(purpose))  # noqa: PTH100
+        self._path = os.path.abspath(configured or default_directory(purpose))  # noqa: PTH100
+        self._next_step = _NEXT_STEPS[purpose]
         parts = [part for part in self._path.split("/") if part]
         try:
             for number in range(len(parts) + 1):
@@ -68,11 +76,7 @@ class BuildDirectory:
             raise self._refuse(f"{path} has mode {mode:04o}, others can write there")
 
     def _refuse(self, reason: str) -> CompileError:
-        return CompileError(
-            f"use directory {self._path}: {reason}. "
-            "Set system_probe_config.runtime_compiler_output_dir to a directory of your own.",
-            name=self._path,
-        )
+        return CompileError(f"use directory {self._path}: {reason}. {self._next_step}", name=self._path)
 
     def find(self, prefix: str) -> bytes | None:
         """Return the newest file whose name begins with *prefix* and ends in `.o`; None if there is none.
@@ -137,8 +141,8 @@ class BuildDirectory:
         return path
 
 
-def _default(purpose: str) -> str:
-    """Return root's directory, or the one in the user's cache."""
+def default_directory(purpose: str) -> str:
+    """Return root's directory for a purpose, or the one in the user's cache; it is not made."""
     if os.geteuid() == 0:
         return os.path.join(_ROOTS_DIRECTORY, purpose)  # noqa: PTH118
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118

@@ -22,11 +22,11 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from .build_directory import BuildDirectory
+from .build_directory import BuildDirectory, default_directory
 from .errors import EbpfError
-from .host_errors import TrustError
+from .host_errors import CompileError, TrustError
 from .load_report import HEADER_RESULTS
-from .trust import trusted
+from .trust import read_trusted, trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,18 +101,22 @@ def find_headers(
             )
         except HeaderError as error:
             refused.append(f"the usual directories: {error}")
-        if look_only and os.access(archive, os.R_OK):
+        unpacked = Path(default_directory("kheaders"), str(version_code))
+        is_unpacked = os.path.isdir(unpacked)  # noqa: PTH112  # is_dir() raises where we may not look
+        if look_only and not is_unpacked and os.access(archive, os.R_OK):
             return KernelHeaders((Path(archive),), "sysfs")
         try:
-            if look_only:
-                raise HeaderError("it is not there", "not_found")
-            return KernelHeaders(_validated([_unpacked(archive, version_code)], version_code), "sysfs")
-        except (HeaderError, EbpfError) as error:
-            refused.append(f"{archive}: {error}")
+            if not is_unpacked:
+                if look_only:
+                    raise HeaderError("it is not there", "not_found")
+                _unpack_once(archive, unpacked)
+            return KernelHeaders(_validated([unpacked], version_code), "sysfs")
+        except EbpfError as error:
+            refused.append(f"{archive}: {str(error).removesuffix('.')}")
     # Of a name that is ours, so that what is deleted was downloaded by us, whatever the configured directory is.
     downloads = _download_directory(config) / f"ebpf-runtime-{release}"
     is_mendable = False
-    if downloads.exists():
+    if os.path.isdir(downloads):  # noqa: PTH112
         try:
             return KernelHeaders(_validated(_below(downloads, release), version_code), "previously_downloaded")
         except HeaderError as error:
@@ -130,7 +134,11 @@ def find_headers(
     from .header_download import download
 
     shutil.rmtree(downloads, ignore_errors=True)
-    download(BuildDirectory(downloads).path, release)
+    try:
+        directory = BuildDirectory(downloads, "kernel-headers").path
+    except CompileError as error:
+        raise HeaderError(str(error).removesuffix("."), "download_failure") from None
+    download(directory, release)
     try:
         return KernelHeaders(_validated(_below(downloads, release), version_code), "downloaded")
     except HeaderError as error:
@@ -224,7 +232,7 @@ def _validated(paths: Iterable[str | os.PathLike[str]], version_code: int) -> tu
     if not found:
         raise HeaderError("there are none", "not_found")
     for name in _CRITICAL:
-        if not any((directory / name).is_file() for directory in found):
+        if not any(os.path.isfile(directory / name) for directory in found):  # noqa: PTH113
             raise HeaderError(f"{', '.join(map(str, found))} lack {name}", "validation_failure")
     return tuple(found)
 
@@ -233,8 +241,8 @@ def _version_codes(directory: Path) -> list[int]:
     """Return the version that a directory says it is of; none where it does not say."""
     for name in _VERSION_FILES:
         path = directory / name
-        if path.is_file() and (
-            match := re.search(r"^#define\s+LINUX_VERSION_CODE\s+(\d+)", Path(trusted(path)).read_text(), re.MULTILINE)
+        if os.path.isfile(path) and (  # noqa: PTH113  # is_file() raises where we may not look
+            match := re.search(rb"^#define\s+LINUX_VERSION_CODE\s+(\d+)", read_trusted(path), re.MULTILINE)
         ):
             return [int(match[1])]
     return []
@@ -244,18 +252,16 @@ def _dotted(code: int) -> str:
     return f"{code >> 16}.{code >> 8 & 255}.{code & 255}"
 
 
-def _unpacked(archive: str, version_code: int) -> Path:
-    """Return where the kernel's own archive is unpacked, unpacking it if need be."""
-    target = BuildDirectory(None, "kheaders").path / str(version_code)
-    if target.is_dir():
-        return target
+def _unpack_once(archive: str, target: Path) -> None:
+    """Unpack the kernel's own archive, for which its module is loaded if need be."""
+    directory = BuildDirectory(None, "kheaders").path
     is_ours = False
     if not os.path.exists(archive) and archive == _ARCHIVE:  # noqa: PTH110
         is_ours = _modprobe("kheaders")
     try:
         if not os.path.exists(archive):  # noqa: PTH110
             raise HeaderError("it is not there (CONFIG_IKHEADERS)", "not_found")
-        scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=target.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=directory))
         try:
             unpack(Path(archive), scratch)
             scratch.rename(target)
@@ -265,7 +271,6 @@ def _unpacked(archive: str, version_code: int) -> Path:
     finally:
         if is_ours:
             _modprobe("-r", "kheaders")
-    return target
 
 
 def unpack(archive: Path, target: Path) -> None:
@@ -299,6 +304,5 @@ def _modprobe(*words: str) -> bool:
 
 
 def _download_directory(config: ProbeConfig) -> Path:
-    if config.kernel_header_download_dir is not None:
-        return Path(os.path.abspath(config.kernel_header_download_dir))  # noqa: PTH100
-    return BuildDirectory(None, "kernel-headers").path
+    configured = config.kernel_header_download_dir
+    return Path(os.path.abspath(default_directory("kernel-headers") if configured is None else configured))  # noqa: PTH100

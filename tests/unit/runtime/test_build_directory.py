@@ -67,12 +67,12 @@ def test_the_default_of_a_user_is_in_the_cache(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert build_directory._default("build") == f"{tmp_path}/ebpf-runtime/build"
+    assert build_directory.default_directory("build") == f"{tmp_path}/ebpf-runtime/build"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/u")
-    assert build_directory._default("build") == "/home/u/.cache/ebpf-runtime/build"
+    assert build_directory.default_directory("build") == "/home/u/.cache/ebpf-runtime/build"
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert build_directory._default("build") == "/var/tmp/ebpf-runtime/build"
+    assert build_directory.default_directory("build") == "/var/tmp/ebpf-runtime/build"
 
 
 def test_the_newest_of_the_prefix_is_found(tmp_path: Path) -> None:

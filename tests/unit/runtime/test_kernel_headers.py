@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from ebpf_runtime import ProbeConfig, kernel_headers
+from ebpf_runtime.facts import host_facts
 from ebpf_runtime.kernel_headers import HeaderError, KernelHeaders, find_headers, host_version_code, unpack
 from ebpf_runtime.load_report import HEADER_RESULTS
 from tests.support.header_trees import CODE, RELEASE, headers
+from tests.support.users import as_user
 
 
 @pytest.fixture
@@ -208,3 +210,70 @@ def test_downloaded_headers_that_do_not_serve_are_kept_where_none_may_be_downloa
     _, text = refusal(config)
     assert f"downloaded before: {directory} lack include/linux/kconfig.h. Install them " in text
     assert directory.is_dir()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this user's directories are by default."""
+    directory = tmp_path / "cache"
+    monkeypatch.setattr("ebpf_runtime.build_directory._ROOTS_DIRECTORY", str(directory / "ebpf-runtime"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(directory))
+    return directory
+
+
+@pytest.mark.usefixtures("defaults")
+def test_looking_makes_no_directory(cache: Path) -> None:
+    with pytest.raises(HeaderError, match=r"it is not there\. Install them "):
+        look(ProbeConfig(), look_only=True)
+    assert not cache.exists()
+    with pytest.raises(HeaderError, match=r", or load a probe that needs them, which downloads them$"):
+        look(ProbeConfig(enable_kernel_header_download=True), look_only=True)
+    assert not cache.exists()
+
+
+@pytest.mark.usefixtures("defaults")
+def test_looking_is_not_stopped_by_a_directory_that_does_not_serve(cache: Path) -> None:
+    cache.mkdir()
+    cache.chmod(0o777)
+    assert HEADER_RESULTS[host_facts(ProbeConfig()).header_result] == "not_found"
+    assert not list(cache.iterdir())
+    config = ProbeConfig(enable_kernel_header_download=True)
+    assert refusal(config) == (
+        "download_failure",
+        f"use directory {cache}/ebpf-runtime/kernel-headers/ebpf-runtime-{RELEASE}: {cache} has mode 0777, others can "
+        "write there. Set system_probe_config.kernel_header_download_dir to a directory of your own",
+    )
+    with pytest.raises(HeaderError) as caught:
+        look(ProbeConfig())
+    assert (
+        f"; /nonexistent/kheaders.tar.xz: use directory {cache}/ebpf-runtime/kheaders: {cache} has mode 0777, others "
+        "can write there. Name the directories of this kernel's headers by system_probe_config.kernel_header_dirs. "
+        "Install them "
+    ) in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, as only root can")
+@pytest.mark.parametrize("home", ["/nonexistent", "private"])
+def test_looking_ends_well_for_a_user_who_may_not_look(
+    defaults: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    (tmp_path / "private").mkdir(mode=0o700)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / home))
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    directory = headers(defaults / f"usr/src/linux-headers-{RELEASE}")
+
+    def said() -> str:
+        with pytest.raises(HeaderError) as caught:
+            look(ProbeConfig(), look_only=True)
+        return str(caught.value)
+
+    directory.chmod(0o700)
+    assert f": the usual directories: {directory} lack include/linux/types.h; " in as_user(12345, said)
+    directory.chmod(0o755)
+    version = directory / "include/generated/uapi/linux/version.h"
+    version.chmod(0o600)
+    assert f": the usual directories: read {version}: EACCES, permission denied. Check the path; " in as_user(
+        12345, said
+    )
