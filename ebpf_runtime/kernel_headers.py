@@ -12,6 +12,7 @@ What others than root and the running user could have changed is refused.
 
 from __future__ import annotations
 
+import errno
 import lzma
 import os
 import re
@@ -23,7 +24,8 @@ import tempfile
 from pathlib import Path
 
 from .build_directory import BuildDirectory, default_directory
-from .errors import EbpfError
+from .digests import sha256
+from .errors import EbpfError, describe
 from .host_errors import CompileError, TrustError
 from .load_report import HEADER_RESULTS
 from .trust import read_trusted, trusted
@@ -101,7 +103,7 @@ def find_headers(
             )
         except HeaderError as error:
             refused.append(f"the usual directories: {error}")
-        unpacked = Path(default_directory("kheaders"), str(version_code))
+        unpacked = Path(default_directory("kheaders"), _build(release))
         is_unpacked = os.path.isdir(unpacked)  # noqa: PTH112  # is_dir() raises where we may not look
         if look_only and not is_unpacked and os.access(archive, os.R_OK):
             return KernelHeaders((Path(archive),), "sysfs")
@@ -252,6 +254,11 @@ def _dotted(code: int) -> str:
     return f"{code >> 16}.{code >> 8 & 255}.{code & 255}"
 
 
+def _build(release: str) -> str:
+    """Return a name for this very build of the kernel: flavours and rebuilds share a version, and differ in layouts."""
+    return f"{release}-{sha256(os.uname().version.encode())[:16]}"
+
+
 def _unpack_once(archive: str, target: Path) -> None:
     """Unpack the kernel's own archive, for which its module is loaded if need be."""
     directory = BuildDirectory(None, "kheaders").path
@@ -265,9 +272,14 @@ def _unpack_once(archive: str, target: Path) -> None:
         try:
             unpack(Path(archive), scratch)
             scratch.rename(target)
-        except BaseException:
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            # Another start has unpacked it meanwhile.
+        finally:
             shutil.rmtree(scratch, ignore_errors=True)
-            raise
+    except OSError as error:
+        raise HeaderError(f"unpack it to {target}: {describe(error.errno or 0)}", "not_found") from None
     finally:
         if is_ours:
             _modprobe("-r", "kheaders")

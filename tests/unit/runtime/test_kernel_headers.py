@@ -7,7 +7,10 @@ import io
 import os
 import re
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import run
 
 import pytest
 
@@ -16,6 +19,7 @@ from ebpf_runtime.facts import host_facts
 from ebpf_runtime.kernel_headers import HeaderError, KernelHeaders, find_headers, host_version_code, unpack
 from ebpf_runtime.load_report import HEADER_RESULTS
 from tests.support.header_trees import CODE, RELEASE, headers
+from tests.support.mounts import hidden_from
 from tests.support.users import as_user
 
 
@@ -112,20 +116,78 @@ MEMBERS = {
 }
 
 
-def test_the_kernels_own_archive_is_unpacked_once(
-    defaults: Path, tmp_path: Path, config: ProbeConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ebpf_runtime.build_directory._ROOTS_DIRECTORY", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this user's directories are by default."""
+    directory = tmp_path / "cache"
+    monkeypatch.setattr("ebpf_runtime.build_directory._ROOTS_DIRECTORY", str(directory / "ebpf-runtime"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(directory))
+    return directory
+
+
+@pytest.mark.usefixtures("defaults")
+def test_the_kernels_own_archive_is_unpacked_once(cache: Path, tmp_path: Path, config: ProbeConfig) -> None:
     archive = archive_of(tmp_path / "kheaders.tar.xz", MEMBERS)
     assert look(config, archive, look_only=True).directories == (archive,)
-    assert not (tmp_path / "cache").exists()
+    assert not cache.exists()
     found = look(config, archive)
     assert HEADER_RESULTS[found.result] == "sysfs"
     (directory,) = found.directories
-    assert (directory.name, (directory / "include/linux/types.h").is_file()) == (str(CODE), True)
+    assert re.fullmatch(rf"{RELEASE}-[0-9a-f]{{16}}", directory.name)
+    assert (directory / "include/linux/types.h").is_file()
     archive.unlink()
     assert look(config, archive).directories == (directory,)
+
+
+@pytest.mark.usefixtures("defaults", "cache")
+def test_kernels_of_one_version_have_a_tree_each(
+    tmp_path: Path, config: ProbeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flavours have releases of their own; of a kernel that was built anew, only what uname calls version differs."""
+    archive = archive_of(tmp_path / "kheaders.tar.xz", MEMBERS)
+    here = os.uname()
+    found = []
+    for release, version in (("6.1.0-cloud", "#1"), ("6.1.0-rt", "#1"), ("6.1.0-rt", "#2")):
+        system = os.uname_result((here.sysname, here.nodename, release, version, here.machine))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "uname", lambda system=system: system)
+            found.append(find_headers(config, version_code=CODE, archive=str(archive)).directories[0])
+    assert len(set(found)) == 3
+
+
+@pytest.mark.usefixtures("defaults")
+def test_two_starts_unpack_the_archive_at_once(
+    cache: Path, tmp_path: Path, config: ProbeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = archive_of(tmp_path / "kheaders.tar.xz", MEMBERS)
+    both = threading.Barrier(2, timeout=20)
+
+    def slowly(archive: Path, target: Path) -> None:
+        unpack(archive, target)
+        both.wait()
+
+    monkeypatch.setattr(kernel_headers, "unpack", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: look(config, archive).directories, range(2))
+    assert first == second
+    assert [path.name for path in (cache / "ebpf-runtime/kheaders").iterdir()] == [first[0].name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts, as only root can")
+@pytest.mark.usefixtures("defaults")
+def test_an_archive_that_cannot_be_unpacked_for_want_of_space_is_one_reason_more(
+    cache: Path, tmp_path: Path, config: ProbeConfig
+) -> None:
+    archive = archive_of(tmp_path / "kheaders.tar.xz", MEMBERS)
+    directory = cache / "ebpf-runtime/kheaders"
+    directory.mkdir(parents=True, mode=0o700)
+
+    def said() -> str:
+        run(["mount", "-t", "tmpfs", "-o", "nr_inodes=1,mode=0700", "none", str(directory)], check=True)
+        return refusal(config, archive)[1]
+
+    (place,) = re.findall(rf"{archive}: unpack it to {directory}/\S+: (.*)\. Install", hidden_from(said))
+    assert place == "ENOSPC, no space left on device"
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/outside", "include/../../outside"])
@@ -210,15 +272,6 @@ def test_downloaded_headers_that_do_not_serve_are_kept_where_none_may_be_downloa
     _, text = refusal(config)
     assert f"downloaded before: {directory} lack include/linux/kconfig.h. Install them " in text
     assert directory.is_dir()
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where this user's directories are by default."""
-    directory = tmp_path / "cache"
-    monkeypatch.setattr("ebpf_runtime.build_directory._ROOTS_DIRECTORY", str(directory / "ebpf-runtime"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(directory))
-    return directory
 
 
 @pytest.mark.usefixtures("defaults")
