@@ -13,14 +13,9 @@ What others than root and the running user could have changed is refused.
 from __future__ import annotations
 
 import errno
-import lzma
 import os
 import re
-import shutil
 import struct
-import subprocess
-import tarfile
-import tempfile
 from pathlib import Path
 
 from .build_directory import BuildDirectory, default_directory
@@ -36,7 +31,14 @@ if TYPE_CHECKING:
 
     from .config import ProbeConfig
 
-__all__ = ["DEFAULT_DIRECTORIES", "HeaderError", "KernelHeaders", "find_headers", "host_version_code"]
+__all__ = [
+    "DEFAULT_DIRECTORIES",
+    "HeaderError",
+    "KernelHeaders",
+    "find_headers",
+    "header_identity",
+    "host_version_code",
+]
 
 DEFAULT_DIRECTORIES = (
     "/lib/modules/{}/build",
@@ -46,6 +48,7 @@ DEFAULT_DIRECTORIES = (
 )
 _ARCHIVE = "/sys/kernel/kheaders.tar.xz"
 _VERSION_FILES = ("include/generated/uapi/linux/version.h", "include/linux/version.h")
+_CONFIGURATION = "include/generated/autoconf.h"
 _CRITICAL = ("include/linux/types.h", "include/linux/kconfig.h")
 _MAX_MEMBERS = 1 << 17
 _AT_SYSINFO_EHDR = 33
@@ -133,6 +136,8 @@ def find_headers(
             f"(apt install linux-headers-$(uname -r), dnf install kernel-devel-$(uname -r)), or {step}",
             _worst(refused),
         )
+    import shutil
+
     from .header_download import download
 
     shutil.rmtree(downloads, ignore_errors=True)
@@ -145,6 +150,25 @@ def find_headers(
         return KernelHeaders(_validated(_below(downloads, release), version_code), "downloaded")
     except HeaderError as error:
         raise HeaderError(f"use the downloaded headers of kernel {release}: {error}", "validation_failure") from None
+
+
+def header_identity(config: ProbeConfig) -> bytes:
+    """Return what tells the configured or usual headers from others that were at the same place; empty: there are none.
+
+    What is unpacked or downloaded lies in a directory of this kernel's, and does not change.
+    """
+    release = os.uname().release
+    found = []
+    for path in config.kernel_header_dirs or [path.format(release) for path in DEFAULT_DIRECTORIES]:
+        if not os.path.isdir(path):  # noqa: PTH112
+            continue
+        found.append(os.fsencode(os.path.realpath(path)))
+        for name in (*_VERSION_FILES, _CONFIGURATION):
+            try:
+                found.append(read_trusted(os.path.join(path, name)))  # noqa: PTH118
+            except TrustError:
+                found.append(b"")  # what is not there; what must not be used is refused by find_headers
+    return b"\0".join(found)
 
 
 def _below(downloads: Path, release: str) -> list[Path]:
@@ -261,6 +285,9 @@ def _build(release: str) -> str:
 
 def _unpack_once(archive: str, target: Path) -> None:
     """Unpack the kernel's own archive, for which its module is loaded if need be."""
+    import shutil
+    import tempfile
+
     directory = BuildDirectory(None, "kheaders").path
     is_ours = False
     if not os.path.exists(archive) and archive == _ARCHIVE:  # noqa: PTH110
@@ -291,6 +318,10 @@ def unpack(archive: Path, target: Path) -> None:
     Raises:
         HeaderError: It is damaged, has too many members, or one that would lie outside.
     """
+    import lzma
+    import shutil
+    import tarfile
+
     try:
         with tarfile.open(archive) as members:
             for number, item in enumerate(members):
@@ -310,6 +341,9 @@ def unpack(archive: Path, target: Path) -> None:
 
 
 def _modprobe(*words: str) -> bool:
+    import shutil
+    import subprocess
+
     if os.geteuid() != 0 or not (command := shutil.which("modprobe", path="/usr/sbin:/sbin:/usr/bin:/bin")):
         return False
     return subprocess.run((command, "-q", *words), capture_output=True, check=False).returncode == 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import sys
 import tarfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -330,3 +331,11 @@ def test_looking_ends_well_for_a_user_who_may_not_look(
     assert f": the usual directories: read {version}: EACCES, permission denied. Check the path; " in as_user(
         12345, said
     )
+
+
+def test_what_archives_and_downloads_need_is_not_imported_to_look() -> None:
+    """An object that is kept is found by the headers' identity: the more is imported for that, the later it starts."""
+    script = f"import sys; sys.path[:] = {sys.path!r}; import ebpf_runtime.kernel_headers"
+    script += "; print({'tarfile', 'lzma', 'subprocess'} & {*sys.modules})"
+    command = [sys.executable, "-S", "-E", "-c", script]
+    assert run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
