@@ -53,6 +53,10 @@ class BuildDirectory:
                     os.mkdir(path, mode=0o700)  # noqa: PTH102
                     state = os.lstat(path)
                 self._check(path, state)
+        except ValueError:  # holds a null character, or half of a surrogate pair
+            raise CompileError(
+                f"use directory {self._path!r}: it is not the name of a directory. {self._next_step}", name=self._path
+            ) from None
         except OSError as error:
             raise self._refuse(f"{describe(error.errno or 0)} ({error.filename})") from error
 
@@ -92,19 +96,20 @@ class BuildDirectory:
         newest = max(found, key=lambda item: (item.stat(follow_symlinks=False).st_mtime_ns, item.name))
         name, path = newest.name, newest.path
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(path, "rb", opener=_plainly) as file:
+                state = os.fstat(file.fileno())
+                mode = stat.S_IMODE(state.st_mode)
+                if not stat.S_ISREG(state.st_mode):
+                    raise CompileError(f"read {path}: it is not a regular file. Delete it.", name=name)
+                if state.st_uid != os.geteuid() or mode & 0o022:
+                    raise CompileError(
+                        f"read {path}: it belongs to user {state.st_uid} and has mode {mode:04o}, so others could have "
+                        "made it. Delete it.",
+                        name=name,
+                    )
+                data = file.read()
         except OSError as error:
             raise CompileError(f"read {path}: {describe(error.errno or 0)}. Delete it.", name=name) from error
-        with os.fdopen(fd, "rb") as file:
-            state = os.fstat(fd)
-            mode = stat.S_IMODE(state.st_mode)
-            if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid() or mode & 0o022:
-                raise CompileError(
-                    f"read {path}: it belongs to user {state.st_uid} and has mode {mode:04o}, so others could have "
-                    "made it. Delete it.",
-                    name=name,
-                )
-            data = file.read()
         expected = name.removesuffix(".o").rpartition("-")[2]
         actual = sha256(data)
         if actual != expected:
@@ -139,6 +144,11 @@ class BuildDirectory:
         except OSError as error:
             raise CompileError(f"write {path}: {describe(error.errno or 0)}. Free its space.", name=name) from error
         return path
+
+
+def _plainly(path: str, flags: int) -> int:
+    """Open a file as open() does, but follow no link and wait for no writer."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def default_directory(purpose: str) -> str:

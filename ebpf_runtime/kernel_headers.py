@@ -140,7 +140,8 @@ def find_headers(
 
     from .header_download import download
 
-    shutil.rmtree(downloads, ignore_errors=True)
+    if os.path.isdir(downloads):  # noqa: PTH112
+        shutil.rmtree(downloads, ignore_errors=True)
     try:
         directory = BuildDirectory(downloads, "kernel-headers").path
     except CompileError as error:

@@ -75,9 +75,8 @@ def read_trusted(path: str | os.PathLike[str]) -> bytes:
     real = trusted(path)
     shown = os.fspath(path)
     try:
-        fd = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            state = os.fstat(fd)
+        with open(real, "rb", opener=_plainly) as file:  # closes a directory, too, which it refuses
+            state = os.fstat(file.fileno())
             if not stat.S_ISREG(state.st_mode):
                 raise TrustError(f"read {shown}: it is not a regular file. Name a file.", name=shown)
             _check(shown, real, state)  # what was opened, not what was there a moment before
@@ -86,6 +85,10 @@ def read_trusted(path: str | os.PathLike[str]) -> bytes:
         raise TrustError(
             f"read {shown}: {describe(error.errno or 0)}. Check the path.", name=shown, errno=error.errno or 0
         ) from None
+
+
+def _plainly(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _parts(path: str) -> list[str]:

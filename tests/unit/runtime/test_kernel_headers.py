@@ -339,3 +339,14 @@ def test_what_archives_and_downloads_need_is_not_imported_to_look() -> None:
     script += "; print({'tarfile', 'lzma', 'subprocess'} & {*sys.modules})"
     command = [sys.executable, "-S", "-E", "-c", script]
     assert run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.usefixtures("defaults", "cache")
+def test_a_download_directory_that_has_no_name_is_refused() -> None:
+    config = ProbeConfig(kernel_header_download_dir="/a\0b", enable_kernel_header_download=True)
+    path = f"/a\0b/ebpf-runtime-{RELEASE}"
+    assert refusal(config) == (
+        "download_failure",
+        f"use directory {path!r}: it is not the name of a directory. "
+        "Set system_probe_config.kernel_header_download_dir to a directory of your own",
+    )

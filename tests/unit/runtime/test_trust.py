@@ -118,6 +118,7 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208
     assert refusal(tmp_path) == f"read {tmp_path}: {_describe(errno.EISDIR)}. Check the path."
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -125,6 +126,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     assert refusal(missing) == f"read {missing}: {_describe(errno.ENOENT)} ({missing}). Check the path."
     assert refusal("a\0b") == r"read 'a\x00b': it is not the name of a file. Check the path."
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
 
 
 def _describe(number: int) -> str:
