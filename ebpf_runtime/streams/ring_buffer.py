@@ -214,6 +214,7 @@ class RingBuffer(Stream[R]):
                 self._free()
 
     def _descriptors(self) -> Sequence[int]:
+        self._check_usable("poll")
         return (self.fd,)
 
     def _sources(self) -> Sequence[Source]:

@@ -63,6 +63,7 @@ class Stream(Map, Generic[R]):
         self.discarded = 0
         self._pending: deque[Run] = deque()
         self._waiter: Waiter | None = None
+        self._watchers: set[Waiter] = set()  # of pollers
         self._reader: list[int] | None = None  # of the call that waits, drains or lends: its thread
         self._guests = 0  # calls that look at the memory beside the reader
         self._freed = False
@@ -458,8 +459,9 @@ class Stream(Map, Generic[R]):
         if os.getpid() != self._process:
             self._reader, self._guests = None, 0  # threads of the parent
         try:
-            if self._waiter is not None:
-                self._waiter.wake()
+            for waiter in (self._waiter, *self._watchers):
+                if waiter is not None:
+                    waiter.wake()
         finally:
             self._free()
 

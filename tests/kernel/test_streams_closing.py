@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import Any, TypeVarTuple
 
 import pytest
 
-from ebpf_runtime import CloseError, MapError
+from ebpf_runtime import CloseError, MapError, Poller
 from tests.support.kernel import open_files
 from tests.support.streams import WAYS, burst, open_feed, read_by
 
@@ -195,3 +196,101 @@ def test_whatever_fails_all_the_rest_is_freed(feed: ModuleType) -> None:
         loop.run_until_complete(task)
     loop.close()
     assert open_files() == files
+
+
+async def said_by(iterable: Any) -> str:
+    """Return the text of the MapError that ends an iteration."""
+    with pytest.raises(MapError) as caught:
+        async for _ in iterable:
+            pass
+    return str(caught.value)
+
+
+def test_no_poller_of_a_closed_stream(feed: ModuleType) -> None:
+    gc.collect()
+    with open_feed(feed) as probe, open_feed(feed) as other:
+        opened, ring, perf = other.maps.uniform, probe.maps.uniform, probe.maps.perf
+        probe.close()
+        files = open_files()
+        for stream, action in ((perf, "open map 'perf'"), (ring, "poll map 'uniform'")):
+            with pytest.raises(MapError) as caught:
+                Poller(opened, stream)
+            assert str(caught.value) == f"{action}: the probe is closed."
+            assert asyncio.run(said_by(stream)) == f"{action}: the probe is closed."
+            del caught  # with the poller, which pytest fails for where it cannot be forgotten
+            gc.collect()
+            assert open_files() == files
+
+
+@pytest.mark.parametrize("name", ["uniform", "perf"])
+def test_closing_a_stream_ends_iteration_that_waits_for_it(feed: ModuleType, name: str) -> None:
+    """A task that has waited for one stream alone, one that waits for it among others, and a thread."""
+    closed = "poll map {!r}: the probe is closed."
+
+    async def main(probe: Any, poller: Poller, several: Poller) -> list[str]:
+        tasks = [asyncio.create_task(said_by(item)) for item in (poller, several)]
+        await asyncio.sleep(0.05)
+        probe.close()
+        return await asyncio.wait_for(asyncio.gather(*tasks), 10)
+
+    gc.collect()
+    files = open_files()
+    with open_feed(feed) as probe, open_feed(feed) as other:
+        with (
+            Poller(getattr(probe.maps, name)) as poller,
+            Poller(other.maps.mixed, getattr(probe.maps, name)) as several,
+        ):
+            thread, said = in_thread(lambda: list(poller.poll(None)))
+            assert asyncio.run(main(probe, poller, several)) == [closed.format(name)] * 2
+            thread.join(10)
+            assert said == [closed.format(name)]
+        assert not other.maps.mixed._watchers
+    assert open_files() == files
+
+
+def test_a_poller_that_is_closed_says_so(feed: ModuleType) -> None:
+    """Before a wait, and during one of a thread or a task."""
+    closed = "poll maps 'uniform', 'perf': the poller is closed."
+
+    async def main(poller: Poller) -> str:
+        task = asyncio.create_task(said_by(poller))
+        await asyncio.sleep(0.05)
+        poller.close()
+        return await asyncio.wait_for(task, 10)
+
+    with open_feed(feed) as probe:
+        streams = probe.maps.uniform, probe.maps.perf
+        probe.maps.perf.open(8)
+        gc.collect()
+        files = open_files()
+        poller = Poller(*streams)
+        thread, said = in_thread(lambda: list(poller.poll(60)))
+        time.sleep(0.05)
+        started = time.monotonic()
+        poller.close()
+        thread.join()
+        assert time.monotonic() - started < 10
+        assert said == [closed]
+        for read in (lambda: list(poller.poll(0)), lambda: next(iter(poller)), lambda: poller.consume(print)):
+            with pytest.raises(MapError) as caught:
+                read()
+            assert str(caught.value) == closed
+        assert asyncio.run(main(Poller(*streams))) == closed
+        assert open_files() == files
+
+
+def test_a_child_that_closes_a_poller_disturbs_no_wait(feed: ModuleType) -> None:
+    with open_feed(feed) as probe, Poller(probe.maps.uniform) as poller:
+        child = os.fork()
+        if not child:
+            try:
+                poller.close()
+                probe.maps.uniform._close()
+            finally:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        cpu = time.thread_time()
+        assert list(poller.poll(0.3)) == []
+        assert time.thread_time() - cpu < 0.15
+        burst(probe, 1)
+        assert [(stream.name, event.number) for stream, event in poller.poll(1)] == [("uniform", 1)]
