@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["available_compiler", "compile", "compile_image"]
 
 _SHOWN = 3
+# It becomes a part of file names.
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
 # What is checked when the wheel is built need not be checked again with another compiler's warnings.
 _FLAGS = ("-w", f"-DEBPF_PAGE_BYTES={mmap.PAGESIZE}")
 
@@ -54,14 +56,25 @@ def compile(source: str, name: str = "program", config: ProbeConfig | None = Non
     Args:
         source: BPF C with its own headers inlined; `bpf/…` of libbpf may be included. Declarations of kernel types are
             those marked `preserve_access_index`.
-        name: The name that messages and the kept object carry.
+        name: The name that messages and the kept object carry: at most 64 letters, digits, `_`, `.` and `-`.
         config: `btf_path`, then kernel headers serve where the kernel shows no BTF; `runtime_compiler_output_dir` keeps
             the object.
     Raises:
-        CompileError: There is no compiler or no BTF, the compiler refuses the source, or the directory is not safe.
+        CompileError: There is no compiler or no BTF, the compiler refuses the source, the directory is not safe, or the
+            name is not such a one.
         DigestError: The object that was kept is not the one that was compiled.
     """
-    objects = CompiledObjects(name, source.encode(), config or ProbeConfig(), LoadReport())
+    if not re.fullmatch(_NAME, name):
+        raise CompileError(
+            f"compile {name!r} on this host: a name is at most 64 letters, digits, '_', '.' and '-', and begins with "
+            "one of the first three. Give it another.",
+            name=name,
+        )
+    try:
+        text = source.encode()
+    except UnicodeEncodeError as error:
+        raise CompileError(f"compile {name!r} on this host: its source is not UTF-8.", name=name) from error
+    objects = CompiledObjects(name, text, config or ProbeConfig(), LoadReport())
     found = objects.find()
     return compile_image(objects, None) if found is None else found
 
@@ -237,8 +250,12 @@ class _Job:
             except CompilerError as error:
                 if not error.output:
                     raise
-                kept = self.objects.directory.write(f"{self.objects.prefix}refused.c", text.encode())
-                raise self.fail(f"{used} refuses it: {_first_lines(error.output)}. See {kept}", error.output) from error
+                try:
+                    kept = self.objects.directory.write(f"{self.objects.prefix}refused.c", text.encode())
+                    see = f"See {kept}"
+                except CompileError as unkept:  # no reason to hide the compiler's
+                    see = f"Its source is not kept: {str(unkept).removesuffix('.')}"
+                raise self.fail(f"{used} refuses it: {_first_lines(error.output)}. {see}", error.output) from error
             return output.read_bytes(), used
 
     def check_layouts(self, image: bytes, spec: ObjectSpec) -> None:

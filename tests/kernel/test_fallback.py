@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pkgutil
+import re
 import shlex
 import shutil
 import signal
@@ -40,6 +41,7 @@ from ebpf_runtime import (
 from ebpf_runtime import compile as compile_here
 from tests.support.header_trees import headers
 from tests.support.kills import kill_one, victims_cgroup
+from tests.support.mounts import hidden_from
 from tests.support.namespaces import as_somebody_elses_namesake
 from tests.support.sources import make_module, write_source
 
@@ -619,3 +621,58 @@ __attribute__((section("raw_tp/x"))) int offset(struct task_struct *task)
     shutil.rmtree(trees[104])
     assert offset(trees[104]) == 312
     assert counted.compilations() == before
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize("name", ["../evil", "a/b", "a\0b", "", ".x", "-x", "n" * 65, "ä"])
+def test_a_name_that_would_not_be_one_files_is_refused(tmp_path: Path, build: Path, name: str) -> None:
+    with pytest.raises(CompileError) as caught:
+        compile_here("", name, compiled_only(build))
+    assert str(caught.value) == (
+        f"compile {name!r} on this host: a name is at most 64 letters, digits, '_', '.' and '-', and begins with one "
+        "of the first three. Give it another."
+    )
+    assert caught.value.name == name
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.any_kernel
+def test_the_longest_name_serves(build: Path) -> None:
+    source = '__attribute__((section("raw_tp/x"))) int f(void *ctx) { return 0; }'
+    name = "n" * 60 + ".1-a"
+    compile_here(source, name, compiled_only(build))
+    assert [path.name.startswith(f"{name}-") for path in build.iterdir()] == [True]
+
+
+@pytest.mark.any_kernel
+def test_a_source_that_cannot_be_written_is_refused(tmp_path: Path, build: Path) -> None:
+    with pytest.raises(CompileError) as caught:
+        compile_here("/* \udc80 */", "x", compiled_only(build))
+    assert str(caught.value) == "compile 'x' on this host: its source is not UTF-8."
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.any_kernel
+def test_a_full_disk_does_not_hide_what_the_compiler_says(build: Path, counted: Compiler) -> None:
+    counted.write(
+        'case "$*" in *--version*) echo clang version 19.0.0; exit;; esac; echo "x.c:1:2: error: no" >&2; exit 1'
+    )
+    build.mkdir(mode=0o700)
+
+    def said() -> list[Any]:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k,mode=0700", "none", str(build)], check=True)
+        (build / "rest").write_bytes(bytes(36 << 10))
+        with pytest.raises(CompileError) as caught:
+            OomKill.open(compiled_only(build))
+        (kept,) = {path.name for path in build.iterdir()} - {"rest"} or {""}
+        assert caught.value.report is not None
+        return [str(caught.value), caught.value.log, caught.value.report.compile_result_name, kept]
+
+    text, log, result, kept = hidden_from(said, ())
+    assert re.fullmatch(
+        rf"compile 'oom_kill' on this host: {counted.path} \(clang 19\) refuses it: x\.c:1:2: error: no\. "
+        rf"Its source is not kept: write {build}/oom_kill-[0-9a-f-]+-refused\.c: ENOSPC, no space left on device\. "
+        r"Free its space\.",
+        text,
+    )
+    assert (log, result, kept) == ("x.c:1:2: error: no\n", "compile_error", "")
