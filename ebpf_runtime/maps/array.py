@@ -69,22 +69,21 @@ class ArrayMap(KeyedMap[int, V]):
         buffer[offset : offset + 4] = self._index(key).to_bytes(4, "little")
 
     def lookup(self, key: int) -> V | None:
-        if self._memory is None:
-            return super().lookup(key)
-        return self._mapped_value(key)
-
-    def _mapped_value(self, key: int) -> V:
-        value: V = self._unpack_value(self._memory, self._index(key) * self._step)  # type: ignore[arg-type]
-        return value
+        return super().lookup(key) if self._memory is None else self[key]
 
     def update_elem(self, key: int, value: V, *, exist: bool | None = None) -> None:
-        if self._memory is None or not self._writable or exist is False:
+        memory = self._memory
+        if memory is None or not self._writable or exist is False:
             super().update_elem(key, value, exist=exist)
         else:
-            self._pack_value(self._memory, self._index(key) * self._step, value)
+            self._pack_value(memory, self._index(key) * self._step, value)
 
     def __getitem__(self, key: int) -> V:
-        return self._mapped_value(key) if self._memory is not None else super().__getitem__(key)
+        memory: Any = self._memory  # asked for once: another thread may close the probe
+        if memory is None:
+            return super().__getitem__(key)
+        value: V = self._unpack_value(memory, self._index(key) * self._step)
+        return value
 
     def get(self, key: int, default: Any = None) -> V | Any:
         """Return the value at *key*, or *default* where the array has no such entry."""
@@ -110,17 +109,17 @@ class ArrayMap(KeyedMap[int, V]):
         self._update_all(values.items() if hasattr(values, "items") else values)
 
     def columns(self) -> tuple[memoryview, memoryview]:
-        if self._memory is None:
+        memory = self._memory
+        if memory is None:
             return super().columns()
         indices = memoryview(b"".join(index.to_bytes(4, "little") for index in range(self.max_entries)))
-        return indices.cast("I"), typed(self._copied(), self._value)
+        return indices.cast("I"), typed(self._copied(memory), self._value)
 
-    def _copied(self) -> memoryview:
+    def _copied(self, mapping: mmap.mmap) -> memoryview:
         """Return a packed copy of the mapped values."""
-        assert self._memory is not None
         size, step, length = self.value_size, self._step, self._step * self.max_entries
         copy = memoryview(allocate(size * self.max_entries))[: size * self.max_entries]
-        with memoryview(self._memory) as memory, memory[:length] as source:
+        with memoryview(mapping) as memory, memory[:length] as source:
             if size == step:
                 copy[:] = source
             else:
@@ -149,17 +148,15 @@ class ArrayMap(KeyedMap[int, V]):
         """
         from ebpf_runtime.arrays import cells
 
+        mapping = self._memory
         if self.fd < 0:
             raise self._fail("borrow", 0)
-        if self._memory is None:
+        if mapping is None:
             reason = ", as its flags forbid it." if self._mappable() else ". Give it the flag BPF_F_MMAPABLE."
             raise MapError(f"borrow map {self.name!r}: it is not mapped{reason}", name=self.name)
-        with memoryview(self._memory) as memory, memory[: self._step * self.max_entries] as values:
+        with memoryview(mapping) as memory, memory[: self._step * self.max_entries] as values:
             yield cells(values, self._value, self.value_size, self._step, 1)[:, 0]
 
     def _close(self) -> None:
-        if self._memory is not None:
-            with suppress(BufferError):  # an array is still borrowed; the mapping goes when the array does
-                self._memory.close()
-            self._memory = None
         super()._close()
+        self._memory = None  # the mapping goes with the last who reads it or has borrowed it

@@ -121,6 +121,23 @@ def test_mapped_arrays_are_memory(made: ModuleType, probe: Any) -> None:
         mapped[0] = 5
 
 
+def test_a_mapped_array_that_closes_meanwhile_is_read_to_the_end(made: ModuleType) -> None:
+    with made.Kinds.open_and_load() as probe:
+        mapped = probe.maps.mapped
+        mapped[3] = made.WideValue(count=5, balance=-3, ranks=(4, 5))
+        unpack = mapped._unpack_value
+
+        def slowly(memory: Any, offset: int) -> Any:
+            probe.close()  # as another thread would, between the check and the reading
+            return unpack(memory, offset)
+
+        mapped._unpack_value = slowly
+        assert mapped[3].count == 5
+        with pytest.raises(MapError) as caught:
+            mapped[3]
+        assert str(caught.value) == "look up in map 'mapped': the probe is closed."
+
+
 FLAGGED = """
 #define MAPPED(name, flags) \\
 	struct { \\
