@@ -104,14 +104,18 @@ class UserRingBuffer(Map, Generic[R]):
                 yield memory
                 submitted = True
             finally:
-                memory.release()
-                finish = self._lib.user_ring_buffer__submit if submitted else self._lib.user_ring_buffer__discard
-                if os.getpid() == self._process:  # a child that was forked in the block leaves the record to its parent
-                    finish(ring, pointer)
+                try:
+                    memory.release()
+                finally:
+                    finish = self._lib.user_ring_buffer__submit if submitted else self._lib.user_ring_buffer__discard
+                    if os.getpid() == self._process:  # a child that was forked in the block leaves it to its parent
+                        finish(ring, pointer)
         finally:
-            self._writers.discard(me)
-            if any(taken):
-                self._turn.release()
+            try:
+                self._writers.discard(me)
+            finally:
+                if True in taken:
+                    self._turn.release()
             if self.fd < 0:
                 self._free()
 
@@ -134,8 +138,10 @@ class UserRingBuffer(Map, Generic[R]):
         """Take the turn, and note that; where this is interrupted it is noted all the same."""
         # Nothing runs between acquire() and the note, as it would where an assignment follows a call.
         taken += map(self._turn.acquire, (False,))
+        if True in taken:
+            return
         until = None if deadline is None else max(deadline, time.monotonic() + SLICE_S)
-        while not any(taken):
+        while True not in taken:
             self._check_usable()
             left = SLICE_S if until is None else min(until - time.monotonic(), SLICE_S)
             if left <= 0:

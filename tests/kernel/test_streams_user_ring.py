@@ -6,11 +6,13 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import random
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from contextlib import suppress
+from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
@@ -270,3 +272,44 @@ def test_a_forked_child_is_refused_and_leaves_the_ring_alone(feed: ModuleType, p
             os._exit(1)
     call()
     assert (probe.bss.orders, probe.bss.amount) == (2, 7)
+
+
+def test_an_interrupt_at_any_moment_leaves_the_turn_to_others(feed: ModuleType, probe: Any) -> None:
+    """Of a record that never fits: nothing of the ring is held then."""
+    inbox = probe.maps.inbox
+    armed = False
+    interrupts = 0
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal armed, interrupts
+        if armed:
+            armed = False
+            interrupts += 1
+            raise LookupError
+
+    chance = random.Random(0)
+    gc.disable()  # what is raised in a finalizer of something else goes nowhere
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(3000):
+            try:
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 4e-5))
+                with suppress(MapError), inbox.reserve(1 << 20):
+                    pass
+                armed = False
+            except LookupError:
+                pass
+            finally:
+                armed = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            assert not inbox._turn.locked()
+            assert not inbox._writers
+    finally:
+        armed = False
+        signal.signal(signal.SIGALRM, before)
+        gc.enable()
+    assert interrupts > 20
+    inbox.submit(order(feed, 3))
+    call()
+    assert (probe.bss.orders, probe.bss.amount) == (1, 3)
