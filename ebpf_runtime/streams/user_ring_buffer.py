@@ -158,7 +158,8 @@ class UserRingBuffer(Map, Generic[R]):
         return bytes(block)
 
     def _open(self) -> int:
-        self._check_usable()
+        if self.fd < 0:
+            raise self._fail("write", 0)
         if self._ring is None:
             with signals_held():
                 ring = self._lib.user_ring_buffer__new(self.fd, None)
