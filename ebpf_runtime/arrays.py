@@ -128,7 +128,7 @@ def reduced(values: numpy.ndarray[Any, Any], how: str, name: str) -> numpy.ndarr
     """Return the sum, max or min over the CPUs, member by member for records; sums have 64 bits.
 
     Raises:
-        RecordError: What is not a number cannot be reduced.
+        RecordError: What is not a number cannot be reduced, and a sum may need more than 64 bits.
     """
     names = values.dtype.names
     if names is not None:
@@ -146,8 +146,15 @@ def reduced(values: numpy.ndarray[Any, Any], how: str, name: str) -> numpy.ndarr
         start = start.astype(numpy.int64 if values.dtype.kind == "i" else numpy.uint64)
     else:
         start = start.copy()
+    may_wrap = how == "sum" and values.dtype.kind in "iu" and values.dtype.itemsize == 8
     for cpu in range(1, values.shape[1]):
+        before = start.copy() if may_wrap else None
         combine(start, values[:, cpu], out=start, casting="unsafe")
+        if before is not None and ((start < before) != (values[:, cpu] < 0)).any():
+            raise RecordError(
+                f"sum the values of map {name!r}: a sum does not fit {start.dtype}. Take the values of all CPUs.",
+                name=name,
+            )
     return start
 
 

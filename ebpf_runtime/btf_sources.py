@@ -126,7 +126,7 @@ def find_btf(spec: ObjectSpec, btf_path: str | os.PathLike[str] | None) -> tuple
         raise
     except OpenError:
         notes.append("this package embeds none")
-    except BtfError as error:
+    except (TrustError, BtfError) as error:
         notes.append(str(error).removesuffix("."))
     return BtfSource("none", notes=tuple(notes)), warning
 

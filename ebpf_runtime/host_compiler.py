@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import struct
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import compiled_objects
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["available_compiler", "compile", "compile_image"]
 
 _SHOWN = 3
+# It becomes a part of file names.
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
 # What is checked when the wheel is built need not be checked again with another compiler's warnings.
 _FLAGS = ("-w", f"-DEBPF_PAGE_BYTES={mmap.PAGESIZE}")
 
@@ -54,14 +56,25 @@ def compile(source: str, name: str = "program", config: ProbeConfig | None = Non
     Args:
         source: BPF C with its own headers inlined; `bpf/…` of libbpf may be included. Declarations of kernel types are
             those marked `preserve_access_index`.
-        name: The name that messages and the kept object carry.
+        name: The name that messages and the kept object carry: at most 64 letters, digits, `_`, `.` and `-`.
         config: `btf_path`, then kernel headers serve where the kernel shows no BTF; `runtime_compiler_output_dir` keeps
             the object.
     Raises:
-        CompileError: There is no compiler or no BTF, the compiler refuses the source, or the directory is not safe.
+        CompileError: There is no compiler or no BTF, the compiler refuses the source, the directory is not safe, or the
+            name is not such a one.
         DigestError: The object that was kept is not the one that was compiled.
     """
-    objects = CompiledObjects(name, source.encode(), config or ProbeConfig(), LoadReport())
+    if not re.fullmatch(_NAME, name):
+        raise CompileError(
+            f"compile {name!r} on this host: a name is at most 64 letters, digits, '_', '.' and '-', and begins with "
+            "one of the first three. Give it another.",
+            name=name,
+        )
+    try:
+        text = source.encode()
+    except UnicodeEncodeError as error:
+        raise CompileError(f"compile {name!r} on this host: its source is not UTF-8.", name=name) from error
+    objects = CompiledObjects(name, text, config or ProbeConfig(), LoadReport())
     found = objects.find()
     return compile_image(objects, None) if found is None else found
 
@@ -174,6 +187,8 @@ class _Job:
             raise self.fail("its source is not UTF-8") from error
         except CodegenError as error:
             raise self.unusable(error) from error
+        except TrustError as error:
+            raise self.fail(str(error).removesuffix(".")) from error
         except OSError as error:
             raise self.fail(f"{describe(error.errno or 0)} ({error.filename})") from error
         if _relocated_bytes(image):
@@ -198,22 +213,22 @@ class _Job:
         source, output = scratch / f"{self.name}.bpf.c", scratch / f"{self.name}.o"
         text = ""
         refused: CompilerError | None = None
-        with ExitStack() as stack:
+        with SealedCopy(source.name) as copy:  # still empty: a compiler that is started now has it
+            source.symlink_to(copy.path)
 
             def prepare() -> None:
                 nonlocal text
                 from ebpf_codegen.host_source import host_source
 
                 text = host_source(self.source.decode("utf-8"), self.types(scratch), f"{self.name}.flat.c")
-                copy = stack.enter_context(SealedCopy(source.name, text.encode()))
-                source.symlink_to(copy.path)
+                copy.seal(text.encode())
 
             likely = likely_compiler()
             if likely is not None:
                 try:
                     compile_object(
                         likely, source, output, architecture(), (_include(),),
-                        flags=_FLAGS, prepare=prepare, meanwhile=_import_what_follows,
+                        flags=_FLAGS, prepare=prepare, meanwhile=_import_what_follows, pass_fds=(copy.fd,),
                     )  # fmt: skip
                     made = output.read_bytes()
                     used = made_by(likely, made)
@@ -229,12 +244,18 @@ class _Job:
             try:
                 if refused is not None and likely is not None and used.command == likely.command:
                     raise refused
-                compile_object(used, source, output, architecture(), (_include(),), flags=_FLAGS)
+                compile_object(
+                    used, source, output, architecture(), (_include(),), flags=_FLAGS, pass_fds=(copy.fd,)
+                )  # fmt: skip
             except CompilerError as error:
                 if not error.output:
                     raise
-                kept = self.objects.directory.write(f"{self.objects.prefix}refused.c", text.encode())
-                raise self.fail(f"{used} refuses it: {_first_lines(error.output)}. See {kept}", error.output) from error
+                try:
+                    kept = self.objects.directory.write(f"{self.objects.prefix}refused.c", text.encode())
+                    see = f"See {kept}"
+                except CompileError as unkept:  # no reason to hide the compiler's
+                    see = f"Its source is not kept: {str(unkept).removesuffix('.')}"
+                raise self.fail(f"{used} refuses it: {_first_lines(error.output)}. {see}", error.output) from error
             return output.read_bytes(), used
 
     def check_layouts(self, image: bytes, spec: ObjectSpec) -> None:

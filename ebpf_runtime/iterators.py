@@ -10,7 +10,7 @@ from . import system_calls
 from .errors import AttachError, EbpfError, describe
 from .hooks import Hook
 from .links import Link
-from .programs import TRACE_ITER, BaseProgram
+from .programs import INT_MAX, TRACE_ITER, BaseProgram
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,8 +88,9 @@ class IteratorProgram(BaseProgram, Generic[R]):
 
         takes = {"cgroup": ("cgroup",), **dict.fromkeys(_WALKS_MAP, ("map",)), **dict.fromkeys(_WALKS_TASKS, _TASK)}
         allowed = takes.get(self._hook.target, ())
-        for name, value in (("map", map), ("cgroup", cgroup), ("tid", tid), ("pid", pid)):
-            if value and name not in allowed:
+        given = {"map": map is not None, "cgroup": cgroup is not None, "tid": tid, "pid": pid}
+        for name, is_given in given.items():
+            if is_given and name not in allowed:
                 instead = f"It takes {' or '.join(f'{word}=' for word in allowed)}" if allowed else "It takes none"
                 raise AttachError(
                     f"attach program {self.name!r} to {self.section}: it takes no {name}=. {instead}.", name=self.name
@@ -102,6 +103,11 @@ class IteratorProgram(BaseProgram, Generic[R]):
                 name=self.name,
             )
 
+        for what, number in (("tid", tid), ("pid", pid)):
+            self._check(self.section, what, number, high=INT_MAX)
+        place = self._text("cgroup", cgroup) if cgroup is not None else ""
+        walked = self._map_fd(map) if map is not None else -1
+
         def make() -> int:
             if cgroup is not None:
                 if order not in _ORDERS:
@@ -111,7 +117,7 @@ class IteratorProgram(BaseProgram, Generic[R]):
                         name=self.name,
                     )
                 try:
-                    directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                    directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 except OSError as error:
                     return -(error.errno or 0)
                 try:
@@ -119,7 +125,7 @@ class IteratorProgram(BaseProgram, Generic[R]):
                 finally:
                     os.close(directory)
             if map is not None:
-                return self._create(pack("=IIQ", map.fd, 0, 0))
+                return self._create(pack("=IIQ", walked, 0, 0))
             link = self._create(pack("=IIII", tid, pid, 0, 0) if tid or pid else b"")
             if link >= 0 and (tid or pid):
                 self._check_task(link, tid, pid)

@@ -36,6 +36,7 @@ class LibbpfObject(Handle):
     def __init__(self, spec: ObjectSpec, image: bytes, config: ProbeConfig, btf_path: str | None) -> None:
         self._library = library()
         self.arenas: dict[str, Arena] = {}
+        self._maps: dict[str, int] = {}
         self._arena = next((item.c_name for item in spec.maps if item.type == "ARENA"), "")
         if any(section.section == ARENA_SECTION for section in spec.section_types):
             require("global variables in arenas", f"open object {spec.name!r}")
@@ -72,7 +73,9 @@ class LibbpfObject(Handle):
         """Return a map of the object by its name, or by its section for variables."""
         if name == ARENA_SECTION:
             name = self._arena
-        pointer: int | None = self._library.bpf_object__find_map_by_name(self.pointer, name.encode())
+        pointer: int | None = self._maps.get(name) or self._library.bpf_object__find_map_by_name(
+            self.pointer, name.encode()
+        )
         if not pointer:
             raise OpenError(f"open map {name!r}: the object has none of this name. Run tools/regen.", name=name)
         return pointer
@@ -111,12 +114,28 @@ class LibbpfObject(Handle):
         """
         from .pinning import open_pinned_map
 
-        pointer = self.map(item.c_name)
-        wanted = (self._library.bpf_map__type(pointer), *self.map_sizes(item.c_name))
+        lib, pointer = self._library, self.map(item.c_name)
+        flags, extra = lib.bpf_map__map_flags(pointer), lib.bpf_map__map_extra(pointer)
+        wanted = (lib.bpf_map__type(pointer), *self.map_sizes(item.c_name), flags, extra)
         fd = open_pinned_map(item.name, path, wanted, self._layouts(pointer))
-        if fd >= 0:
-            os.close(fd)  # libbpf opens it anew
-        self._library.bpf_map__set_pin_path(pointer, os.fsencode(path))
+        if fd < 0:
+            lib.bpf_map__set_pin_path(pointer, os.fsencode(path))
+            return
+        self._keep_names()
+        result = lib.bpf_map__reuse_fd(pointer, fd)
+        os.close(fd)  # libbpf has opened it anew
+        if result:
+            raise MapError(
+                f"reuse map {item.name!r} pinned at {path}: {describe(-result)}.", name=item.name, errno=-result
+            )
+
+    def _keep_names(self) -> None:
+        """Remember the maps by their names in the object: libbpf calls one that it reuses as the kernel does."""
+        lib, pointer = self._library, None
+        while not self._maps or pointer:
+            pointer = lib.bpf_object__next_map(self.pointer, pointer)
+            if pointer:
+                self._maps[lib.bpf_map__name(pointer).decode()] = pointer
 
     def _layouts(self, pointer: int) -> Layouts | None:
         """Return what a map's key and value are made of."""

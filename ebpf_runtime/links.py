@@ -70,11 +70,17 @@ class Link(Handle):
         """Put another program of the same type into the link, without a moment in which none is attached.
 
         Raises:
-            AttachError: The hook's links cannot change their program, or the program is of another type.
+            AttachError: The hook's links cannot change their program, or the program is closed or of another type.
         Kernel: cgroup and network namespace 5.8, XDP 5.9, tcx 6.6.
         Source: bpf(2) BPF_LINK_UPDATE, libbpf bpf_link__update_program().
         """
-        result = system_calls.link_update(self._live("update"), program.fd)
+        link = self._live("update")
+        if program.fd < 0:
+            raise AttachError(
+                f"update the link of program {self.name!r} to {program.name!r}: that program's probe is closed.",
+                name=self.name,
+            )
+        result = system_calls.link_update(link, program.fd)
         if result < 0:
             raise AttachError(
                 f"update the link of program {self.name!r} to {program.name!r}: {describe(-result)}. "

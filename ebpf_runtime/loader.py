@@ -614,13 +614,13 @@ class Loaded:
         for close in reversed(closers):
             try:
                 close()
-            except (OSError, ValueError, BufferError) as error:
+            except Exception as error:
                 failures.append(error)
         for program in self._programs.values():
             program._close()
         try:
             self._object.close()
-        except OSError as error:
+        except Exception as error:
             failures.append(error)
 
     def _raise(self, failures: list[Exception], action: str) -> None:

@@ -33,7 +33,12 @@ class _MultiProgram(BaseProgram):
                 name=self.name,
             )
 
+    def _check_all(self, where: str, what: str, values: Sequence[int]) -> None:
+        for value in values:
+            self._check(where, what, value)
+
     def _check_cookies(self, cookies: Sequence[int], functions: Sequence[object]) -> None:
+        self._check_all(self.section, "cookie", cookies)
         if cookies and len(cookies) != len(functions):
             raise AttachError(
                 f"attach program {self.name!r} to {self.section}: {len(cookies)} cookies do not go with "
@@ -78,6 +83,8 @@ class KprobeMultiProgram(_MultiProgram):
             pattern = self._hook.target
         self._one_of(pattern=pattern, symbols=symbols, addresses=addresses)
         self._check_cookies(cookies, symbols or addresses)
+        self._check_all(self.section, "address", addresses)
+        symbols = [self._text("symbol", symbol) for symbol in symbols]
         where = pattern or _some(symbols or [hex(address) for address in addresses])
 
         def make() -> int:
@@ -141,9 +148,11 @@ class UprobeMultiProgram(_MultiProgram):
                     f"attach program {self.name!r} to {self.section}: say path=, too, or neither.", name=self.name
                 )
             path, _, pattern = self._hook.target.partition(":")
-        file = os.fspath(path)
+        file = self._text("path", path)
         self._one_of(pattern=pattern, symbols=symbols, offsets=offsets)
         self._check_cookies(cookies, symbols or offsets)
+        self._check_all(file, "offset", offsets)
+        self._check_process(file, pid)
         where = f"{file}:{pattern or _some(symbols or [hex(offset) for offset in offsets])}"
 
         def make() -> int:

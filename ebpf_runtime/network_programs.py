@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from struct import pack
 
 from . import system_calls
 from .errors import AttachError
 from .links import Link
-from .programs import BaseProgram
+from .programs import INT_MAX, BaseProgram
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,10 +49,11 @@ class _DeviceProgram(BaseProgram):
 
     def _index(self, device: str | int) -> int:
         if isinstance(device, int):
+            self._check(f"device {device}", "ifindex", device, 1, INT_MAX)
             return device
         try:
             return socket.if_nametoindex(device)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: it has a NUL
             names = [name for _, name in socket.if_nameindex()]
             raise AttachError(
                 f"attach program {self.name!r} to device {device!r}: there is none; there are {', '.join(names)}.",
@@ -153,7 +153,7 @@ class NamespaceProgram(BaseProgram):
         Kernel: flow_dissector 5.8, sk_lookup 5.9.
         Source: bpf(2) BPF_LINK_CREATE, libbpf bpf_program__attach_netns().
         """
-        where = os.fspath(namespace)
+        where = self._text("namespace", namespace)
         return self._linked(f"network namespace {where}", lambda: self._on_file(where, self._hook.attach_type))
 
 
@@ -178,6 +178,8 @@ class NetfilterProgram(_DeviceProgram):
         Kernel: 6.4; defragment 6.6.
         Source: bpf(2) BPF_LINK_CREATE, libbpf bpf_program__attach_netfilter().
         """
+        # The kernel keeps the lowest and the highest number to itself.
+        self._check(f"netfilter {family} {hook}", "priority", priority, -INT_MAX, INT_MAX - 1)
         more = pack(
             "=IIiI",
             self._choice("family", family, _FAMILIES),
@@ -212,7 +214,7 @@ class SockmapProgram(BaseProgram):
                 f"Attach to one of type {' or '.join(_SOCKET_MAPS)}.",
                 name=self.name,
             )
-        kind, target, program = self._hook.attach_type, map.fd, self.fd
+        kind, target, program = self._hook.attach_type, self._map_fd(map), self.fd
 
         def make() -> int | Link:
             link = system_calls.link_create(program, target, kind)

@@ -70,14 +70,19 @@ def open_tracepoint(target: str) -> int:
 
 def open_kprobe(target: str, *, is_return: bool) -> int:
     """Open the event of a kernel function, `name` or `name+offset`."""
-    name, _, offset = target.partition("+")
+    name, _, more = target.partition("+")
     try:
+        offset = int(more or "0", 0)
+        if not 0 <= offset < 1 << 64:
+            return -errno.EINVAL
         kind = int(_read(f"{_SOURCES}/kprobe/type"))
+    except ValueError:  # the offset is no number
+        return -errno.EINVAL
     except OSError as error:
         return -(error.errno or errno.EIO)
     where, kept = system_calls.address(name.encode() + b"\0")
     # Bit 0 of config asks for a return probe, as /sys/bus/event_source/devices/kprobe/format/retprobe tells.
-    result = system_calls.perf_event_open(_attributes(kind, int(is_return), 0, 0, where, int(offset or "0", 0)), -1, 0)
+    result = system_calls.perf_event_open(_attributes(kind, int(is_return), 0, 0, where, offset), -1, 0)
     del kept
     return result
 

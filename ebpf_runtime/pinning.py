@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from .map_layouts import Layouts
 
-__all__ = ["KernelMap", "open_pinned_map", "pin", "unpin"]
+__all__ = ["KernelMap", "open_pinned_map", "pin", "pin_refusal", "unpin"]
+
+_DEVICE_MAPS = (14, 25)  # DEVMAP, DEVMAP_HASH
+_RDONLY_PROG = 1 << 7  # BPF_F_RDONLY_PROG, which the kernel itself gives these
 
 
 class KernelMap(Handle):
@@ -25,6 +28,12 @@ class KernelMap(Handle):
 
     name: str
     fd: int
+    _owned = False  # it was opened by itself, and not with a probe
+
+    def _closed(self, what: str, number: int = 0) -> MapError:
+        """Return the error for an operation on a closed map."""
+        whose = "it" if self._owned else "the probe"
+        return MapError(f"{what}: {whose} is closed.", name=self.name, errno=number)
 
     def pin(self, path: str | PathLike[str]) -> None:
         """Keep the map under a path of a BPF file system, also when this process is gone.
@@ -33,6 +42,8 @@ class KernelMap(Handle):
             EbpfError: The kernel refused, as for a path outside a BPF file system.
         Source: bpf(2) BPF_OBJ_PIN, libbpf bpf_map__pin().
         """
+        if self.fd < 0:
+            raise self._closed(f"pin map {self.name!r} at {os.fspath(path)}")
         pin("map", self.name, self.fd, path)
 
     def unpin(self, path: str | PathLike[str]) -> None:
@@ -51,6 +62,8 @@ class KernelMap(Handle):
         Kernel: 5.2.
         Source: bpf(2) BPF_MAP_FREEZE, libbpf bpf_map_freeze().
         """
+        if self.fd < 0:
+            raise self._closed(f"freeze map {self.name!r}")
         result = system_calls.map_freeze(self.fd)
         if result < 0:
             hint = " Its memory is mapped for writing." if result == -errno.EBUSY else ""
@@ -73,12 +86,17 @@ def pin(kind: str, name: str, fd: int, path: str | PathLike[str]) -> None:
         raise EbpfError(f"pin {kind} {name!r} at {where}: {describe(number)}.", name=name, errno=number) from error
     result = system_calls.object_pin(os.fsencode(where), fd)
     if result < 0:
-        hint = {
-            errno.EPERM: " Choose a path in a BPF file system, such as /sys/fs/bpf (mount -t bpf bpf /sys/fs/bpf).",
-            errno.EINVAL: " Choose a path in a BPF file system, whose names have no dots.",
-            errno.EEXIST: " Something is pinned there: unpin it, or choose another path.",
-        }.get(-result, "")
-        raise EbpfError(f"pin {kind} {name!r} at {where}: {describe(-result)}.{hint}", name=name, errno=-result)
+        raise EbpfError(pin_refusal(kind, name, where, -result), name=name, errno=-result)
+
+
+def pin_refusal(kind: str, name: str, where: str, number: int) -> str:
+    """Return the text of an error for what cannot be pinned at a path."""
+    hint = {
+        errno.EPERM: " Choose a path in a BPF file system, such as /sys/fs/bpf (mount -t bpf bpf /sys/fs/bpf).",
+        errno.EINVAL: " Choose a path in a BPF file system, whose names have no dots.",
+        errno.EEXIST: " Something is pinned there: unpin it, or choose another path.",
+    }.get(number, "")
+    return f"pin {kind} {name!r} at {where}: {describe(number)}.{hint}"
 
 
 def unpin(kind: str, name: str, path: str | PathLike[str]) -> None:
@@ -97,13 +115,13 @@ def unpin(kind: str, name: str, path: str | PathLike[str]) -> None:
         raise EbpfError(f"unpin {kind} {name!r} from {where}: {describe(number)}.", name=name, errno=number) from error
 
 
-def open_pinned_map(name: str, path: str, wanted: tuple[int, int, int, int], layouts: Layouts | None) -> int:
+def open_pinned_map(name: str, path: str, wanted: tuple[int, ...], layouts: Layouts | None) -> int:
     """Open a pinned map in the place of one that would be made; -1 if nothing is pinned there.
 
     A map without BTF is compared by sizes alone, with a warning where there are fields that may differ.
 
     Args:
-        wanted: bpf_map_type, bytes of key and value, number of entries.
+        wanted: bpf_map_type, bytes of key and value, number of entries, flags, and map_extra.
         layouts: What its key and value are made of, None where nothing tells.
     Raises:
         MapError: What is pinned there is another map; the text says in what it differs.
@@ -115,9 +133,14 @@ def open_pinned_map(name: str, path: str, wanted: tuple[int, int, int, int], lay
     if fd < 0:
         raise MapError(f"reuse map {name!r} pinned at {path}: {describe(-fd)}.", name=name, errno=-fd)
     result, info = system_calls.object_info(fd)
-    found = tuple(int.from_bytes(info[at : at + 4], "little") for at in (0, 8, 12, 16))
-    what = ("type", "key size", "value size", "max_entries")
-    differs = [f"{w} {a}, not {b}" for w, a, b in zip(what, found, wanted, strict=True) if a != b]
+    found = [int.from_bytes(info[at : at + 4], "little") for at in (0, 8, 12, 16, 20)]
+    if found[0] in _DEVICE_MAPS:
+        found[-1] &= ~_RDONLY_PROG | wanted[4]
+    found.append(int.from_bytes(info[80:88], "little"))
+    what = ("type {}", "key size {}", "value size {}", "max_entries {}", "flags {:#x}", "map_extra {:#x}")
+    differs = [
+        f"{w.format(a)}, not {w.split()[-1].format(b)}" for w, a, b in zip(what, found, wanted, strict=True) if a != b
+    ]
     reason = describe(-result) if result < 0 else f"it has {', '.join(differs)}" if differs else ""
     if layouts is not None and not result:
         from .map_layouts import difference, pinned_layouts

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .errors import CloseError, EbpfError, OpenError
+from .errors import CloseError, OpenError
 from .handles import Handle
 
 TYPE_CHECKING = False
@@ -75,9 +75,9 @@ class OpenProbe(Handle):
     def pin_map(self, map_name: str, path: str | PathLike[str]) -> None:
         """Have `load` take the map that is pinned at a path, or pin the new one there if there is none.
 
-        What is pinned there must have the type and the sizes of this map, and by its BTF the same fields in keys and
-        values; `load` raises MapError if it has not, and names the first that differs. A map that was made without
-        BTF is compared by sizes alone, which a FallbackWarning says.
+        What is pinned there must have the type, the sizes and the flags of this map, and by its BTF the same fields in
+        keys and values; `load` raises MapError if it has not, and names what differs. Its name may be another. A map
+        that was made without BTF is compared without its fields, which a FallbackWarning says.
 
         Args:
             path: Of a BPF file system, such as /sys/fs/bpf/name.
@@ -204,7 +204,7 @@ class Probe(Handle):
                 for name, program in self.programs:
                     if not program.needs and self.links._items[name] is None:
                         self.links._items[name] = program.attach()
-            except EbpfError:
+            except BaseException:
                 self.detach()
                 raise
             return self
@@ -248,11 +248,14 @@ class Probe(Handle):
         if loaded is not None and not loaded.closed and not sys.is_finalizing():  # the kernel frees all at exit
             import warnings
 
-            warnings.warn(f"probe {loaded.spec.name!r} was never closed", ResourceWarning, source=self, stacklevel=1)
+            said = [f"probe {loaded.spec.name!r} was never closed"]
             try:
                 loaded.close()
             except CloseError as error:
-                warnings.warn(str(error), ResourceWarning, source=self, stacklevel=1)
+                said.append(str(error))
+            # Only now: a warning may be an error.
+            for text in said:
+                warnings.warn(text, ResourceWarning, source=self, stacklevel=1)
 
     def __repr__(self) -> str:
         state = "closed" if self._loaded.closed else "loaded"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from .kernel_objects import ProgramCounters
+    from .maps import Map
     from .records import Field, Record
     from .test_runs import TestRun
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseProgram", "Program", "attaches_without_libbpf", "open_program"]
 
+INT_MAX = (1 << 31) - 1
 TRACE_ITER = 28  # BPF_TRACE_ITER
 _LSM = 29  # BPF_PROG_TYPE_LSM
 
@@ -110,6 +112,14 @@ class BaseProgram(Handle):
         """The arguments without which `attach` cannot tell where to attach; empty where there are none."""
         return ""
 
+    def _map_fd(self, target: Map) -> int:
+        """Return the file descriptor of a map to attach to."""
+        if target.fd < 0:
+            raise AttachError(
+                f"attach program {self.name!r} to map {target.name!r}: the map is closed.", name=self.name
+            )
+        return target.fd
+
     def _on_file(self, path: str, kind: int) -> int:
         """Create a link on what a path stands for: a cgroup, a network namespace."""
         try:
@@ -154,12 +164,23 @@ class BaseProgram(Handle):
             self._attached.append(made)
             return made
 
-    def _check_cookie(self, cookie: int, where: str) -> None:
-        if not 0 <= cookie < 1 << 64:
+    def _check(self, where: str, what: str, value: int, low: int = 0, high: int = (1 << 64) - 1) -> None:
+        """See that an argument of `attach` is a number that the kernel has room for."""
+        if not isinstance(value, int) or not low <= value <= high:
             raise AttachError(
-                f"attach program {self.name!r} to {where}: cookie {cookie} does not fit 64 bits without sign.",
+                f"attach program {self.name!r} to {where}: {what} {value!r} is not from {low} to {high}.",
                 name=self.name,
             )
+
+    def _check_process(self, where: str, pid: int) -> None:
+        self._check(where, "pid", pid, -1, INT_MAX)
+
+    def _text(self, what: str, value: str | bytes | PathLike[str]) -> str:
+        """Return a path or a name; one with a NUL would end there for the kernel."""
+        text = os.fsdecode(value)
+        if "\0" in text:
+            raise AttachError(f"attach program {self.name!r}: the {what} {text!r} has a NUL.", name=self.name)
+        return text
 
     def _with_cookie(self, make: Callable[[int], int | Link], cookie: int, where: str) -> Callable[[], int | Link]:
         """Return what makes a link with a cookie; a kernel that takes the same link without one is told of.
@@ -169,7 +190,7 @@ class BaseProgram(Handle):
         Raises:
             AttachError: The cookie is not one of 64 bits without sign.
         """
-        self._check_cookie(cookie, where)
+        self._check(where, "cookie", cookie)
 
         def made() -> int | Link:
             result = make(cookie)
@@ -224,6 +245,8 @@ class BaseProgram(Handle):
             EbpfError: The probe is closed.
         Source: bpf(2) BPF_OBJ_GET_INFO_BY_FD.
         """
+        if self.fd < 0:
+            raise EbpfError(f"read the statistics of program {self.name!r}: the probe is closed.", name=self.name)
         from .kernel_objects import counters
 
         result, info = system_calls.object_info(self.fd)
@@ -237,7 +260,7 @@ class BaseProgram(Handle):
         """Return and remove what the program has printed to "stdout" or "stderr" since the last call.
 
         Raises:
-            EbpfError: The kernel has no streams.
+            EbpfError: The kernel has no streams, or the probe is closed.
         Kernel: 6.17.
         Source: bpf(2) BPF_PROG_STREAM_READ_BY_FD, libbpf bpf_prog_stream_read().
         """

@@ -9,7 +9,7 @@ import os
 from . import perf_events, system_calls
 from .errors import AttachError
 from .links import Link
-from .programs import BaseProgram
+from .programs import INT_MAX, BaseProgram
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class CgroupProgram(BaseProgram):
         Kernel: 5.7; lsm_cgroup 6.0.
         Source: bpf(2) BPF_LINK_CREATE, libbpf bpf_program__attach_cgroup().
         """
-        where = os.fspath(cgroup)
+        where = self._text("cgroup", cgroup)
         return self._linked(f"cgroup {where}", lambda: self._on_file(where, self._hook.attach_type))
 
 
@@ -79,7 +79,7 @@ class LircProgram(BaseProgram):
         Kernel: 4.18.
         Source: bpf(2) BPF_PROG_ATTACH.
         """
-        where, program = os.fspath(device), self.fd
+        where, program = self._text("device", device), self.fd
 
         def make() -> int | Link:
             try:
@@ -144,9 +144,21 @@ class PerfEventProgram(BaseProgram):
                 name=self.name,
             )
 
+        if perf_event is not None:
+            self._check(self.section, "perf_event", perf_event, high=INT_MAX)
+        for what, value in (("frequency", frequency), ("period", period), ("config", config)):
+            self._check(self.section, what, value)
+        self._check(self.section, "type", type, high=(1 << 32) - 1)
+        self._check(self.section, "cpu", cpu, -1, INT_MAX)
+        self._check_process(self.section, pid)
+
         def make(cookie: int) -> int:
             if perf_event is not None:
-                return perf_events.attach(self.fd, os.dup(perf_event), cookie)
+                try:
+                    event = os.dup(perf_event)
+                except OSError as error:
+                    return -(error.errno or 0)
+                return perf_events.attach(self.fd, event, cookie)
             where = 0 if pid == -1 and cpu == -1 else cpu
             event = perf_events.open_counter(type, config, period=period, frequency=frequency, pid=pid, cpu=where)
             return perf_events.attach(self.fd, event, cookie)
@@ -202,17 +214,19 @@ class UprobeProgram(BaseProgram):
                     "Say where: attach(path=..., symbol=..., offset=...).",
                     name=self.name,
                 ) from None
-        self._check_cookie(cookie, self.section)
+        self._check(self.section, "cookie", cookie)
+        file, symbol = self._text("path", path), self._text("symbol", symbol)
+        where = f"{file}:{symbol or hex(offset)}"
+        self._check(where, "offset", offset)
+        self._check_process(where, pid)
         from .libbpf_structures import UprobeOptions
 
-        file = os.fspath(path)
         options = UprobeOptions(
             sz=ctypes.sizeof(UprobeOptions),
             bpf_cookie=cookie,
             retprobe=self._hook.kind == "uretprobe",
             func_name=symbol.encode() if symbol else None,
         )
-        where = f"{file}:{symbol or hex(offset)}"
         return self._linked(
             where,
             lambda: self._by_libbpf(
@@ -258,12 +272,13 @@ class UsdtProgram(BaseProgram):
                     name=self.name,
                 )
             path, provider, probe = self._hook.target.split(":", 2)
-        self._check_cookie(cookie, self.section)
+        self._check(self.section, "cookie", cookie)
+        file, provider, probe = self._text("path", path), self._text("provider", provider), self._text("probe", probe)
+        where = f"{file}:{provider}:{probe}"
+        self._check_process(where, pid)
         from .libbpf_structures import UsdtOptions
 
-        file = os.fspath(path)
         options = UsdtOptions(sz=ctypes.sizeof(UsdtOptions), usdt_cookie=cookie)
-        where = f"{file}:{provider}:{probe}"
         return self._linked(
             where,
             lambda: self._by_libbpf(

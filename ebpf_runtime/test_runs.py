@@ -26,6 +26,7 @@ __all__ = ["TestRun", "read_stream", "run"]
 _ROOM = 256  # what a program may add to a packet by default
 _STREAMS = {"stdout": 1, "stderr": 2}
 _STREAM_BYTES = 1 << 14
+_U32_MAX = (1 << 32) - 1
 _ENOTSUPP = 524  # the kernel's own, which errno has not
 # Types whose test run takes no packet: repeat is refused.
 _ONCE = ("syscall", "raw_tp", "raw_tracepoint", "fentry", "fexit", "fmod_ret", "netfilter")
@@ -60,6 +61,11 @@ def run(
     """Run a program once or several times; see `Program.test_run`."""
     if program.fd < 0:
         raise EbpfError(f"run program {program.name!r}: the probe is closed.", name=program.name)
+    for what, value in (("repeat", repeat), ("data_size_out", data_size_out or 0)):
+        if not isinstance(value, int) or not 0 <= value <= _U32_MAX:
+            raise EbpfError(
+                f"run program {program.name!r}: {what} {value!r} is not from 0 to {_U32_MAX}.", name=program.name
+            )
     once = program._hook.kind in _ONCE
     came = bytes(context) if context is not None else None
     out = bytearray(data_size_out if data_size_out is not None else len(data) + _ROOM) if data is not None else None
@@ -95,6 +101,8 @@ def read_stream(program: BaseProgram, stream: str) -> str:
         raise EbpfError(
             f"read stream {stream!r} of program {program.name!r}: there are {', '.join(_STREAMS)}.", name=program.name
         )
+    if program.fd < 0:
+        raise EbpfError(f"read stream {stream!r} of program {program.name!r}: the probe is closed.", name=program.name)
     text = bytearray()
     while True:
         block = bytearray(_STREAM_BYTES)

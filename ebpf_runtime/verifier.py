@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import struct
 
-from .errors import LoadError, VerifierError, describe
+from .errors import LoadError, MapError, VerifierError, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,13 +23,17 @@ _ABSENT = re.compile(
     r"^prog '(?P<program>[^']*)': failed to find kernel BTF type ID of '(?P<target>[^']*)'", re.MULTILINE
 )
 _NOISE = re.compile(r"^(processed \d+ insns|verification time|stack depth|func#|arg#|\d+: |; |R\d+\w*=|from \d+|$)")
+_NO_PIN = re.compile(r"^map '(?P<map>[^']*)': failed to auto-pin at '(?P<path>.*)': ", re.MULTILINE)
+_NO_MAP = re.compile(r"^map '(?P<map>[^']*)': failed to create: ", re.MULTILINE)
 _SHOWN = 3
 
 
 def load_error(
     probe: str, number: int, messages: list[str], image: bytes, sections: Mapping[str, str] | None = None
-) -> LoadError:
+) -> LoadError | MapError:
     """Return the error for a refused load, made from libbpf's messages.
+
+    One of a map that is too large or cannot be pinned is a MapError: no other variant and no compiler would help.
 
     Args:
         probe: The object's name.
@@ -38,6 +43,8 @@ def load_error(
         sections: The programs' sections by name, to tell what the kernel lacks.
     """
     said = "".join(messages)
+    if (error := _map_error(number, said)) is not None:
+        return error
     if (absent := _ABSENT.search(said)) is not None:
         return _no_target(
             absent["program"], absent["target"], number, said, (sections or {}).get(absent["program"], "")
@@ -81,6 +88,24 @@ def load_error(
         source_file=file,
         source_line=line,
         instruction=instruction,
+    )
+
+
+def _map_error(number: int, said: str) -> MapError | None:
+    """Return the error for a map that is too large or cannot be pinned, None where it is about another thing."""
+    if (unpinned := _NO_PIN.search(said)) is not None:
+        from .pinning import pin_refusal
+
+        text = pin_refusal("map", unpinned["map"], unpinned["path"], number)
+        return MapError(text, name=unpinned["map"], errno=number)
+    if number not in (errno.E2BIG, errno.ENOMEM) or (unmade := _NO_MAP.search(said)) is None:
+        return None
+    # The kernel's E2BIG is not about arguments, as its usual text has it.
+    reason = "E2BIG, it is too large" if number == errno.E2BIG else describe(number)
+    return MapError(
+        f"create map {unmade['map']!r}: {reason}. Make it smaller, by resize() before load.",
+        name=unmade["map"],
+        errno=number,
     )
 
 

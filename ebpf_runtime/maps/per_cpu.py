@@ -13,7 +13,7 @@ from .array import ArrayMap
 from .decoding import decoder
 from .hash import HashMap
 from .keyed import KeyedMap
-from .reduction import reducer
+from .reduction import check, reducer
 
 if TYPE_CHECKING:
     import numpy
@@ -90,7 +90,10 @@ class _PerCpu(KeyedMap[K, tuple[V, ...]], Generic[K, V]):
         from ebpf_runtime.arrays import cells, reduced
 
         values = cells(data, self._value, self.value_size, self._cell_bytes, self._cpus)
-        return values if how is None else reduced(values, how, self.name)
+        if how is None:
+            return values
+        check(how, self.name)
+        return reduced(values, how, self.name)
 
 
 class PerCpuHashMap(_PerCpu[K, V], HashMap[K, tuple[V, ...]]):
@@ -116,7 +119,7 @@ class PerCpuHashMap(_PerCpu[K, V], HashMap[K, tuple[V, ...]]):
         Args:
             reduce: Return one value an entry instead: the "sum" (of 64 bits), "max" or "min" over all CPUs.
         Raises:
-            RecordError: What is to be reduced is no number.
+            RecordError: What is to be reduced is no number, or a sum needs more than 64 bits.
             MapError: The kernel refused.
         """
         from ebpf_runtime import arrays
@@ -149,7 +152,7 @@ class PerCpuArrayMap(_PerCpu[int, V], ArrayMap[tuple[V, ...]]):
         Args:
             reduce: Return one value an index instead: the "sum" (of 64 bits), "max" or "min" over all CPUs.
         Raises:
-            RecordError: What is to be reduced is no number.
+            RecordError: What is to be reduced is no number, or a sum needs more than 64 bits.
             MapError: The kernel refused.
         """
         return self._cells_array(self._read_columns().values, reduce)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from ebpf_runtime.errors import MapError
 from ebpf_runtime.handles import Handle
 
 from .stream import Stream
@@ -22,10 +23,14 @@ class Poller(Handle):
         streams: The streams, in the order in which they are asked.
     """
 
+    _closed = True  # until there is something to close
+
     def __init__(self, *streams: Stream[Any]) -> None:
         self.streams = streams
         self._waiter = Waiter(fd for stream in streams for fd in stream._descriptors())
         self._closed = False
+        for stream in streams:
+            stream._watchers.add(self._waiter)
 
     def poll(self, timeout: float | None = None) -> Iterator[tuple[Stream[Any], Any]]:
         """Wait for records of any stream and yield (stream, record) for those that are there.
@@ -36,7 +41,7 @@ class Poller(Handle):
             Records in the order of their stream. Those not seen, because the consumer of the iterator stops early or
             raises, are delivered by the next call of any kind.
         Raises:
-            MapError: A stream is closed, is read by another thread, or this is a forked child.
+            MapError: The poller or a stream is closed, a stream is read by another thread, or this is a forked child.
             RecordError: A record is shorter than the bound type; it is dropped.
         """
         self._waiter.wait(self._ready, timeout)
@@ -63,6 +68,9 @@ class Poller(Handle):
         return count
 
     def _ready(self) -> bool:
+        if self._closed:
+            names = ", ".join(repr(stream.name) for stream in self.streams)
+            raise MapError(f"poll maps {names}: the poller is closed.", name=names)
         ready = [stream._ready_to_read() for stream in self.streams]  # each is drained, not the first alone
         return any(ready)
 
@@ -72,9 +80,15 @@ class Poller(Handle):
                 yield stream, record
 
     def close(self) -> None:
-        """Free the epoll; the streams stay open."""
-        if not self._closed:
-            self._closed = True
+        """Free the epoll; the streams stay open. Whoever waits in another thread or in a task gets a MapError."""
+        if self._closed:
+            return
+        self._closed = True
+        for stream in self.streams:
+            stream._watchers.discard(self._waiter)
+        try:
+            self._waiter.wake()
+        finally:
             self._waiter.close()
 
     def __enter__(self) -> Self:

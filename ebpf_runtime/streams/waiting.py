@@ -7,6 +7,8 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from threading import RLock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,14 +28,23 @@ class Waiter:
 
     What is readable need not have a record: one that is reserved and not committed makes a ring buffer readable at
     once. So time decides, not the number of wake-ups, and between two looks that found nothing there is a pause.
+
+    It may be closed while a thread or a task waits, for which *ready* is asked once more then, and is to raise.
     """
 
     def __init__(self, fds: Iterable[int]) -> None:
+        self._process = os.getpid()
         self._epoll = select.epoll()
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._futures: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
-        for fd in (self._wakeup, *fds):
-            self._epoll.register(fd, select.EPOLLIN)
+        # Waking is not to write to a file that has got the number of the closed one.
+        self._lock = RLock()
+        try:
+            for fd in (self._wakeup, *fds):
+                self._epoll.register(fd, select.EPOLLIN)
+        except BaseException:
+            self.close()
+            raise
 
     def fileno(self) -> int:
         return self._epoll.fileno()
@@ -54,7 +65,11 @@ class Waiter:
                 time.sleep(_PAUSE_S if left is None else min(_PAUSE_S, left))
                 woken = False
             else:
-                woken = bool(self._epoll.poll(SLICE_S if left is None else min(SLICE_S, left)))
+                try:
+                    woken = bool(self._epoll.poll(SLICE_S if left is None else min(SLICE_S, left)))
+                except (OSError, ValueError):
+                    if not self._epoll.closed:
+                        raise
         return True
 
     async def wait_async(self, ready: Callable[[], bool]) -> None:
@@ -70,10 +85,13 @@ class Waiter:
                 continue
             future = loop.create_future()
             self._futures[future] = loop
-            loop.add_reader(self._epoll.fileno(), self._settle, loop)
             try:
+                loop.add_reader(self._epoll.fileno(), self._settle, loop)
                 await future
                 woken = True
+            except (OSError, ValueError):
+                if not self._epoll.closed:
+                    raise
             finally:
                 del self._futures[future]
                 if loop not in self._futures.values() and not self._epoll.closed:
@@ -85,12 +103,21 @@ class Waiter:
                 future.set_result(None)
 
     def wake(self) -> None:
-        """Let whoever waits ask again, now and from now on."""
-        os.eventfd_write(self._wakeup, 1)
-        for loop in set(self._futures.values()):
-            loop.remove_reader(self._epoll.fileno())
-            loop.call_soon_threadsafe(self._settle, loop)
+        """Let whoever waits ask again, now and from now on; a forked child leaves its parent alone."""
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            if self._epoll.closed:
+                return
+            os.eventfd_write(self._wakeup, 1)
+            for loop in set(self._futures.values()):
+                with suppress(RuntimeError):  # the loop is closed, and its tasks never run again
+                    loop.remove_reader(self._epoll.fileno())
+                    loop.call_soon_threadsafe(self._settle, loop)
 
     def close(self) -> None:
-        self._epoll.close()
-        os.close(self._wakeup)
+        """Free both; a second call does nothing."""
+        with self._lock:
+            if not self._epoll.closed:
+                self._epoll.close()
+                os.close(self._wakeup)

@@ -171,6 +171,17 @@ def test_one_task_and_the_tasks_of_a_process(made: Callable[[str], Any]) -> None
             assert str(caught.value) == f"attach program 'walk' to iter/task: {words}"
 
 
+@pytest.mark.parametrize("argument", ["tid", "pid"])
+@pytest.mark.parametrize("number", [-1, 1 << 32])
+def test_the_number_of_a_task_has_31_bits(made: Callable[[str], Any], argument: str, number: int) -> None:
+    with made(TASKS).load() as probe:
+        with pytest.raises(AttachError) as caught:
+            probe.programs.walk.attach(**{argument: number})
+        assert str(caught.value) == (
+            f"attach program 'walk' to iter/task: {argument} {number} is not from 0 to {(1 << 31) - 1}."
+        )
+
+
 def test_cgroups_in_every_order(made: Callable[[str], Any], cgroup: Path) -> None:
     below = [cgroup / "a", cgroup / "a" / "b", cgroup / "c"]
     for path in below:
@@ -215,6 +226,9 @@ def test_cgroups_in_every_order(made: Callable[[str], Any], cgroup: Path) -> Non
             with pytest.raises(AttachError) as caught:
                 program.attach(cgroup="/sys/no/such/cgroup")
             assert str(caught.value) == "attach program 'walk' to iter/cgroup: ENOENT, no such file or directory."
+            with pytest.raises(AttachError) as caught:
+                program.attach(cgroup=f"{cgroup}\0")
+            assert str(caught.value) == f"attach program 'walk': the cgroup '{cgroup}\\x00' has a NUL."
             with pytest.raises(AttachError) as caught:
                 program.attach(cgroup=cgroup, pid=1)
             assert str(caught.value) == "attach program 'walk' to iter/cgroup: it takes no pid=. It takes cgroup=."

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections.abc import Callable
@@ -155,3 +156,84 @@ def test_a_map_without_btf_is_compared_by_its_sizes_and_said_to_be(load: Load, p
         with pytest.raises(MapError, match=r"it has value size 32, not 40\. Unpin it, or pin the new one elsewhere\."):
             load(source(value=VALUE + " __u64 more;"))
     os.close(fd)
+
+
+PLAIN = """
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, __u64);
+} kept SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u32);
+} shared SEC(".maps");
+"""
+
+
+def pin_hash(pins: Path, name: bytes, flags: int = 0) -> None:
+    """Pin a hash of eight entries, 4 bytes each with 8 bytes, which is no probe's."""
+    pins.mkdir()
+    fd = system_calls.map_create(1, 4, 8, 8, flags, name)
+    assert fd >= 0
+    assert not system_calls.map_update(fd, bytes([1, 0, 0, 0]), bytes([7, 0, 0, 0, 0, 0, 0, 0]))
+    assert not system_calls.object_pin(bytes(pins / "kept"), fd)
+    os.close(fd)
+
+
+@pytest.mark.parametrize("name", [b"other_name", b"shared"])
+def test_a_map_of_another_name_is_taken_and_stays_itself(load: Load, pins: Path, name: bytes) -> None:
+    pin_hash(pins, name)
+    with load(PLAIN) as probe:
+        assert dict(probe.maps.kept.items()) == {1: 7}
+        assert (probe.maps.shared.type, list(probe.maps.shared)) == ("ARRAY", [0, 0])
+
+
+def test_a_map_of_other_flags_is_named_and_nothing_is_compiled(
+    load: Load, pins: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    pin_hash(pins, b"kept", flags=1)  # BPF_F_NO_PREALLOC
+    with pytest.raises(MapError) as caught:
+        load(PLAIN)
+    assert str(caught.value) == (
+        f"reuse map 'kept' pinned at {pins}/kept: it has flags 0x1, not 0x0. Unpin it, or pin the new one elsewhere."
+    )
+    assert not recwarn.list
+
+
+def test_the_kernels_own_flag_of_a_device_map_is_no_difference(load: Load) -> None:
+    devmap_hash = "25"
+    code = PLAIN.replace("BPF_MAP_TYPE_HASH", devmap_hash).replace("__type(value, __u64)", "__type(value, __u32)")
+    load(code).close()
+    load(code).close()
+
+
+def test_a_path_outside_a_bpf_file_system_is_named_and_nothing_is_compiled(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    opened = make_module(tmp_path, write_source(tmp_path, "keeper", PLAIN)).Keeper.open()
+    opened.pin_map("kept", tmp_path / "kept")
+    with pytest.raises(MapError) as caught:
+        opened.load()
+    assert str(caught.value) == (
+        f"pin map 'kept' at {tmp_path}/kept: EINVAL, invalid argument. "
+        "Choose a path in a BPF file system, whose names have no dots."
+    )
+    assert (caught.value.name, caught.value.errno) == ("kept", errno.EINVAL)
+    assert not recwarn.list
+
+
+def test_a_map_that_is_too_large_is_named_and_nothing_is_compiled(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    opened = make_module(tmp_path, write_source(tmp_path, "keeper", PLAIN)).Keeper.open()
+    opened.resize("kept", (1 << 32) - 1)
+    with pytest.raises(MapError) as caught:
+        opened.load()
+    assert str(caught.value) == "create map 'kept': E2BIG, it is too large. Make it smaller, by resize() before load."
+    assert (caught.value.name, caught.value.errno) == ("kept", errno.E2BIG)
+    assert not recwarn.list

@@ -482,6 +482,26 @@ def test_a_stream_of_a_silent_program_is_empty(others: ModuleType) -> None:
         assert str(caught.value) == "read stream 'log' of program 'drop_short': there are stdout, stderr."
 
 
+def test_a_closed_program_says_so(others: ModuleType, probe: Any) -> None:
+    with others.Others.open_and_load() as closed:
+        program, kept = closed.programs.drop_short, closed.maps.kept
+    for call, said in (
+        (program.statistics, "read the statistics of program 'drop_short': the probe is closed."),
+        (program.read_stream, "read stream 'stdout' of program 'drop_short': the probe is closed."),
+        (program.test_run, "run program 'drop_short': the probe is closed."),
+    ):
+        with pytest.raises(EbpfError) as caught:
+            call()
+        assert str(caught.value) == said
+    assert kept.fd == -1
+    link = probe.programs.on_xdp.attach(ifindex="lo")
+    with pytest.raises(AttachError) as caught:
+        link.update(program)
+    assert str(caught.value) == ("update the link of program 'on_xdp' to 'drop_short': that program's probe is closed.")
+    assert link.name == "on_xdp"
+    link.detach()
+
+
 def test_a_missing_tracepoint_has_near_names(others: ModuleType) -> None:
     with others.Others.open_and_load() as probe:
         with pytest.raises(AttachError) as caught:
@@ -564,6 +584,11 @@ ITER_RECORD(walk_map, struct element);
         )
         program.attach(map=probe.maps.walked)
         assert sorted((row.key, row.value) for row in program.rows()) == [(1, 11), (2, 22)]
+        with module.Walks.open_and_load() as other:
+            closed = other.maps.walked
+        with pytest.raises(AttachError) as caught:
+            program.attach(map=closed)
+        assert str(caught.value) == "attach program 'walk_map' to map 'walked': the map is closed."
 
 
 def test_a_child_leaves_the_parents_probe_alone(probe: Any) -> None:

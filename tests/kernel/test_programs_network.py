@@ -133,6 +133,12 @@ def test_messages_of_sockets_of_a_map(made: Callable[[str], Any]) -> None:
             near.sendall(b"more")
             assert far.recv(64) == b"more"
         assert counts(probe, 1) == [7]
+        ends = probe.maps.ends
+        probe.close()
+        with made(SOCKETS + 'SEC("sk_msg")\nint on_message(void *ctx) { return 1; }\n').load() as other:
+            with pytest.raises(AttachError) as caught:
+                other.programs.on_message.attach(map=ends)
+            assert str(caught.value) == "attach program 'on_message' to map 'ends': the map is closed."
 
 
 def test_packets_of_sockets_of_a_map_with_a_parser(made: Callable[[str], Any]) -> None:

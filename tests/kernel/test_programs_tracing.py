@@ -159,7 +159,7 @@ def test_a_cookie_has_64_bits(made: Callable[[str], Any], section: str, cookie: 
         with pytest.raises(AttachError) as caught:
             probe.programs.first.attach(cookie=cookie)
         assert str(caught.value) == (
-            f"attach program 'first' to {section}: cookie {cookie} does not fit 64 bits without sign."
+            f"attach program 'first' to {section}: cookie {cookie} is not from 0 to {(1 << 64) - 1}."
         )
 
 

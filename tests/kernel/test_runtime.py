@@ -8,6 +8,7 @@ import gc
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -418,6 +419,21 @@ def test_a_closed_probe_refuses_politely(made: ModuleType) -> None:
     with pytest.raises(MapError) as caught:
         maps.pairs  # noqa: B018
     assert str(caught.value) == "use map 'pairs': the probe is closed."
+
+
+@pytest.mark.any_kernel
+def test_a_forgotten_probe_is_freed_where_warnings_are_errors(
+    made: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = open_files()
+    raised: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: raised.append(str(what.exc_value)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        made.Calls.open_and_load()
+        gc.collect()
+    assert raised == ["probe 'calls' was never closed"]
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("co_re", [True, False])

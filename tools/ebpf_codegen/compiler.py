@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -205,6 +205,7 @@ def compile_object(
     flags: Iterable[str] = (),
     prepare: Callable[[], object] | None = None,
     meanwhile: Callable[[], object] | None = None,
+    pass_fds: Collection[int] = (),
 ) -> None:
     """Compile one BPF C file to a CO-RE object with DWARF and BTF, independent of where it is compiled.
 
@@ -217,6 +218,7 @@ def compile_object(
         flags: Further flags.
         prepare: What makes the source while the compiler starts, which waits for it.
         meanwhile: What to do while the compiler works.
+        pass_fds: Files of this process that the compiler has, too: where the source is /proc/self/fd/N, N.
     Raises:
         CompilerError: clang refused the source; carries clang's own message.
     """
@@ -236,6 +238,7 @@ def compile_object(
         ),
         prepare=prepare,
         meanwhile=meanwhile,
+        pass_fds=pass_fds,
     )
 
 
@@ -266,6 +269,7 @@ def _run(
     refuse: bool = True,
     prepare: Callable[[], object] | None = None,
     meanwhile: Callable[[], object] | None = None,
+    pass_fds: Collection[int] = (),
 ) -> str:
     """Run clang with the flags that all runs share; return what it prints.
 
@@ -289,7 +293,7 @@ def _run(
     try:
         run = subprocess.Popen(
             command, stdin=subprocess.PIPE if prepare else None, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            encoding="utf-8", errors="replace",
+            encoding="utf-8", errors="replace", pass_fds=pass_fds,
         )  # fmt: skip
     except OSError as error:
         raise CompilerError(f"compile {source}: {compiler.command[0]} did not start, {error.strerror}.") from error
