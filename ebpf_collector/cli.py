@@ -63,7 +63,8 @@ _DOCTOR_EXAMPLES = """\
 Loads and attaches each probe as a check would, says which variant that was and why the better ones
 were refused, and unloads it. Says also what of this host matters for that. Nothing stays loaded.
 
-exit codes: 0 every probe works, 1 one does not, 2 usage or configuration, 3 not permitted
+exit codes: 0 every probe works, 1 one does not, 2 usage or configuration, 3 not permitted (no
+privilege, kernel lockdown)
 
 examples:
   ebpf-collector doctor

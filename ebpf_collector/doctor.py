@@ -39,7 +39,7 @@ def examine(config: ProbeConfig) -> dict[str, Any]:
 
 
 def exit_code(found: dict[str, Any]) -> int:
-    """Return 0 if every probe works, 1 if one fails, 3 if those that fail do so for want of a capability."""
+    """Return 0 if every probe works, 1 if one fails, 3 if for those that fail a capability or lockdown is why."""
     failed = [probe for probe in found["probes"] if not probe["works"]]
     if not failed:
         return 0

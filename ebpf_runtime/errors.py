@@ -12,7 +12,7 @@ EbpfError
 │   ├── CoReError          CO-RE failed, and compiling on this host is forbidden
 │   └── CompileError       the source cannot be compiled on this host
 ├── AttachError            a loaded program cannot be attached
-├── PermissionDeniedError  the process lacks a capability
+├── PermissionDeniedError  the process lacks a capability, or the kernel is locked down
 ├── MapError               an operation on a map failed
 │   └── MapFullError       there is no room for another entry
 ├── VariableError          a variable cannot be read or set in this phase
@@ -131,7 +131,7 @@ class AttachError(_LoggedError):
 
 
 class PermissionDeniedError(EbpfError):
-    """The process lacks a capability that BPF needs."""
+    """The process lacks a capability that BPF needs, or the kernel's lockdown lets no process do it."""
 
 
 class MapError(EbpfError):

@@ -12,7 +12,7 @@ from .errors import EbpfError
 from .kernel_headers import HeaderError, find_headers, host_version_code
 from .libbpf import library, origin
 from .load_report import HEADER_RESULTS
-from .privilege import missing_capabilities
+from .privilege import lockdown, missing_capabilities
 
 __all__ = ["HostFacts", "host_facts"]
 
@@ -68,7 +68,7 @@ class HostFacts:
         self.missing_capabilities = missing_capabilities()
         self.kernel_btf = kernel_btf()
         self.mounts = _mounts()
-        self.lockdown = _lockdown()
+        self.lockdown = lockdown()
         self.libbpf: tuple[str, str, str] = ("", "", "")
         self.libbpf_error = self.compiler = self.compiler_error = self.header_error = ""
         self.header_dirs: tuple[str, ...] = ()
@@ -113,11 +113,3 @@ def _mounts() -> dict[str, str]:
     if not found["tracefs"] and os.path.isdir("/sys/kernel/debug/tracing/events"):  # noqa: PTH112
         found["tracefs"] = "/sys/kernel/debug/tracing"
     return found
-
-
-def _lockdown() -> str:
-    try:
-        text = Path("/sys/kernel/security/lockdown").read_text()
-    except OSError:
-        return ""
-    return text.partition("[")[2].partition("]")[0]

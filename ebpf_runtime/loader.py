@@ -255,7 +255,7 @@ class Opened:
     def load(self) -> Loaded:
         """Load the CO-RE object, or where that fails and the configuration allows it, the one compiled on this host.
 
-        A missing capability is no failure of CO-RE: compiling would not help.
+        A missing capability and the kernel's lockdown are no failure of CO-RE: compiling would not help.
         """
         try:
             if self.origin == COMPILED:
@@ -290,12 +290,14 @@ class Opened:
             try:
                 loaded = self._try(variant, tuple(refused))
             except (LoadError, PermissionDeniedError) as error:
-                from .variants import raise_transient, refusal
+                from .variants import locked_down, raise_transient, refusal
 
                 raise_transient(self.spec.name, error, refused)
-                if last and not refused:
-                    raise
                 refused.append(refusal(variant, "load", error))
+                if last and (denied := locked_down(self.spec.name, refused)) is not None:
+                    raise denied from error
+                if last and len(refused) == 1:
+                    raise
                 continue
             if last:
                 return loaded

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which capabilities BPF needs and this process has."""
+"""Which capabilities BPF needs and this process has, and what the kernel allows to nobody."""
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["missing_capabilities"]
+__all__ = ["lockdown", "missing_capabilities"]
 
 _STATUS = "/proc/self/status"
+_LOCKDOWN = "/sys/kernel/security/lockdown"
 _STATUS_BYTES = 1 << 16
 _SYS_ADMIN = 21
 _NET_ADMIN_BIT = 12
@@ -41,3 +42,19 @@ def missing_capabilities(*more: str) -> tuple[str, ...]:
                 return network
             return (*(name for bit, name in _NEEDED.items() if not effective >> bit & 1), *network)
     return ()
+
+
+def lockdown() -> str:
+    """Return what the kernel is locked down for: "none", "integrity", "confidentiality"; empty where it does not tell.
+
+    It is shown, and explains what was refused; what is tried does not depend on it.
+
+    Source: securityfs, lockdown; kernel_lockdown(7). Kernel: 5.4.
+    """
+    from pathlib import Path
+
+    try:
+        text = Path(_LOCKDOWN).read_text()
+    except OSError:
+        return ""
+    return text.partition("[")[2].partition("]")[0]

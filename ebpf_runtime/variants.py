@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import re
 
 from .errors import EbpfError, LoadError, PermissionDeniedError, VerifierError, describe
 
@@ -11,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["RefusedVariant", "is_transient", "no_variant", "not_permitted", "raise_transient", "refusal"]
+__all__ = ["RefusedVariant", "is_transient", "locked_down", "no_variant", "not_permitted", "raise_transient", "refusal"]
 
 # What is short for a moment or interrupts, by which no kernel says what it can do; and the next step.
 _TRANSIENT = {
@@ -21,6 +22,10 @@ _TRANSIENT = {
     errno.EINTR: "Try again.",
     errno.EAGAIN: "Try again.",
 }
+
+
+# Helpers that read the kernel's memory, as the verifier names one that it does not give.
+_READS_KERNEL = re.compile(r"(?:unknown func|cannot use helper) bpf_probe_read(?:_kernel)?(?:_str)?#")
 
 
 class RefusedVariant:
@@ -101,6 +106,26 @@ def no_variant(name: str, refused: list[RefusedVariant]) -> EbpfError:
         name=name,
         errno=refused[-1].errno,
         log="\n".join(item.log for item in refused),
+    )
+    error.refused = tuple(refused)
+    return error
+
+
+def locked_down(name: str, refused: Sequence[RefusedVariant]) -> PermissionDeniedError | None:
+    """Return the error for an object of which the kernel's lockdown lets no variant read; None if that is not why.
+
+    Kernel: lockdown 5.4.
+    """
+    from .privilege import lockdown
+
+    found = next((item for item in refused if _READS_KERNEL.search(item.log)), None)
+    if found is None or lockdown() != "confidentiality":
+        return None
+    error = PermissionDeniedError(
+        f"load probe {name!r}: {errno.errorcode.get(found.errno, found.errno)}, the kernel is locked down for "
+        "confidentiality, so no program may read its memory. Boot it with lockdown=integrity, or without.",
+        name=name,
+        errno=found.errno,
     )
     error.refused = tuple(refused)
     return error

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import subprocess
 import sys
 import tarfile
@@ -172,10 +173,12 @@ def test_the_command_makes_one_archive_with_its_digest(target: Path, tmp_path: P
 
 def test_refusals_are_one_line(target: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "fifo.btf")  # nobody writes: reading it would not end
     (tmp_path / "text.btf").write_text("no BTF")
     (tmp_path / "cut.btf.xz").write_bytes(lzma.compress(b"x" * 99)[:40])
     cases = {
         "missing": f"read {tmp_path}/missing: it is not there.",
+        "fifo.btf": f"read {tmp_path}/fifo.btf: it is neither a file nor a folder.",
         "empty": f"read {tmp_path}/empty: it holds no file whose name ends in .btf.tar.xz, .btf.xz, .btf.",
         "text.btf": f"{tmp_path}/text.btf: .BTF, byte 0: 6 bytes are too few for a header of 24.",
         "cut.btf.xz": f"read {tmp_path}/cut.btf.xz: Compressed file ended before the end-of-stream marker was reached.",

@@ -62,12 +62,14 @@ def find(paths: Iterable[Path]) -> list[FullBtf]:
     """Return the BTF files among *paths*, those in folders by their names below these, in order of name.
 
     Raises:
-        CodegenError: A path is not there, a folder holds no BTF file, or two files have one name.
+        CodegenError: A path is neither file nor folder, a folder holds no BTF file, or two files have one name.
     """
     found: dict[str, FullBtf] = {}
     for path in paths:
         if not path.exists():
             raise CodegenError(f"read {path}: it is not there.")
+        if not path.is_dir() and not path.is_file():
+            raise CodegenError(f"read {path}: it is neither a file nor a folder.")
         files = list(_below(path)) if path.is_dir() else [FullBtf(path, f"{_stem(path.name)}.btf")]
         if not files:
             raise CodegenError(f"read {path}: it holds no file whose name ends in {', '.join(_SUFFIXES)}.")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The collector's file and environment."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,26 @@ def test_settings_of_a_check_keep_their_lines(tmp_path: Path, text: str) -> None
 @pytest.mark.parametrize("text", ["checks:\n  oom_kill:\n", "checks: {oom_kill: null}"])
 def test_empty_settings_of_a_check(tmp_path: Path, text: str) -> None:
     assert OomKillCheckConfig.parse(load(tmp_path, text).checks["oom_kill"]) == OomKillCheckConfig()
+
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "configuration.md").read_text("utf-8")
+
+
+def test_the_page_has_every_key_of_loading_with_its_default_and_variable(tmp_path: Path) -> None:
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert load(tmp_path, text).probe == ProbeConfig(
+        btf_path="/var/lib/btf/vmlinux.btf",
+        kernel_header_dirs=("/usr/src/linux-headers-6.1.0-56-amd64", "/usr/src/linux-headers-6.1.0-56-common"),
+        kernel_header_download_dir="/var/tmp/ebpf-runtime/kernel-headers",
+        runtime_compiler_output_dir="/var/tmp/ebpf-runtime/build",
+    )
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE, re.MULTILINE))
+    assert rows.keys() == set(ProbeConfig.__slots__)
+    assert set(re.findall(r"^- `(\w+)`", PAGE, re.MULTILINE)) | {"kernel_header_download_dir"} == rows.keys()
+    for key, row in rows.items():
+        default = getattr(ProbeConfig(), key)
+        assert row.startswith(f"`{str(default).lower()}` | ") is isinstance(default, bool)
+        for name in re.findall(r"`((?:DD|BPF)_\w+)`", row):
+            value = {False: "true", True: "false"}.get(default, "/somewhere")
+            expected = {False: True, True: False, (): ("/somewhere",)}.get(default, "/somewhere")
+            assert getattr(load(tmp_path, "", **{name: value}).probe, key) == expected
