@@ -126,7 +126,7 @@ def find_btf(spec: ObjectSpec, btf_path: str | os.PathLike[str] | None) -> tuple
         raise
     except OpenError:
         notes.append("this package embeds none")
-    except BtfError as error:
+    except (TrustError, BtfError) as error:
         notes.append(str(error).removesuffix("."))
     return BtfSource("none", notes=tuple(notes)), warning
 
@@ -206,11 +206,10 @@ def select(files: Mapping[str, object], here: Host) -> tuple[str, str]:
             "Set system_probe_config.btf_path to the BTF of this kernel.",
             name=here.release,
         )
-    expected = [
-        name
-        for name in found
-        if _platform(name) == here.distribution and (_version(name) == here.version or not _version(name))
-    ]
+    own = [name for name in found if _platform(name) == here.distribution]
+    expected = [name for name in own if _version(name) in (here.version, "")]
+    if not expected and here.distribution not in _VERSION_MATTERS:
+        expected = own  # a bundle's rhel/8 serves 8.4
     if len(expected) == 1:
         return expected[0], ""
     if len(found) == 1:

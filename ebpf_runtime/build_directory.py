@@ -19,22 +19,30 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["BuildDirectory"]
+__all__ = ["BuildDirectory", "default_directory"]
 
 _ROOTS_DIRECTORY = "/var/tmp/ebpf-runtime"
+_NEXT_STEPS = {
+    "build": "Set system_probe_config.runtime_compiler_output_dir to a directory of your own.",
+    "kernel-headers": "Set system_probe_config.kernel_header_download_dir to a directory of your own.",
+    "kheaders": "Name the directories of this kernel's headers by system_probe_config.kernel_header_dirs.",
+}
 
 
 class BuildDirectory:
     """A directory for compiled objects, or other files that only we may write, made if it is not there."""
 
     def __init__(self, configured: str | os.PathLike[str] | None, purpose: str = "build") -> None:
-        """Make sure of the directory; None takes the user's own default, with *purpose* as its last part.
+        """Make sure of the directory; None takes the user's own default.
 
+        Args:
+            purpose: "build", "kernel-headers" or "kheaders", of which the setting that errors name is.
         Raises:
             CompileError: It cannot be made, or others could write there.
         """
         # A start from what was compiled before imports no pathlib; and Path.resolve() would follow links.
-        self._path = os.path.abspath(configured or _default(purpose))  # noqa: PTH100
+        self._path = os.path.abspath(configured or default_directory(purpose))  # noqa: PTH100
+        self._next_step = _NEXT_STEPS[purpose]
         parts = [part for part in self._path.split("/") if part]
         try:
             for number in range(len(parts) + 1):
@@ -45,6 +53,10 @@ class BuildDirectory:
                     os.mkdir(path, mode=0o700)  # noqa: PTH102
                     state = os.lstat(path)
                 self._check(path, state)
+        except ValueError:  # holds a null character, or half of a surrogate pair
+            raise CompileError(
+                f"use directory {self._path!r}: it is not the name of a directory. {self._next_step}", name=self._path
+            ) from None
         except OSError as error:
             raise self._refuse(f"{describe(error.errno or 0)} ({error.filename})") from error
 
@@ -68,11 +80,7 @@ class BuildDirectory:
             raise self._refuse(f"{path} has mode {mode:04o}, others can write there")
 
     def _refuse(self, reason: str) -> CompileError:
-        return CompileError(
-            f"use directory {self._path}: {reason}. "
-            "Set system_probe_config.runtime_compiler_output_dir to a directory of your own.",
-            name=self._path,
-        )
+        return CompileError(f"use directory {self._path}: {reason}. {self._next_step}", name=self._path)
 
     def find(self, prefix: str) -> bytes | None:
         """Return the newest file whose name begins with *prefix* and ends in `.o`; None if there is none.
@@ -88,19 +96,20 @@ class BuildDirectory:
         newest = max(found, key=lambda item: (item.stat(follow_symlinks=False).st_mtime_ns, item.name))
         name, path = newest.name, newest.path
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(path, "rb", opener=_plainly) as file:
+                state = os.fstat(file.fileno())
+                mode = stat.S_IMODE(state.st_mode)
+                if not stat.S_ISREG(state.st_mode):
+                    raise CompileError(f"read {path}: it is not a regular file. Delete it.", name=name)
+                if state.st_uid != os.geteuid() or mode & 0o022:
+                    raise CompileError(
+                        f"read {path}: it belongs to user {state.st_uid} and has mode {mode:04o}, so others could have "
+                        "made it. Delete it.",
+                        name=name,
+                    )
+                data = file.read()
         except OSError as error:
             raise CompileError(f"read {path}: {describe(error.errno or 0)}. Delete it.", name=name) from error
-        with os.fdopen(fd, "rb") as file:
-            state = os.fstat(fd)
-            mode = stat.S_IMODE(state.st_mode)
-            if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid() or mode & 0o022:
-                raise CompileError(
-                    f"read {path}: it belongs to user {state.st_uid} and has mode {mode:04o}, so others could have "
-                    "made it. Delete it.",
-                    name=name,
-                )
-            data = file.read()
         expected = name.removesuffix(".o").rpartition("-")[2]
         actual = sha256(data)
         if actual != expected:
@@ -137,8 +146,13 @@ class BuildDirectory:
         return path
 
 
-def _default(purpose: str) -> str:
-    """Return root's directory, or the one in the user's cache."""
+def _plainly(path: str, flags: int) -> int:
+    """Open a file as open() does, but follow no link and wait for no writer."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def default_directory(purpose: str) -> str:
+    """Return root's directory for a purpose, or the one in the user's cache; it is not made."""
     if os.geteuid() == 0:
         return os.path.join(_ROOTS_DIRECTORY, purpose)  # noqa: PTH118
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118

@@ -2,7 +2,8 @@
 """Objects that were compiled on this host: what they are called, and finding them again without a compiler.
 
 A name is made of digests: of the kernel, the source, and the rules, by which is meant all of the generator that has a
-say in what comes out. A start from a kept object imports little more than a start by CO-RE.
+say in what comes out; where the kernel shows no BTF, also of what its types are taken from. A start from a kept object
+imports little more than a start by CO-RE.
 """
 
 from __future__ import annotations
@@ -70,8 +71,21 @@ class CompiledObjects:
         self.directory = BuildDirectory(config.runtime_compiler_output_dir)
         report.compile_result = compile_result("kernel_version_error")
         self.btf: bytes | None = None
+        self._needs_headers = False
         parts = (self._kernel(), source, _rules())
-        self.prefix = "-".join((name, *(sha256(part)[:16] for part in parts))) + "-"
+        self.prefix = "-".join((name, *(sha256(part)[:16] for part in parts))) + "-" + self._headers()
+
+    def _headers(self) -> str:
+        """Return what the names have more of, where types come from headers.
+
+        Where the headers are no longer there, an object that was made with them serves.
+        """
+        if not self._needs_headers:
+            return ""
+        from .kernel_headers import header_identity
+
+        found = header_identity(self.config)
+        return f"{sha256(found)[:16]}-" if found else ""
 
     def find(self) -> bytes | None:
         """Return the newest object, None if there is none yet.
@@ -100,7 +114,9 @@ class CompiledObjects:
         if os.path.exists(KERNEL_BTF):  # noqa: PTH110  # pathlib would cost more than all the rest
             return identity
         if self.config.btf_path is None:
-            return identity + b" headers"
+            self._needs_headers = True
+            places = map(os.path.abspath, self.config.kernel_header_dirs)
+            return "\0".join((identity.decode(), "headers", *places)).encode("utf-8", "surrogatepass")
         from .trust import read_trusted
 
         try:

@@ -20,8 +20,8 @@ class ProbeConfig:
         btf_path: BTF file of the running kernel, where the kernel does not show its own; None: the kernel's.
         kernel_header_dirs: Kernel headers for compiling on this host.
         enable_kernel_header_download: Where there are no headers, have the package manager download them.
-        kernel_header_download_dir: Where to; None: /var/tmp/ebpf-runtime/kernel-headers for root, in the cache
-            directory of other users.
+        kernel_header_download_dir: Where to, as ebpf-runtime-RELEASE; None: /var/tmp/ebpf-runtime/kernel-headers for
+            root, in the cache directory of other users.
         runtime_compiler_output_dir: Where objects compiled on this host are kept; None: /var/tmp/ebpf-runtime/build
             for root, ebpf-runtime/build in the cache directory of other users.
         bpf_debug: Ask the verifier for its full log also when programs load.

@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import struct
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import compiled_objects
@@ -174,6 +174,8 @@ class _Job:
             raise self.fail("its source is not UTF-8") from error
         except CodegenError as error:
             raise self.unusable(error) from error
+        except TrustError as error:
+            raise self.fail(str(error).removesuffix(".")) from error
         except OSError as error:
             raise self.fail(f"{describe(error.errno or 0)} ({error.filename})") from error
         if _relocated_bytes(image):
@@ -198,22 +200,22 @@ class _Job:
         source, output = scratch / f"{self.name}.bpf.c", scratch / f"{self.name}.o"
         text = ""
         refused: CompilerError | None = None
-        with ExitStack() as stack:
+        with SealedCopy(source.name) as copy:  # still empty: a compiler that is started now has it
+            source.symlink_to(copy.path)
 
             def prepare() -> None:
                 nonlocal text
                 from ebpf_codegen.host_source import host_source
 
                 text = host_source(self.source.decode("utf-8"), self.types(scratch), f"{self.name}.flat.c")
-                copy = stack.enter_context(SealedCopy(source.name, text.encode()))
-                source.symlink_to(copy.path)
+                copy.seal(text.encode())
 
             likely = likely_compiler()
             if likely is not None:
                 try:
                     compile_object(
                         likely, source, output, architecture(), (_include(),),
-                        flags=_FLAGS, prepare=prepare, meanwhile=_import_what_follows,
+                        flags=_FLAGS, prepare=prepare, meanwhile=_import_what_follows, pass_fds=(copy.fd,),
                     )  # fmt: skip
                     made = output.read_bytes()
                     used = made_by(likely, made)
@@ -229,7 +231,9 @@ class _Job:
             try:
                 if refused is not None and likely is not None and used.command == likely.command:
                     raise refused
-                compile_object(used, source, output, architecture(), (_include(),), flags=_FLAGS)
+                compile_object(
+                    used, source, output, architecture(), (_include(),), flags=_FLAGS, pass_fds=(copy.fd,)
+                )  # fmt: skip
             except CompilerError as error:
                 if not error.output:
                     raise

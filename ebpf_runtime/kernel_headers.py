@@ -12,21 +12,18 @@ What others than root and the running user could have changed is refused.
 
 from __future__ import annotations
 
-import lzma
+import errno
 import os
 import re
-import shutil
 import struct
-import subprocess
-import tarfile
-import tempfile
 from pathlib import Path
 
-from .build_directory import BuildDirectory
-from .errors import EbpfError
-from .host_errors import TrustError
+from .build_directory import BuildDirectory, default_directory
+from .digests import sha256
+from .errors import EbpfError, describe
+from .host_errors import CompileError, TrustError
 from .load_report import HEADER_RESULTS
-from .trust import trusted
+from .trust import read_trusted, trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +31,14 @@ if TYPE_CHECKING:
 
     from .config import ProbeConfig
 
-__all__ = ["DEFAULT_DIRECTORIES", "HeaderError", "KernelHeaders", "find_headers", "host_version_code"]
+__all__ = [
+    "DEFAULT_DIRECTORIES",
+    "HeaderError",
+    "KernelHeaders",
+    "find_headers",
+    "header_identity",
+    "host_version_code",
+]
 
 DEFAULT_DIRECTORIES = (
     "/lib/modules/{}/build",
@@ -44,6 +48,7 @@ DEFAULT_DIRECTORIES = (
 )
 _ARCHIVE = "/sys/kernel/kheaders.tar.xz"
 _VERSION_FILES = ("include/generated/uapi/linux/version.h", "include/linux/version.h")
+_CONFIGURATION = "include/generated/autoconf.h"
 _CRITICAL = ("include/linux/types.h", "include/linux/kconfig.h")
 _MAX_MEMBERS = 1 << 17
 _AT_SYSINFO_EHDR = 33
@@ -101,36 +106,70 @@ def find_headers(
             )
         except HeaderError as error:
             refused.append(f"the usual directories: {error}")
-        if look_only and os.access(archive, os.R_OK):
+        unpacked = Path(default_directory("kheaders"), _build(release))
+        is_unpacked = os.path.isdir(unpacked)  # noqa: PTH112  # is_dir() raises where we may not look
+        if look_only and not is_unpacked and os.access(archive, os.R_OK):
             return KernelHeaders((Path(archive),), "sysfs")
         try:
-            if look_only:
-                raise HeaderError("it is not there", "not_found")
-            return KernelHeaders(_validated([_unpacked(archive, version_code)], version_code), "sysfs")
-        except (HeaderError, EbpfError) as error:
-            refused.append(f"{archive}: {error}")
-    downloads = _download_directory(config) / release
-    if downloads.exists():
+            if not is_unpacked:
+                if look_only:
+                    raise HeaderError("it is not there", "not_found")
+                _unpack_once(archive, unpacked)
+            return KernelHeaders(_validated([unpacked], version_code), "sysfs")
+        except EbpfError as error:
+            refused.append(f"{archive}: {str(error).removesuffix('.')}")
+    # Of a name that is ours, so that what is deleted was downloaded by us, whatever the configured directory is.
+    downloads = _download_directory(config) / f"ebpf-runtime-{release}"
+    is_mendable = False
+    if os.path.isdir(downloads):  # noqa: PTH112
         try:
             return KernelHeaders(_validated(_below(downloads, release), version_code), "previously_downloaded")
         except HeaderError as error:
             refused.append(f"downloaded before: {error}")
-            if not look_only:
-                shutil.rmtree(downloads, ignore_errors=True)
-    if look_only or not config.enable_kernel_header_download:
+            is_mendable = isinstance(error.__cause__, TrustError)
+    if look_only or is_mendable or not config.enable_kernel_header_download:
+        step = "set system_probe_config.enable_kernel_header_download to true"
+        if config.enable_kernel_header_download:
+            step = f"delete {downloads}" if is_mendable else "load a probe that needs them, which downloads them"
         raise HeaderError(
             f"find the headers of kernel {release}: {'; '.join(refused)}. Install them "
-            "(apt install linux-headers-$(uname -r), dnf install kernel-devel-$(uname -r)), or set "
-            "system_probe_config.enable_kernel_header_download to true",
+            f"(apt install linux-headers-$(uname -r), dnf install kernel-devel-$(uname -r)), or {step}",
             _worst(refused),
         )
+    import shutil
+
     from .header_download import download
 
-    download(BuildDirectory(downloads).path, release)
+    if os.path.isdir(downloads):  # noqa: PTH112
+        shutil.rmtree(downloads, ignore_errors=True)
+    try:
+        directory = BuildDirectory(downloads, "kernel-headers").path
+    except CompileError as error:
+        raise HeaderError(str(error).removesuffix("."), "download_failure") from None
+    download(directory, release)
     try:
         return KernelHeaders(_validated(_below(downloads, release), version_code), "downloaded")
     except HeaderError as error:
         raise HeaderError(f"use the downloaded headers of kernel {release}: {error}", "validation_failure") from None
+
+
+def header_identity(config: ProbeConfig) -> bytes:
+    """Return what tells the configured or usual headers from others that were at the same place; empty: there are none.
+
+    What is unpacked or downloaded lies in a directory of this kernel's, and does not change.
+    """
+    release = os.uname().release
+    found = []
+    for path in config.kernel_header_dirs or [path.format(release) for path in DEFAULT_DIRECTORIES]:
+        if not os.path.isdir(path):  # noqa: PTH112
+            continue
+        found.append(os.fsencode(os.path.realpath(path)))
+        for name in (*_VERSION_FILES, _CONFIGURATION):
+            try:
+                found.append(read_trusted(os.path.join(path, name)))  # noqa: PTH118
+            except TrustError:
+                found.append(b"")  # what is not there; what must not be used is refused by find_headers
+    return b"\0".join(found)
 
 
 def _below(downloads: Path, release: str) -> list[Path]:
@@ -209,7 +248,7 @@ def _validated(paths: Iterable[str | os.PathLike[str]], version_code: int) -> tu
             directory = Path(trusted(path))
             codes = _version_codes(directory)
         except TrustError as error:
-            raise HeaderError(str(error).removesuffix("."), "validation_failure") from None
+            raise HeaderError(str(error).removesuffix("."), "validation_failure") from error
         if codes and version_code not in codes:
             raise HeaderError(
                 f"{directory} has LINUX_VERSION_CODE {codes[0]} ({_dotted(codes[0])}), "
@@ -220,7 +259,7 @@ def _validated(paths: Iterable[str | os.PathLike[str]], version_code: int) -> tu
     if not found:
         raise HeaderError("there are none", "not_found")
     for name in _CRITICAL:
-        if not any((directory / name).is_file() for directory in found):
+        if not any(os.path.isfile(directory / name) for directory in found):  # noqa: PTH113
             raise HeaderError(f"{', '.join(map(str, found))} lack {name}", "validation_failure")
     return tuple(found)
 
@@ -229,8 +268,8 @@ def _version_codes(directory: Path) -> list[int]:
     """Return the version that a directory says it is of; none where it does not say."""
     for name in _VERSION_FILES:
         path = directory / name
-        if path.is_file() and (
-            match := re.search(r"^#define\s+LINUX_VERSION_CODE\s+(\d+)", Path(trusted(path)).read_text(), re.MULTILINE)
+        if os.path.isfile(path) and (  # noqa: PTH113  # is_file() raises where we may not look
+            match := re.search(rb"^#define\s+LINUX_VERSION_CODE\s+(\d+)", read_trusted(path), re.MULTILINE)
         ):
             return [int(match[1])]
     return []
@@ -240,28 +279,38 @@ def _dotted(code: int) -> str:
     return f"{code >> 16}.{code >> 8 & 255}.{code & 255}"
 
 
-def _unpacked(archive: str, version_code: int) -> Path:
-    """Return where the kernel's own archive is unpacked, unpacking it if need be."""
-    target = BuildDirectory(None, "kheaders").path / str(version_code)
-    if target.is_dir():
-        return target
+def _build(release: str) -> str:
+    """Return a name for this very build of the kernel: flavours and rebuilds share a version, and differ in layouts."""
+    return f"{release}-{sha256(os.uname().version.encode())[:16]}"
+
+
+def _unpack_once(archive: str, target: Path) -> None:
+    """Unpack the kernel's own archive, for which its module is loaded if need be."""
+    import shutil
+    import tempfile
+
+    directory = BuildDirectory(None, "kheaders").path
     is_ours = False
     if not os.path.exists(archive) and archive == _ARCHIVE:  # noqa: PTH110
         is_ours = _modprobe("kheaders")
     try:
         if not os.path.exists(archive):  # noqa: PTH110
             raise HeaderError("it is not there (CONFIG_IKHEADERS)", "not_found")
-        scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=target.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=directory))
         try:
             unpack(Path(archive), scratch)
             scratch.rename(target)
-        except BaseException:
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            # Another start has unpacked it meanwhile.
+        finally:
             shutil.rmtree(scratch, ignore_errors=True)
-            raise
+    except OSError as error:
+        raise HeaderError(f"unpack it to {target}: {describe(error.errno or 0)}", "not_found") from None
     finally:
         if is_ours:
             _modprobe("-r", "kheaders")
-    return target
 
 
 def unpack(archive: Path, target: Path) -> None:
@@ -270,6 +319,10 @@ def unpack(archive: Path, target: Path) -> None:
     Raises:
         HeaderError: It is damaged, has too many members, or one that would lie outside.
     """
+    import lzma
+    import shutil
+    import tarfile
+
     try:
         with tarfile.open(archive) as members:
             for number, item in enumerate(members):
@@ -289,12 +342,14 @@ def unpack(archive: Path, target: Path) -> None:
 
 
 def _modprobe(*words: str) -> bool:
+    import shutil
+    import subprocess
+
     if os.geteuid() != 0 or not (command := shutil.which("modprobe", path="/usr/sbin:/sbin:/usr/bin:/bin")):
         return False
     return subprocess.run((command, "-q", *words), capture_output=True, check=False).returncode == 0
 
 
 def _download_directory(config: ProbeConfig) -> Path:
-    if config.kernel_header_download_dir is not None:
-        return Path(os.path.abspath(config.kernel_header_download_dir))  # noqa: PTH100
-    return BuildDirectory(None, "kernel-headers").path
+    configured = config.kernel_header_download_dir
+    return Path(os.path.abspath(default_directory("kernel-headers") if configured is None else configured))  # noqa: PTH100

@@ -231,7 +231,12 @@ def read(spec: ObjectSpec, architecture: str) -> Light | None:
     try:
         if not spec.digest(suffix, digests=digests):
             return None
-    except OpenError:
-        return None  # the wheel was built without loader programs
-    light = Light(spec.name, spec.read(suffix, digests=digests))
+        image = spec.read(suffix, digests=digests)
+    except OpenError as error:
+        from .host_errors import DigestError
+
+        if isinstance(error, DigestError):
+            raise
+        return None  # the wheel was built without loader programs, or was put together without the file
+    light = Light(spec.name, image)
     return light if light.object_digest == spec.digest(f"{architecture}.bpf.o") else None

@@ -94,6 +94,9 @@ class Opened:
 
                 if isinstance(error, DigestError):
                     raise  # the package is damaged, and its source no better than its object
+                from .variants import raise_transient
+
+                raise_transient(spec.name, error)
                 self.report.co_re_result = "asset_read"
                 self._fall_back(error)
         except EbpfError as error:
@@ -170,9 +173,14 @@ class Opened:
         """Compile on this host, with one warning, because CO-RE failed.
 
         Raises:
+            LoadError: The same, where something was short that compiling takes as well.
             CoReError: That is forbidden.
             CompileError: It failed, too.
         """
+        from .variants import is_transient
+
+        if is_transient(error):
+            raise error  # the compiler would want of the same
         from .host_errors import CoReError, FallbackWarning
 
         what = f"load probe {self.spec.name!r} by CO-RE: {error}"
@@ -269,7 +277,8 @@ class Opened:
 
         Whether a hook accepts its program shows only when it attaches, so while there are other variants left each is
         attached once and detached again before it is chosen. The object is opened afresh for each try, and once more
-        for a chosen variant that has spent its only attachment on the trial.
+        for a chosen variant that has spent its only attachment on the trial. What is short for a moment, such as file
+        descriptors, says nothing of a variant: it is raised, as a worse one would stay for the probe's life.
         """
         refused: list[RefusedVariant] = []
         variants = self.variants or ("",)
@@ -281,27 +290,29 @@ class Opened:
             try:
                 loaded = self._try(variant, tuple(refused))
             except (LoadError, PermissionDeniedError) as error:
+                from .variants import raise_transient, refusal
+
+                raise_transient(self.spec.name, error, refused)
                 if last and not refused:
                     raise
-                from .variants import refusal
-
                 refused.append(refusal(variant, "load", error))
                 continue
             if last:
                 return loaded
             try:
                 loaded.try_attaching()
+                if not loaded.has_trampolines() or loaded.attaches_again():
+                    return loaded
             except (AttachError, PermissionDeniedError) as error:
-                from .variants import refusal
-
                 loaded.close()
+                from .variants import raise_transient, refusal
+
+                raise_transient(self.spec.name, error, refused)
                 refused.append(refusal(variant, "attach", error))
                 continue
             except BaseException:
                 loaded.close()
                 raise
-            if not loaded.has_trampolines() or loaded.attaches_again():
-                return loaded
             loaded.close()
             return self._try(variant, tuple(refused))
         from .variants import no_variant
@@ -543,13 +554,19 @@ class Loaded:
     def attaches_again(self) -> bool:
         """Return whether programs attach once more after a trial; asked of the kernel once a process.
 
+        Raises:
+            AttachError: Something was short meanwhile, so it cannot be told.
         Kernel: trampolines take a program again since 5.13.
         """
         global _attaches_again
         if _attaches_again is None:
             try:
                 self.try_attaching()
-            except (AttachError, PermissionDeniedError):
+            except (AttachError, PermissionDeniedError) as error:
+                from .variants import is_transient
+
+                if is_transient(error):
+                    raise
                 _attaches_again = False
             else:
                 _attaches_again = True
@@ -595,13 +612,13 @@ class Loaded:
         for close in reversed(closers):
             try:
                 close()
-            except (OSError, ValueError, BufferError) as error:
+            except Exception as error:
                 failures.append(error)
         for program in self._programs.values():
             program._close()
         try:
             self._object.close()
-        except OSError as error:
+        except Exception as error:
             failures.append(error)
 
     def _raise(self, failures: list[Exception], action: str) -> None:

@@ -28,6 +28,12 @@ class KernelMap(Handle):
 
     name: str
     fd: int
+    _owned = False  # it was opened by itself, and not with a probe
+
+    def _closed(self, what: str, number: int = 0) -> MapError:
+        """Return the error for an operation on a closed map."""
+        whose = "it" if self._owned else "the probe"
+        return MapError(f"{what}: {whose} is closed.", name=self.name, errno=number)
 
     def pin(self, path: str | PathLike[str]) -> None:
         """Keep the map under a path of a BPF file system, also when this process is gone.
@@ -36,6 +42,8 @@ class KernelMap(Handle):
             EbpfError: The kernel refused, as for a path outside a BPF file system.
         Source: bpf(2) BPF_OBJ_PIN, libbpf bpf_map__pin().
         """
+        if self.fd < 0:
+            raise self._closed(f"pin map {self.name!r} at {os.fspath(path)}")
         pin("map", self.name, self.fd, path)
 
     def unpin(self, path: str | PathLike[str]) -> None:
@@ -54,6 +62,8 @@ class KernelMap(Handle):
         Kernel: 5.2.
         Source: bpf(2) BPF_MAP_FREEZE, libbpf bpf_map_freeze().
         """
+        if self.fd < 0:
+            raise self._closed(f"freeze map {self.name!r}")
         result = system_calls.map_freeze(self.fd)
         if result < 0:
             hint = " Its memory is mapped for writing." if result == -errno.EBUSY else ""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .errors import OpenError
+from .errors import OpenError, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -219,8 +219,14 @@ class ObjectSpec:
         for directory in directories:
             try:
                 return loader.get_data(f"{directory}/{name}")  # type: ignore[union-attr,no-any-return]
-            except OSError:
-                continue
+            except OSError as error:
+                import errno
+
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, 0, None):  # a loader of archives has no number for it
+                    continue
+                raise OpenError(
+                    f"open {directory}/{name}: {describe(error.errno)}.", name=name, errno=error.errno
+                ) from error
         raise OpenError(
             f"open {name}: it is not beside module {self.module} (looked in {', '.join(directories)}). "
             "Install the package, a checkout alone holds no objects.",

@@ -75,9 +75,8 @@ def read_trusted(path: str | os.PathLike[str]) -> bytes:
     real = trusted(path)
     shown = os.fspath(path)
     try:
-        fd = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            state = os.fstat(fd)
+        with open(real, "rb", opener=_plainly) as file:  # closes a directory, too, which it refuses
+            state = os.fstat(file.fileno())
             if not stat.S_ISREG(state.st_mode):
                 raise TrustError(f"read {shown}: it is not a regular file. Name a file.", name=shown)
             _check(shown, real, state)  # what was opened, not what was there a moment before
@@ -86,6 +85,10 @@ def read_trusted(path: str | os.PathLike[str]) -> bytes:
         raise TrustError(
             f"read {shown}: {describe(error.errno or 0)}. Check the path.", name=shown, errno=error.errno or 0
         ) from None
+
+
+def _plainly(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _parts(path: str) -> list[str]:
@@ -114,45 +117,71 @@ class SealedCopy:
     """Bytes in a file without a name that nobody, ourselves included, can change; its hash was taken of that file.
 
     Attributes:
-        path: Under which this process and its children can open it, as long as this is not closed.
+        fd: What holds it. A child needs it under the same number (`pass_fds`), and may have it before it is sealed.
+        path: Under which this process, and each child that was passed *fd*, opens it. It says "self": our number would
+            be somebody else's in a /proc that is not that of our namespace.
     """
 
-    def __init__(self, name: str, data: bytes) -> None:
-        """Make the copy.
+    def __init__(self, name: str, data: bytes | None = None) -> None:
+        """Make the copy; None: `seal` is told later what it holds.
 
         Raises:
             DigestError: The sealed copy is not what was to be copied.
+            TrustError: It cannot be opened by its path.
         """
+        self.fd = -1
+        self.fd = os.memfd_create(name, os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+        try:
+            if self.fd <= 2:  # a closed standard stream's, which is another file to a child
+                import fcntl
+
+                low, self.fd = self.fd, fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3)
+                os.close(low)
+            self.name = name
+            self.path = f"/proc/self/fd/{self.fd}"
+            if data is not None:
+                self.seal(data)
+        except BaseException:
+            self.close()
+            raise
+
+    def seal(self, data: bytes) -> None:
+        """Put the bytes there, once; raises as making it does."""
         import fcntl
 
         from .digests import sha256
 
-        self._fd = os.memfd_create(name, os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
-        try:
-            with os.fdopen(self._fd, "wb", closefd=False) as file:
-                file.write(data)
-            seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-            fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, seals)
-            expected = sha256(data)
-            actual = sha256(os.pread(self._fd, os.fstat(self._fd).st_size, 0))
-        except BaseException:
-            self.close()
-            raise
+        with os.fdopen(self.fd, "wb", closefd=False) as file:
+            file.write(data)
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
+        state = os.fstat(self.fd)
+        expected = sha256(data)
+        actual = sha256(os.pread(self.fd, state.st_size, 0))
         if actual != expected:
-            self.close()
             raise DigestError(
-                f"copy {name}: the SHA-256 of the sealed copy is {actual}, not {expected}. Try again.",
-                name=name,
+                f"copy {self.name}: the SHA-256 of the sealed copy is {actual}, not {expected}. Try again.",
+                name=self.name,
                 expected=expected,
                 actual=actual,
             )
-        self.path = f"/proc/{os.getpid()}/fd/{self._fd}"
+        try:
+            seen = os.stat(self.path)  # noqa: PTH116
+            reason = "" if (seen.st_dev, seen.st_ino) == (state.st_dev, state.st_ino) else "another file is there"
+        except OSError as error:
+            reason = describe(error.errno or 0)
+        if reason:
+            raise TrustError(
+                f"copy {self.name}: /proc does not show the copy ({reason}). "
+                "Mount the proc of this process's namespace at /proc.",
+                name=self.name,
+            )
 
     def close(self) -> None:
         """Free the copy; a second call does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def __enter__(self) -> Self:
         return self

@@ -5,9 +5,22 @@ from __future__ import annotations
 
 import errno
 
-from .errors import EbpfError, LoadError, PermissionDeniedError, VerifierError
+from .errors import EbpfError, LoadError, PermissionDeniedError, VerifierError, describe
 
-__all__ = ["RefusedVariant", "no_variant", "not_permitted", "refusal"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["RefusedVariant", "is_transient", "no_variant", "not_permitted", "raise_transient", "refusal"]
+
+# What is short for a moment or interrupts, by which no kernel says what it can do; and the next step.
+_TRANSIENT = {
+    errno.EMFILE: "Raise this process's limit of open files (ulimit -n, LimitNOFILE=).",
+    errno.ENFILE: "Raise the system's limit of open files (sysctl fs.file-max).",
+    errno.ENOMEM: "Free memory, raise the limit of its cgroup, or make the maps smaller.",
+    errno.EINTR: "Try again.",
+    errno.EAGAIN: "Try again.",
+}
 
 
 class RefusedVariant:
@@ -45,6 +58,31 @@ def refusal(variant: str, phase: str, error: EbpfError) -> RefusedVariant:
     """Return why a variant that was tried is not in use."""
     reason = error.reason if isinstance(error, VerifierError) else str(error)
     return RefusedVariant(variant, phase, error.errno, reason, getattr(error, "log", ""))
+
+
+def is_transient(error: EbpfError) -> bool:
+    """Return whether an error says nothing of the kernel or the program, but that something is short now."""
+    return error.errno in _TRANSIENT
+
+
+def raise_transient(name: str, error: EbpfError, refused: Sequence[RefusedVariant] = ()) -> None:
+    """Do nothing about an error that a variant is to blame for.
+
+    Raises:
+        LoadError: It is transient; the text says what to do, `refused` has the variants tried before.
+    """
+    if not is_transient(error):
+        return
+    # The verifier accepts a program before it gets a file descriptor; its log has nothing to say.
+    what = (
+        f"load program {error.program!r}: {describe(error.errno)}." if isinstance(error, VerifierError) else str(error)
+    )
+    reason = what if what.startswith("load probe ") else f"load probe {name!r}: {what}"
+    raised = LoadError(
+        f"{reason} {_TRANSIENT[error.errno]}", name=name, errno=error.errno, log=getattr(error, "log", "")
+    )
+    raised.refused = tuple(refused)
+    raise raised from error
 
 
 def no_variant(name: str, refused: list[RefusedVariant]) -> EbpfError:

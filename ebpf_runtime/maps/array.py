@@ -27,7 +27,8 @@ class ArrayMap(KeyedMap[int, V]):
     """An array map: `m[i]`, `len(m)`, iteration over the values.
 
     Where the map has the flag BPF_F_MMAPABLE it is memory of this process, and reading and writing it makes no system
-    call.
+    call. A map that is frozen, or has the flag BPF_F_RDONLY_PROG, is mapped for reading and written by system call; one
+    with BPF_F_RDONLY or BPF_F_WRONLY is not mapped.
 
     Kernel: 3.19, mapped 5.5.
     """
@@ -36,20 +37,28 @@ class ArrayMap(KeyedMap[int, V]):
         super().__init__(*arguments)
         self._pack_key = self._pack_index
         self._step = -(-self.value_size // 8) * 8
+        self._writable = False
         self._memory: mmap.mmap | None = self._map() if self._mappable() else None
 
     def _mappable(self) -> bool:
         return bool(self.flags & _MMAPABLE)
 
-    def _map(self) -> mmap.mmap:
+    def _map(self) -> mmap.mmap | None:
+        """Map it, for reading alone where the kernel forbids writing; None where its flags forbid that, too."""
         length = -(-self._step * self.max_entries // mmap.PAGESIZE) * mmap.PAGESIZE
         try:
-            return mmap.mmap(self.fd, length)
+            memory = mmap.mmap(self.fd, length)
+        except PermissionError:
+            with suppress(OSError):
+                return mmap.mmap(self.fd, length, prot=mmap.PROT_READ)
+            return None
         except OSError as error:
             number = error.errno or 0
             raise MapError(
                 f"map array {self.name!r} into memory: {describe(number)}.", name=self.name, errno=number
             ) from error
+        self._writable = True
+        return memory
 
     def _index(self, key: object) -> int:
         if not isinstance(key, int) or not 0 <= key < self.max_entries:
@@ -69,13 +78,17 @@ class ArrayMap(KeyedMap[int, V]):
         return value
 
     def update_elem(self, key: int, value: V, *, exist: bool | None = None) -> None:
-        if self._memory is None or exist is False:
+        if self._memory is None or not self._writable or exist is False:
             super().update_elem(key, value, exist=exist)
         else:
             self._pack_value(self._memory, self._index(key) * self._step, value)
 
     def __getitem__(self, key: int) -> V:
         return self._mapped_value(key) if self._memory is not None else super().__getitem__(key)
+
+    def get(self, key: int, default: Any = None) -> V | Any:
+        """Return the value at *key*, or *default* where the array has no such entry."""
+        return self[key] if isinstance(key, int) and 0 <= key < self.max_entries else default
 
     def __len__(self) -> int:
         return self.max_entries
@@ -129,19 +142,18 @@ class ArrayMap(KeyedMap[int, V]):
     def borrow(self) -> Iterator[numpy.ndarray[Any, Any]]:
         """Lend the map's own memory as an array, which programs read and write meanwhile (needs numpy).
 
-        The array is invalid after the block.
+        The array is invalid after the block, and read-only where the map may not be mapped for writing.
 
         Raises:
-            MapError: The map is not mapped, for want of the flag BPF_F_MMAPABLE.
+            MapError: The map is not mapped, for want of the flag BPF_F_MMAPABLE, or as other flags forbid it.
         """
         from ebpf_runtime.arrays import cells
 
         if self.fd < 0:
             raise self._fail("borrow", 0)
         if self._memory is None:
-            raise MapError(
-                f"borrow map {self.name!r}: it is not mapped. Give it the flag BPF_F_MMAPABLE.", name=self.name
-            )
+            reason = ", as its flags forbid it." if self._mappable() else ". Give it the flag BPF_F_MMAPABLE."
+            raise MapError(f"borrow map {self.name!r}: it is not mapped{reason}", name=self.name)
         with memoryview(self._memory) as memory, memory[: self._step * self.max_entries] as values:
             yield cells(values, self._value, self.value_size, self._step, 1)[:, 0]
 

@@ -56,21 +56,29 @@ class Map(KernelMap):
     def id(self) -> int:
         """The kernel's id of the map.
 
+        Raises:
+            MapError: The map is closed.
         Kernel: 4.13.
         """
-        return object_id(self.fd)
+        return object_id(self._open_fd())
 
     @property
     def flags(self) -> int:
         """The flags the map was made with, `BPF_F_…` of bpf(2).
 
+        Raises:
+            MapError: The map is closed.
         Kernel: 4.13.
         """
-        return map_flags(self.fd)
+        return map_flags(self._open_fd())
+
+    def _open_fd(self) -> int:
+        if self.fd < 0:
+            raise self._fail("ask about", 0)
+        return self.fd
 
     # What the maps in a map of maps are like.
     inner: MapSpec | None = None
-    _owned = False
 
     def close(self) -> None:
         """Close a map that was opened by itself, such as one in another map; those of a probe close with the probe."""
@@ -99,7 +107,7 @@ class Map(KernelMap):
         """Return the error for one failed operation; *feature* is what the kernel lacks where it does not know it."""
         what = f"{action} map {self.name!r}"
         if self.fd < 0:
-            return MapError(f"{what}: the probe is closed.", name=self.name, errno=number)
+            return self._closed(what, number)
         if number == errno.EPERM and (missing := missing_capabilities()):
             return PermissionDeniedError(
                 f"{what}: EPERM, this process lacks {' and '.join(missing)}. "

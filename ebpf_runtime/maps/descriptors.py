@@ -7,17 +7,19 @@ import ctypes
 import errno
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .base import Map
+from .by_key import Walked, store_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     from ebpf_runtime.programs import Program
 
 __all__ = ["CgroupArrayMap", "DescriptorMap", "ProgramArrayMap", "opened"]
+
+K = TypeVar("K")
 
 
 @contextmanager
@@ -37,8 +39,11 @@ def opened(thing: Any, flags: int = os.O_RDONLY) -> Iterator[int]:
     yield int(thing.fileno() if hasattr(thing, "fileno") else getattr(thing, "fd", thing))
 
 
-class DescriptorMap(Map):
+class DescriptorMap(Map, Generic[K]):
     """An array of objects of the kernel; a program sees the object, user space gives a file descriptor."""
+
+    def _encoded(self, key: K) -> bytes:
+        return self._index(key)
 
     def _index(self, index: object) -> bytes:
         if not isinstance(index, int) or not 0 <= index < self.max_entries:
@@ -47,6 +52,26 @@ class DescriptorMap(Map):
 
     def __len__(self) -> int:
         return self.max_entries
+
+    def update(self, other: Any) -> None:
+        """Store all objects of a mapping or of (key, object) pairs, one by one.
+
+        Raises:
+            MapError: The kernel refused.
+        """
+        store_all(self, other)
+
+    def clear(self) -> None:
+        """Empty every entry.
+
+        Raises:
+            MapError: The kernel refused.
+        """
+        for index in range(self.max_entries):
+            self._remove(self._index(index))
+
+    def _filled(self) -> Iterator[int]:
+        return (index for index in range(self.max_entries) if self._number(self._index(index)) is not None)
 
     def _store(self, key: bytes, thing: object) -> None:
         try:
@@ -64,16 +89,16 @@ class DescriptorMap(Map):
             raise self._fail("delete from", -result)
         return not result
 
-    def delete(self, index: int) -> bool:
+    def delete(self, key: K) -> bool:
         """Empty an entry; return whether there was something in it.
 
         Source: bpf(2) BPF_MAP_DELETE_ELEM, libbpf bpf_map_delete_elem().
         """
-        return self._remove(self._index(index))
+        return self._remove(self._encoded(key))
 
-    def __delitem__(self, index: int) -> None:
-        if not self.delete(index):
-            raise KeyError(index)
+    def __delitem__(self, key: K) -> None:
+        if not self.delete(key):
+            raise KeyError(key)
 
     def _number(self, key: bytes) -> int | None:
         """Return the number that the kernel shows for an entry, None if it is empty."""
@@ -86,7 +111,7 @@ class DescriptorMap(Map):
         return int.from_bytes(buffer.raw, "little")
 
 
-class ProgramArrayMap(DescriptorMap):
+class ProgramArrayMap(Walked[int, int], DescriptorMap[int]):
     """Programs that a program may tail-call.
 
     Kernel: 4.2.
@@ -101,17 +126,9 @@ class ProgramArrayMap(DescriptorMap):
         """
         self._store(self._index(index), program)
 
-    def __getitem__(self, index: int) -> int:
-        """Return the id of the program in an entry.
-
-        Raises:
-            KeyError: The entry is empty.
-        Kernel: 4.18.
-        """
-        found = self.lookup(index)
-        if found is None:
-            raise KeyError(index)
-        return found
+    def __iter__(self) -> Iterator[int]:
+        """Yield the indices of the entries that have a program."""
+        return self._filled()
 
     def lookup(self, index: int) -> int | None:
         """Return the id of the program in an entry, or None if it is empty.
@@ -122,7 +139,7 @@ class ProgramArrayMap(DescriptorMap):
         return self._number(self._index(index))
 
 
-class CgroupArrayMap(DescriptorMap):
+class CgroupArrayMap(DescriptorMap[int]):
     """Cgroups (version 2) that a program may ask whether something is below; user space cannot read it.
 
     Kernel: 4.8.

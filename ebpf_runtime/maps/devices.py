@@ -99,7 +99,7 @@ class CpuMap(_RedirectionMap):
         self.update_elem(key, value)  # type: ignore[arg-type]  # _pack_value takes them all
 
 
-class XskMap(DescriptorMap):
+class XskMap(DescriptorMap[int]):
     """AF_XDP sockets to redirect packets to, by queue; user space cannot read it, nor see whether an entry is empty.
 
     Kernel: 4.18.

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from collections.abc import ItemsView, Iterator, Mapping, MutableMapping, ValuesView
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ebpf_runtime.errors import MapError, RecordError
+from ebpf_runtime.signals import signals_held
 
 from .base import NOT_SUPPORTED
 from .keyed import KeyedMap
@@ -44,7 +47,11 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._counted = self.type in _WITH_COUNTERS
-        self._taken: list[tuple[K, V]] = []
+        # What was taken out and is not yet yielded. An iterator of the interpreter's own moves on and yields in one
+        # step, so no signal comes between, and others may share it.
+        self._taken: list[Iterator[tuple[K, V]]] = []
+        # Held while one of the next two is made or given up, always with signals held: a handler may count, too.
+        self._making = allocate_lock()
         self._counter: Counter | None = None
         self._dump: Dump | None = None
 
@@ -83,18 +90,25 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
         Value and deletion are one step, so what programs add is either in the value or in a new entry; only a program
         that is just writing may be too late. A kernel that cannot do this for the map's type is asked for the value
         first and then told to delete it; what is added between the two is lost. Entries are taken out in batches: what
-        an iterator that stops early has not yielded is yielded by the next.
+        an iterator that stops early, or is interrupted by a signal, has not yielded is yielded by the next.
 
         Raises:
             MapError: The kernel refused.
         Kernel: in batches 5.6, in one step 5.14.
         Source: bpf(2) BPF_MAP_LOOKUP_AND_DELETE_BATCH, libbpf bpf_map_lookup_and_delete_batch().
         """
-        taken = self._taken
-        yield from _popped(taken)
-        for items in self._item_lists(take=True):
-            taken.extend(reversed(items))
-            yield from _popped(taken)
+        lists = self._item_lists(take=True)
+        while True:
+            for rest in tuple(self._taken):
+                yield from rest
+                with suppress(ValueError):  # another iterator came to its end first
+                    self._taken.remove(rest)
+            with signals_held():  # what is in the map no more must be in the list
+                items = next(lists, None)
+                if items is None:
+                    return
+                self._taken.append(iter(items))
+            del items  # the iterator alone holds them, until its end
 
     def clear(self) -> None:
         """Delete every entry that is there now.
@@ -166,9 +180,9 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
         Kernel: at once 6.6.
         Source: Linux kernel/bpf/map_iter.c, bpf_map_sum_elem_count().
         """
-        counter = self._at_once() if self.max_entries > _COUNTED else None
-        if counter is not None:
-            return counter.count()
+        counted = self._count() if self.max_entries > _COUNTED else None
+        if counted is not None:
+            return counted
         walk = Walk(self)
         count = room = 0
         while not walk.over:
@@ -181,18 +195,29 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
 
     def _at_once(self) -> Counter | None:
         """Return the program that counts, or None where the kernel cannot."""
-        if self._counter is None and self._counted and self.fd >= 0:
+        if self._counter is None and self._counted:
             from .counter import Counter
 
-            try:
-                self._counter = Counter(self.fd)
-            except OSError:
-                self._counted = False
+            with signals_held(), self._making:
+                if self._counter is None and self.fd >= 0:
+                    try:
+                        self._counter = Counter(self.fd)
+                    except OSError:
+                        self._counted = False
         return self._counter
 
+    def _count(self) -> int | None:
+        """Return how many entries the kernel has counted, or None where it does not."""
+        counter = self._at_once()
+        if counter is None:
+            return None
+        try:
+            return counter.count()
+        except OSError as error:
+            raise self._fail("count the entries of", error.errno or 0) from error
+
     def _expected(self) -> int:
-        counter = self._at_once() if self.max_entries > _COUNTED else None
-        return counter.count() if counter is not None else 0
+        return (self._count() or 0) if self.max_entries > _COUNTED else 0
 
     def to_numpy(
         self, *, fast: bool = False, max_bytes: int = FAST_BYTES
@@ -214,7 +239,11 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
         key, value = (self._key, self.key_size), (self._value, self.value_size)
         dump = self._fast_dump(max_bytes) if fast else None
         if dump is not None:
-            return arrays.interleaved(dump.read(), key, value, dump.step)
+            try:
+                records = dump.read()
+            except OSError as error:
+                raise self._fail("iterate over", error.errno or 0) from error
+            return arrays.interleaved(records, key, value, dump.step)
         read = self._read_columns()
         return arrays.column(read.keys, *key), arrays.column(read.values, *value)
 
@@ -223,30 +252,23 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
 
         if self.fd < 0 or self.max_entries * record_bytes(self.key_size, self.value_size) > max_bytes:
             return None
-        counter = self._at_once()
-        if counter is not None and counter.count() * _SPARSE < self.max_entries:
+        counted = self._count()
+        if counted is not None and counted * _SPARSE < self.max_entries:
             return None
         if self._dump is None:
-            try:
-                self._dump = Dump(self.fd, self.key_size, self.value_size, self.max_entries)
-            except OSError:
-                return None
+            with signals_held(), self._making:
+                if self._dump is None and self.fd >= 0:
+                    with suppress(OSError):
+                        self._dump = Dump(self.fd, self.key_size, self.value_size, self.max_entries)
         return self._dump
 
     def _close(self) -> None:
-        for part in (self._counter, self._dump):
+        super()._close()
+        with signals_held(), self._making:
+            parts, self._counter, self._dump = (self._counter, self._dump), None, None
+        for part in parts:
             if part is not None:
                 part.close()
-        super()._close()
-
-
-def _popped(taken: list[tuple[K, V]]) -> Iterator[tuple[K, V]]:
-    """Yield and forget, the last first; several iterators may share the list."""
-    while True:
-        try:
-            yield taken.pop()
-        except IndexError:
-            return
 
 
 class _Items(ItemsView[K, V]):

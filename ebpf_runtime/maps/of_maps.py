@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import errno
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
 from ebpf_runtime.errors import MapError, PermissionDeniedError
@@ -15,6 +16,7 @@ from ebpf_runtime.records import u32
 
 from . import map_class
 from .base import Map
+from .by_key import Walked, store_all
 from .descriptors import opened
 from .keyed import KeyedMap
 from .walk import batches
@@ -39,7 +41,7 @@ _TYPES = {
 }  # fmt: skip
 
 
-class _OfMaps(Map, Generic[K, M]):
+class _OfMaps(Walked[K, M], Generic[K, M]):
     """Maps by key. What is read is opened, and belongs to the caller, who closes it: `with outer[key] as inner:`."""
 
     _has_batches: ClassVar[bool] = False
@@ -88,12 +90,6 @@ class _OfMaps(Map, Generic[K, M]):
         made._owned = True
         return cast("M", made)
 
-    def __getitem__(self, key: K) -> M:
-        found = self.lookup(key)
-        if found is None:
-            raise KeyError(key)
-        return found
-
     def __setitem__(self, key: K, inner: M | int) -> None:
         """Put a map, or a file descriptor of one, under *key*; it must be of the kind declared.
 
@@ -102,6 +98,8 @@ class _OfMaps(Map, Generic[K, M]):
         Source: bpf(2) BPF_MAP_UPDATE_ELEM, libbpf bpf_map_update_elem().
         """
         with opened(inner) as fd:
+            if fd < 0:
+                raise MapError(f"update map {self.name!r}: {inner!r} is no open map.", name=self.name)
             self._entries.update_elem(self._checked(key), fd)
 
     def delete(self, key: K) -> bool:
@@ -111,9 +109,32 @@ class _OfMaps(Map, Generic[K, M]):
         """
         return self._entries._delete(self._checked(key))
 
-    def __delitem__(self, key: K) -> None:
-        if not self.delete(key):
+    def pop(self, key: K, default: Any = Walked._MISSING) -> Any:
+        """Take the map under *key* out and return it, opened before; else *default*.
+
+        Raises:
+            KeyError: There is none, and no default is given.
+            MapError: The kernel refused.
+            PermissionDeniedError: Opening a map by its id needs CAP_SYS_ADMIN.
+        """
+        with ExitStack() as opened_maps:
+            inner = self.lookup(key)
+            if inner is not None:
+                opened_maps.enter_context(inner)
+                if self.delete(key):
+                    opened_maps.pop_all()
+                    return inner
+        if default is Walked._MISSING:
             raise KeyError(key)
+        return default
+
+    def update(self, other: Any) -> None:
+        """Put all maps of a mapping or of (key, map) pairs under their keys, one by one.
+
+        Raises:
+            MapError: The kernel refused; EINVAL for a map of another kind.
+        """
+        store_all(self, other)
 
     def __contains__(self, key: K) -> bool:
         return self._entries.lookup(self._checked(key)) is not None
@@ -145,9 +166,11 @@ class _OfMaps(Map, Generic[K, M]):
             max_entries: 0 for as many as declared.
             name: At most 15 characters.
         Raises:
-            MapError: The kernel refused, or the object does not say what is inside.
+            MapError: The kernel refused, the probe is closed, or the object does not say what is inside.
         Source: bpf(2) BPF_MAP_CREATE, libbpf bpf_map_create().
         """
+        if self.fd < 0:
+            raise self._fail(f"make {name!r} for", 0)
         spec = self.inner
         if spec is None or spec.type not in _TYPES:
             raise MapError(f"make a map for {self.name!r}: the object does not say what is inside.", name=self.name)

@@ -13,7 +13,7 @@ from .array import ArrayMap
 from .decoding import decoder
 from .hash import HashMap
 from .keyed import KeyedMap
-from .reduction import reducer
+from .reduction import check, reducer
 
 if TYPE_CHECKING:
     import numpy
@@ -90,7 +90,10 @@ class _PerCpu(KeyedMap[K, tuple[V, ...]], Generic[K, V]):
         from ebpf_runtime.arrays import cells, reduced
 
         values = cells(data, self._value, self.value_size, self._cell_bytes, self._cpus)
-        return values if how is None else reduced(values, how, self.name)
+        if how is None:
+            return values
+        check(how, self.name)
+        return reduced(values, how, self.name)
 
 
 class PerCpuHashMap(_PerCpu[K, V], HashMap[K, tuple[V, ...]]):

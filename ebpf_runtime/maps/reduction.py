@@ -11,19 +11,30 @@ from ebpf_runtime.errors import RecordError
 if TYPE_CHECKING:
     from ebpf_runtime.records import Field
 
-__all__ = ["reducer"]
+__all__ = ["check", "reducer"]
 
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {"sum": sum, "max": max, "min": min}
+
+
+def check(how: str, name: str) -> None:
+    """Refuse what is no reduction.
+
+    Raises:
+        RecordError: There is none of this name.
+    """
+    if how not in _FUNCTIONS:
+        raise RecordError(f"reduce map {name!r}: {how!r} is none of sum, max and min.", name=name)
 
 
 def reducer(field: Field | None, how: str, name: str) -> Callable[[Sequence[Any]], Any]:
     """Return a function from the values of all CPUs to their sum, max or min, member by member for records.
 
     Raises:
-        RecordError: Something is not a number; names map and member.
+        RecordError: There is no such reduction; the function, if something is not a number: names map and member.
     """
     from ebpf_runtime.records import Record, fields
 
+    check(how, name)
     combine = _FUNCTIONS[how]
 
     def of(values: Sequence[Any], what: str) -> Any:

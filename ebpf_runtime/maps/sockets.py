@@ -4,21 +4,21 @@
 from __future__ import annotations
 
 import socket
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar, cast
 
 from .base import exact
+from .by_key import Walked
 from .descriptors import DescriptorMap
+from .keyed import KeyedMap
 
 __all__ = ["ReuseportSocketArrayMap", "SocketHashMap", "SocketMap"]
 
 K = TypeVar("K")
 
 
-class _SocketMap(DescriptorMap, Generic[K]):
+class _SocketMap(Walked[K, int], DescriptorMap[K], Generic[K]):
     """Sockets by key. User space sees their cookies, where values have 8 bytes."""
-
-    def _encoded(self, key: K) -> bytes:
-        return self._index(key)
 
     def lookup(self, key: K) -> int | None:
         """Return the cookie of a socket (SO_COOKIE), or None if there is none under *key*.
@@ -29,12 +29,6 @@ class _SocketMap(DescriptorMap, Generic[K]):
         """
         return self._number(self._encoded(key))
 
-    def __getitem__(self, key: K) -> int:
-        found = self.lookup(key)
-        if found is None:
-            raise KeyError(key)
-        return found
-
     def __setitem__(self, key: K, value: socket.socket | int) -> None:
         """Put a socket, or a file descriptor of one, under *key*.
 
@@ -44,13 +38,9 @@ class _SocketMap(DescriptorMap, Generic[K]):
         """
         self._store(self._encoded(key), value)
 
-    def delete(self, key: K) -> bool:  # type: ignore[override]  # keys of a hash are no indices
-        """Take the socket under *key* out; return whether there was one."""
-        return self._remove(self._encoded(key))
-
-    def __delitem__(self, key: K) -> None:  # type: ignore[override]
-        if not self.delete(key):
-            raise KeyError(key)
+    def __iter__(self) -> Iterator[K]:
+        """Yield the keys that have a socket."""
+        return cast("Iterator[K]", self._filled())
 
 
 class SocketMap(_SocketMap[int]):
@@ -66,6 +56,11 @@ class SocketHashMap(_SocketMap[K]):
     Kernel: 4.18; may be read from 5.8 on.
     """
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        name, kind, fd, sizes, key, _ = arguments
+        self._entries: KeyedMap[K, bytes] = KeyedMap(name, kind, fd, sizes, key, None)  # to walk it
+
     def _encoded(self, key: K) -> bytes:
         block = bytearray(self.key_size)
         if self._key is not None:
@@ -73,6 +68,17 @@ class SocketHashMap(_SocketMap[K]):
         else:
             block[:] = exact(self, key, self.key_size, "key")
         return bytes(block)
+
+    def __iter__(self) -> Iterator[K]:
+        """Yield the keys that have a socket."""
+        return self._entries._all_keys()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _close(self) -> None:
+        self._entries._close()
+        super()._close()
 
 
 class ReuseportSocketArrayMap(_SocketMap[int]):

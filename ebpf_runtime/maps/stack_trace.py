@@ -13,7 +13,7 @@ from typing import Any
 
 from ebpf_runtime.errors import MapError
 
-from .base import Map
+from .by_key import Walked
 
 __all__ = ["KernelSymbols", "StackTraceMap"]
 
@@ -22,7 +22,7 @@ _FRAME = struct.Struct("<i20sQ")  # struct bpf_stack_build_id
 _VALID = 1
 
 
-class StackTraceMap(Map):
+class StackTraceMap(Walked[int, tuple[int, ...]]):
     """Stacks as tuples of addresses, the innermost first; with the flag BPF_F_STACK_BUILD_ID see `build_ids`.
 
     Kernel: 4.6.
@@ -65,11 +65,9 @@ class StackTraceMap(Map):
             if status
         )
 
-    def pop(self, stack_id: int) -> tuple[int, ...] | None:
-        """Return the addresses of a stack and remove it."""
-        found = self.lookup(stack_id)
-        self.delete(stack_id)
-        return found
+    def pop(self, stack_id: int, default: Any = None) -> Any:
+        """Return the addresses of a stack and remove it; *default* if there is none of this number."""
+        return super().pop(stack_id, default)
 
     def delete(self, stack_id: int) -> bool:
         """Remove a stack; return whether there was one.
@@ -80,12 +78,6 @@ class StackTraceMap(Map):
         if result and result != -errno.ENOENT:
             raise self._fail("delete from", -result)
         return not result
-
-    def __getitem__(self, stack_id: int) -> tuple[int, ...]:
-        found = self.lookup(stack_id)
-        if found is None:
-            raise KeyError(stack_id)
-        return found
 
     def __iter__(self) -> Iterator[int]:
         """Yield the numbers of all stacks."""
@@ -100,12 +92,8 @@ class StackTraceMap(Map):
             key = buffer.raw[:4]
             yield int.from_bytes(key, "little")
 
-    def items(self) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Yield (number, addresses) of all stacks; those removed meanwhile are left out."""
-        for stack_id in self:
-            frames = self.lookup(stack_id)
-            if frames is not None:
-                yield stack_id, frames
+    def __contains__(self, stack_id: int) -> bool:
+        return self._read(stack_id) is not None
 
     def symbols(self, stack_id: int) -> tuple[str, ...]:
         """Return the frames of a kernel stack as `function+0x1c`, addresses where no function is known.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ebpf_runtime.records import s32
 
-from .base import Map
+from .by_key import ByKey, store_all
 from .descriptors import opened
 from .keyed import KeyedMap
 
@@ -31,7 +31,7 @@ O = TypeVar("O")  # noqa: E741  (the owner)
 V = TypeVar("V")
 
 
-class _StorageMap(Map, Generic[O, V]):
+class _StorageMap(ByKey[O, V], Generic[O, V]):
     """One value an owner; programs make it, or user space does. It cannot be walked, for it is nowhere listed."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -86,21 +86,17 @@ class _StorageMap(Map, Generic[O, V]):
         with self._owner("delete from", owner) as fd:
             return self._entries._delete(fd)
 
-    def __getitem__(self, owner: O) -> V:
-        value = self.lookup(owner)
-        if value is None:
-            raise KeyError(owner)
-        return value
-
     def __setitem__(self, owner: O, value: V) -> None:
         self.update_elem(owner, value)
 
-    def __delitem__(self, owner: O) -> None:
-        if not self.delete(owner):
-            raise KeyError(owner)
+    def update(self, other: Any) -> None:
+        """Store all values of a mapping or of (owner, value) pairs, one by one.
 
-    def __contains__(self, owner: O) -> bool:
-        return self.lookup(owner) is not None
+        Raises:
+            MapError: An owner is gone or cannot be opened, or the kernel refused.
+            RecordError: A value does not fit the map's type.
+        """
+        store_all(self, other)
 
     def _close(self) -> None:
         self._entries._close()

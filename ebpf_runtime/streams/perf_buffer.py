@@ -120,6 +120,7 @@ class _Mapped(Source):
         self._data.release()
         with suppress(BufferError):  # a copy was interrupted; its exception still holds the memory
             self._map.close()
+        del self._map
         os.close(self.fd)
 
 

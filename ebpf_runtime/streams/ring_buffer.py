@@ -98,6 +98,7 @@ class _Mapped(Source):
         self._consumer_map.close()
         with suppress(BufferError):  # an array is still borrowed; the mapping goes when the array does
             self._producer_map.close()
+        del self._producer_map
 
 
 class _Acquiring(_Mapped):
@@ -203,8 +204,14 @@ class RingBuffer(Stream[R]):
         Raises:
             MapError: As for `poll`.
         """
-        self._check_usable("ask")
-        return self._ring.unread_bytes()
+        try:
+            self._guests += 1
+            self._check_usable("ask")
+            return self._ring.unread_bytes()
+        finally:
+            self._guests -= 1
+            if self.fd < 0:
+                self._free()
 
     def _descriptors(self) -> Sequence[int]:
         return (self.fd,)
@@ -282,3 +289,5 @@ class RingBuffer(Stream[R]):
         finally:
             if self._reader is token:
                 self._reader = None
+            if self.fd < 0:
+                self._free()

@@ -12,7 +12,6 @@ neighbouring statements without any of these.
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import repeat
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 from ebpf_runtime.errors import MapError, RecordError
 from ebpf_runtime.maps import Map
 from ebpf_runtime.records import _Nested
+from ebpf_runtime.signals import signals_held
 
 from .runs import Layout, RecordBatch, Run, Sizes, unpacker
 from .sources import ALL, Join, Source
@@ -38,7 +38,6 @@ R = TypeVar("R")
 _T = TypeVar("_T")
 
 _new = object.__new__
-_PAUSE_S = 0.0005  # between looks whether another thread has left the stream
 _PIECE = 1 << 18  # bytes of one buffer to copy at once: memory that the caches hold, and that is used again
 
 
@@ -46,7 +45,8 @@ class Stream(Map, Generic[R]):
     """A stream of records that one consumer reads.
 
     A second thread that reads while another one waits or reads is refused, and so is a forked child; records that were
-    drained are delivered to whichever iterator asks next, each to one.
+    drained are delivered to whichever iterator asks next, each to one. Closing the probe waits for no thread that reads
+    or is in a block of `borrow()`: the memory it looks at is freed when it leaves.
 
     Attributes:
         discarded: Records seen so far that their program discarded.
@@ -64,6 +64,8 @@ class Stream(Map, Generic[R]):
         self._pending: deque[Run] = deque()
         self._waiter: Waiter | None = None
         self._reader: list[int] | None = None  # of the call that waits, drains or lends: its thread
+        self._guests = 0  # calls that look at the memory beside the reader
+        self._freed = False
         self._process = os.getpid()
         self._unpack = unpacker(value)
         self._least = value.size if value is not None else 0
@@ -218,6 +220,8 @@ class Stream(Map, Generic[R]):
         finally:
             if self._reader is token:
                 self._reader = None
+            if self.fd < 0:
+                self._free()
 
     def _ready(self, action: str) -> bool:
         """Return whether records are pending, after draining a piece of what waits where none were."""
@@ -248,6 +252,7 @@ class Stream(Map, Generic[R]):
             )
 
     def _refuse_second(self, action: str) -> NoReturn:
+        self._check_usable(action)
         raise MapError(
             f"{action} map {self.name!r}: it is being read; a {self._NOUN} has one consumer at a time. "
             "Read it in one thread, and not inside a block of borrow().",
@@ -355,6 +360,8 @@ class Stream(Map, Generic[R]):
         finally:
             if self._reader is token:
                 self._reader = None
+            if self.fd < 0:
+                self._free()
 
     def _handed_out(self, copied: list[tuple[Source, Any, Layout, int]], result: _T) -> _T:
         """Return *result*, which has all that was copied; where this is interrupted the next call has it."""
@@ -447,17 +454,25 @@ class Stream(Map, Generic[R]):
         )
 
     def _close(self) -> None:
-        self.fd = -1
-        if self._waiter is not None and os.getpid() == self._process:
-            self._waiter.wake()
-            # Another thread that is inside must have left the memory before it goes.
-            while self._reader is not None and self._reader != [get_ident()]:
-                time.sleep(_PAUSE_S)
-        for source in self._opened():
-            source.close()
-        if self._waiter is not None:
-            self._waiter.close()
         super()._close()
+        if os.getpid() != self._process:
+            self._reader, self._guests = None, 0  # threads of the parent
+        try:
+            if self._waiter is not None:
+                self._waiter.wake()
+        finally:
+            self._free()
+
+    def _free(self) -> None:
+        """Free the memory of a closed stream as soon as nobody is inside: called by who closes, and by who leaves."""
+        with signals_held():
+            if self._freed or self._guests or self._reader is not None:
+                return
+            self._freed = True
+            for source in self._opened():
+                source.close()
+            if self._waiter is not None:
+                self._waiter.close()
 
 
 def _types_by_size(field: Field | None) -> dict[int, type[Record]]:

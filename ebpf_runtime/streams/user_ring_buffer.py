@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import threading
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ebpf_runtime.errors import MapError, MapFullError, RecordError, describe
@@ -33,7 +34,8 @@ _NO_ROOM = (errno.ENOSPC, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR)  # not yet
 class UserRingBuffer(Map, Generic[R]):
     """Records that this process writes and a BPF program drains, by bpf_user_ringbuf_drain().
 
-    One producer at a time: threads of this process take turns, other processes must not write.
+    One producer at a time: threads of this process take turns, and a forked child is refused. Closing the probe waits
+    for no thread that writes; the ring is freed when that leaves.
 
     Kernel: 6.1.
     """
@@ -43,7 +45,9 @@ class UserRingBuffer(Map, Generic[R]):
     ) -> None:
         super().__init__(name, kind, fd, sizes, key, value)
         self._ring: int | None = None
-        self._turn = threading.Lock()
+        self._process = os.getpid()
+        self._turn = Lock()
+        self._writers: set[int] = set()  # threads that have the turn or wait for it
 
     def submit(self, record: R, timeout: float | None = 0) -> None:
         """Write one record.
@@ -51,11 +55,12 @@ class UserRingBuffer(Map, Generic[R]):
         Args:
             record: Of the bound type; bytes of any length where none is bound.
             timeout: Seconds to wait for room; 0 does not wait, None waits without limit. A program that drains wakes
-                who waits.
+                who waits. The turn of another thread is waited for as long, but 0.2 seconds at least.
         Raises:
             MapFullError: There was no room in time; errno ENOSPC.
             RecordError: It does not fit its type.
-            MapError: The probe is closed, or the kernel refused.
+            MapError: The probe is closed, this is a forked child, the kernel refused, or a block of `reserve` is open,
+                of this thread, or of another one and did not end in time; errno EBUSY.
         """
         data = self._encode(record)
         with self.reserve(len(data), timeout) as memory:
@@ -72,7 +77,7 @@ class UserRingBuffer(Map, Generic[R]):
             timeout: As for `submit`.
         Raises:
             MapFullError: There was no room in time; errno ENOSPC.
-            MapError: The probe is closed, or the kernel refused.
+            MapError: As for `submit`.
         """
         if size is None:
             if self._value is None:
@@ -81,10 +86,18 @@ class UserRingBuffer(Map, Generic[R]):
                     name=self.name,
                 )
             size = self._value.size
-        with self._turn:
+        self._check_usable()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        me = get_ident()
+        if me in self._writers:
+            raise self._busy("this thread is in a block of reserve(). Write before or after it")
+        taken: list[bool] = []
+        try:
+            self._writers.add(me)
+            self._take_turn(taken, deadline)
             ring = self._open()
-            pointer = self._reserved(ring, size, timeout)
-            # Lifetime: the ring's memory, mapped until user_ring_buffer__free, in _close(); not valid once submitted.
+            pointer = self._reserved(ring, size, deadline)
+            # Lifetime: the ring's memory, mapped until user_ring_buffer__free, in _free(); not valid once submitted.
             memory = memoryview((ctypes.c_char * size).from_address(pointer)).cast("B")
             submitted = False
             try:
@@ -93,8 +106,41 @@ class UserRingBuffer(Map, Generic[R]):
             finally:
                 memory.release()
                 finish = self._lib.user_ring_buffer__submit if submitted else self._lib.user_ring_buffer__discard
-                if self._ring is not None:
+                if os.getpid() == self._process:  # a child that was forked in the block leaves the record to its parent
                     finish(ring, pointer)
+        finally:
+            self._writers.discard(me)
+            if any(taken):
+                self._turn.release()
+            if self.fd < 0:
+                self._free()
+
+    def _check_usable(self) -> None:
+        if self.fd < 0:
+            raise self._fail("write", 0)
+        if os.getpid() != self._process:
+            raise MapError(
+                f"write user ring buffer {self.name!r}: it belongs to process {self._process}, and a forked child must "
+                "not write it. Open the probe in the child.",
+                name=self.name,
+            )
+
+    def _busy(self, why: str) -> MapError:
+        return MapError(
+            f"write user ring buffer {self.name!r}: {describe(errno.EBUSY)}; {why}.", name=self.name, errno=errno.EBUSY
+        )
+
+    def _take_turn(self, taken: list[bool], deadline: float | None) -> None:
+        """Take the turn, and note that; where this is interrupted it is noted all the same."""
+        # Nothing runs between acquire() and the note, as it would where an assignment follows a call.
+        taken += map(self._turn.acquire, (False,))
+        until = None if deadline is None else max(deadline, time.monotonic() + SLICE_S)
+        while not any(taken):
+            self._check_usable()
+            left = SLICE_S if until is None else min(until - time.monotonic(), SLICE_S)
+            if left <= 0:
+                raise self._busy("another thread is in a block of reserve(). Have it end the block, or wait longer")
+            taken += map(self._turn.acquire, (True,), (left,))
 
     def _encode(self, record: object) -> bytes:
         if self._value is None:
@@ -106,8 +152,7 @@ class UserRingBuffer(Map, Generic[R]):
         return bytes(block)
 
     def _open(self) -> int:
-        if self.fd < 0:
-            raise self._fail("write", 0)
+        self._check_usable()
         if self._ring is None:
             with signals_held():
                 ring = self._lib.user_ring_buffer__new(self.fd, None)
@@ -117,15 +162,15 @@ class UserRingBuffer(Map, Generic[R]):
         assert self._ring is not None
         return self._ring
 
-    def _reserved(self, ring: int, size: int, timeout: float | None) -> int:
+    def _reserved(self, ring: int, size: int, deadline: float | None) -> int:
         """Return the address of reserved memory."""
-        deadline = None if timeout is None else time.monotonic() + timeout
         pointer: Any = self._lib.user_ring_buffer__reserve(ring, size)
         while not pointer:
             number = ctypes.get_errno()
             left = SLICE_S if deadline is None else min(deadline - time.monotonic(), SLICE_S)
             if number not in _NO_ROOM or left <= 0:
                 break
+            self._check_usable()
             pointer = self._lib.user_ring_buffer__reserve_blocking(ring, size, max(1, round(left * 1000)))
         else:
             return int(pointer)
@@ -140,7 +185,16 @@ class UserRingBuffer(Map, Generic[R]):
         raise MapError(f"write user ring buffer {self.name!r}: {reason}.", name=self.name, errno=number)
 
     def _close(self) -> None:
-        ring, self._ring = self._ring, None
-        if ring is not None:
-            self._lib.user_ring_buffer__free(ring)
         super()._close()
+        if os.getpid() != self._process:
+            self._writers &= {get_ident()}  # the others are threads of the parent
+        self._free()
+
+    def _free(self) -> None:
+        """Free the ring of a closed probe as soon as nobody writes: called by who closes, and by who leaves."""
+        with signals_held():
+            if self._writers:
+                return
+            ring, self._ring = self._ring, None
+            if ring is not None:
+                self._lib.user_ring_buffer__free(ring)

@@ -7,6 +7,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Waiter:
     """
 
     def __init__(self, fds: Iterable[int]) -> None:
+        self._process = os.getpid()
         self._epoll = select.epoll()
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._futures: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
@@ -85,11 +87,14 @@ class Waiter:
                 future.set_result(None)
 
     def wake(self) -> None:
-        """Let whoever waits ask again, now and from now on."""
+        """Let whoever waits ask again, now and from now on; a forked child leaves its parent alone."""
+        if os.getpid() != self._process:
+            return
         os.eventfd_write(self._wakeup, 1)
         for loop in set(self._futures.values()):
-            loop.remove_reader(self._epoll.fileno())
-            loop.call_soon_threadsafe(self._settle, loop)
+            with suppress(RuntimeError):  # the loop is closed, and its tasks never run again
+                loop.remove_reader(self._epoll.fileno())
+                loop.call_soon_threadsafe(self._settle, loop)
 
     def close(self) -> None:
         self._epoll.close()

@@ -68,6 +68,15 @@ def test_it_says_what_each_probe_says_and_leaves_nothing_loaded() -> None:
 
 
 @pytest.mark.any_kernel
+@pytest.mark.parametrize("option", ["rw", "ro"])
+def test_it_makes_no_directory_and_needs_none(option: str) -> None:
+    script = f'mount -t tmpfs -o {option} none /var/tmp && "$@" && find /var/tmp -mindepth 1 >&2'
+    run = doctor("--json", prefix=("unshare", "--mount", "sh", "-c", script, "sh"))
+    assert (run.returncode, run.stderr) == (0, "")
+    assert len(told(run)["probes"]) == len(CLASSES)
+
+
+@pytest.mark.any_kernel
 def test_for_people_it_names_every_variant_that_was_refused() -> None:
     run = doctor()
     assert (run.returncode, run.stderr) == (0, "")

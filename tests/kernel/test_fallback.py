@@ -10,6 +10,7 @@ import json
 import os
 import pkgutil
 import shlex
+import shutil
 import signal
 import struct
 import subprocess
@@ -37,7 +38,9 @@ from ebpf_runtime import (
     kernel_headers,
 )
 from ebpf_runtime import compile as compile_here
+from tests.support.header_trees import headers
 from tests.support.kills import kill_one, victims_cgroup
+from tests.support.namespaces import as_somebody_elses_namesake
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
@@ -548,3 +551,71 @@ __attribute__((section("raw_tp/sys_enter"))) int offset(void *ctx)
     assert [path.name.partition("-")[0] for path in build.iterdir()] == ["offset"]
     with pytest.raises(CompileError, match=r"compile 'offset' on this host: .* refuses it: .*; .*See "):
         compile_here("nonsense here;\nmore", "offset", compiled_only(build))
+
+
+@pytest.mark.any_kernel
+def test_the_file_of_a_process_with_our_number_is_not_compiled(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.c"
+    code = '__attribute__((section("raw_tp/x"))) int {}(void *ctx) {{ return 0; }}\n'
+    theirs.write_text(code.format("theirs"))
+    script = f"""
+from ebpf_runtime import ProbeConfig, compile
+image = compile({code.format("ours")!r}, "x", ProbeConfig(runtime_compiler_output_dir={str(tmp_path / "b")!r}))
+print(b"ours" in image, b"theirs" in image)
+"""
+    assert as_somebody_elses_namesake(theirs, script) == "True False"
+
+
+@pytest.mark.any_kernel
+def test_the_compiler_reads_the_source_where_standard_input_is_closed(tmp_path: Path) -> None:
+    script = f"""
+import os
+os.close(0)
+from ebpf_runtime import ProbeConfig, compile
+code = '__attribute__((section("raw_tp/x"))) int ours(void *ctx) {{ return 0; }}'
+print(b"ours" in compile(code, "x", ProbeConfig(runtime_compiler_output_dir={str(tmp_path / "b")!r})))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert (run.stdout, run.stderr) == ("True\n", "")
+
+
+@pytest.mark.any_kernel
+def test_other_headers_than_before_are_compiled_with(
+    tmp_path: Path, build: Path, counted: Compiler, monkeypatch: Any
+) -> None:
+    """Where the kernel shows no BTF; an object that was made with headers that are gone serves on."""
+    monkeypatch.setattr(compiled_objects, "KERNEL_BTF", str(tmp_path / "missing"))
+    source = """
+struct task_struct { int pid; } __attribute__((preserve_access_index));
+__attribute__((section("raw_tp/x"))) int offset(struct task_struct *task)
+{
+	return (long)&task->pid - (long)task;
+}
+"""
+    trees = {size: headers(tmp_path / f"headers{size}", None) for size in (104, 208)}
+
+    def write(tree: Path, size: int) -> None:
+        text = f"struct task_struct {{ char before[{size}]; int pid; }};\n"
+        (tree / "include/linux/sched.h").write_text(text)
+
+    def offset(tree: Path) -> int:
+        config = ProbeConfig(kernel_header_dirs=[tree], runtime_compiler_output_dir=build)
+        section = ELFFile(io.BytesIO(compile_here(source, "offset", config))).get_section_by_name("raw_tp/x")
+        assert section is not None
+        return int(struct.unpack_from("<i", section.data(), 4)[0])  # r0 = the offset
+
+    for size, tree in trees.items():
+        write(tree, size)
+        assert offset(tree) == size
+    before = counted.compilations()
+    assert [offset(tree) for tree in trees.values()] == [*trees]
+    assert counted.compilations() == before
+    write(trees[104], 312)
+    configuration = trees[104] / "include/generated/autoconf.h"
+    configuration.parent.mkdir()
+    configuration.write_text("#define CONFIG_X 1\n")  # another configuration, another layout
+    assert offset(trees[104]) == 312
+    before = counted.compilations()
+    shutil.rmtree(trees[104])
+    assert offset(trees[104]) == 312
+    assert counted.compilations() == before

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ebpf_runtime import CloseError, DigestError, OpenError, ProbeConfig, VerifierError, system_calls
+from ebpf_runtime.specs import architecture
 from tests.support.kernel import identifiers, open_files, relocation_refusal
 from tests.support.sources import add_loader_programs, make_module, write_source
 
@@ -284,6 +285,20 @@ def test_a_changed_loader_program_is_refused(tmp_path: Path) -> None:
     listing.write_text(listing.read_text().replace(good.split()[3].decode(), "0" * 64))
     with pytest.raises(OpenError):
         module.Changed.open(ProbeConfig(allow_runtime_compiled_fallback=False))
+
+
+@pytest.mark.any_kernel
+def test_a_missing_loader_program_is_none(tmp_path: Path) -> None:
+    code = 'SEC("raw_tp/sys_enter")\nint idle(void *ctx) { return 0; }\n'
+    module = make_module(tmp_path, write_source(tmp_path, "gone", code))
+    add_loader_programs(module)
+    with module.Gone.open_and_load() as probe:
+        assert probe.path == "light"
+    next(Path(str(module.__file__)).parent.glob(f"gone.{architecture()}.light")).unlink()
+    with module.Gone.open_and_load() as probe:
+        assert (probe.path, probe.light_refusal, probe.origin, probe.report.co_re_result) == (
+            "libbpf", "the package holds no loader programs for this object", "co_re", "default",
+        )  # fmt: skip
 
 
 def test_a_refused_program_is_told_as_libbpf_tells_it_and_nothing_is_printed(

@@ -7,11 +7,13 @@ import errno
 import gc
 import itertools
 import os
+import signal
 import sys
 import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -151,6 +153,48 @@ def test_what_an_interrupted_drain_took_out_comes_next(maps: Any) -> None:
                 1 / 0  # noqa: B018
     found |= dict(maps.small.drain())
     assert found == {**expected, 1000: 1}
+
+
+@pytest.mark.any_kernel
+def test_a_signal_anywhere_in_a_drain_loses_nothing(maps: Any) -> None:
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    expected = {number: number for number in range(20000)}
+    interrupted = 0
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for delay_us in range(200, 4200, 100):
+            maps.small.update(expected)
+            found: list[tuple[int, int]] = []
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay_us / 1e6)
+                found.extend(maps.small.drain())  # keeps what it was given before the interrupt
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupted += 1
+            found.extend(maps.small.drain())
+            assert (len(found), dict(found)) == (20000, expected)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted >= 10
+
+
+@pytest.mark.any_kernel
+def test_several_threads_drain_one_map(maps: Any) -> None:
+    expected = {number: number for number in range(20000)}
+    maps.small.update(expected)
+    next(maps.small.drain())
+    found: list[tuple[int, int]] = []
+    threads = [threading.Thread(target=lambda: found.extend(list(maps.small.drain()))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == len(dict(found)) == 19999
+    assert dict(found).items() <= expected.items()
+    assert list(maps.small.drain()) == []
 
 
 def test_pop_is_one_step_where_the_kernel_can(maps: Any, way: Callable[[Any], Refusing]) -> None:
@@ -399,6 +443,19 @@ def test_per_cpu_records_are_reduced_by_member(made: ModuleType, maps: Any) -> N
     assert maps.wide_per_cpu.max(3).ranks == (max(CPUS), 1)
 
 
+def test_other_reductions_are_refused(maps: Any) -> None:
+    maps.per_cpu[1] = (1,) * len(CPUS)
+    for entries, use in (
+        (maps.per_cpu, lambda entries: list(entries.reduced("avg"))),
+        (maps.per_cpu, lambda entries: entries.to_numpy(reduce="avg")),
+        (maps.cells, lambda entries: list(entries.reduced("avg"))),
+        (maps.cells, lambda entries: entries.to_numpy(reduce="avg")),
+    ):
+        with pytest.raises(RecordError) as caught:
+            use(entries)
+        assert str(caught.value) == f"reduce map '{entries.name}': 'avg' is none of sum, max and min."
+
+
 def test_an_empty_map_gives_empty_columns(maps: Any) -> None:
     for entries in (maps.small, maps.wide, maps.per_cpu):
         keys, values = entries.to_numpy()
@@ -439,23 +496,53 @@ def test_the_collector_runs_again_after_reading(maps: Any) -> None:
 
 
 @pytest.mark.any_kernel
-def test_a_closed_map_says_so(made: ModuleType) -> None:
+@pytest.mark.parametrize("used", [False, True], ids=["never used", "counted and dumped before"])
+def test_a_closed_map_says_so(made: ModuleType, used: bool, tmp_path: Path) -> None:
     with made.Kinds.open_and_load() as probe:
         small = probe.maps.small
-    for use in (
-        lambda: small[1],
-        lambda: small.update({1: 1}),
-        lambda: list(small.items()),
-        lambda: list(small.drain()),
-        lambda: len(small),
-        small.to_numpy,
-        lambda: small.to_numpy(fast=True),
-        small.columns,
-        small.clear,
-        lambda: small.pop(1),
-    ):
-        with pytest.raises(MapError, match=r"map 'small': the probe is closed\.$"):
+        if used:
+            small.update((number, number) for number in range(5000))
+            assert len(small) == len(small.to_numpy(fast=True)[0]) == 5000
+    uses: list[tuple[str, Callable[[], Any]]] = [
+        ("look up in map 'small'", lambda: small[1]),
+        ("look up in map 'small'", lambda: small.get(1)),
+        ("look up in map 'small'", lambda: 1 in small),
+        ("look up in map 'small'", lambda: small.pop(1)),
+        ("update map 'small'", lambda: small.update({1: 1})),
+        ("delete from map 'small'", lambda: small.delete(1)),
+        ("iterate over map 'small'", lambda: list(small.items())),
+        ("take out of map 'small'", lambda: list(small.drain())),
+        ("take out of map 'small'", small.clear),
+        ("iterate over map 'small'", lambda: len(small)),
+        ("iterate over map 'small'", small.to_numpy),
+        ("iterate over map 'small'", lambda: small.to_numpy(fast=True)),
+        ("iterate over map 'small'", small.columns),
+        ("ask about map 'small'", lambda: small.id),
+        ("ask about map 'small'", lambda: small.flags),
+        ("freeze map 'small'", small.freeze),
+        (f"pin map 'small' at {tmp_path}/small", lambda: small.pin(tmp_path / "small")),
+    ]
+    for what, use in uses:
+        with pytest.raises(MapError) as caught:
             use()
+        assert str(caught.value) == f"{what}: the probe is closed."
+
+
+@pytest.mark.any_kernel
+def test_a_map_that_another_thread_closes_meanwhile_raises_no_raw_error(maps: Any) -> None:
+    maps.small.update((number, number) for number in range(5000))
+    maps.small.to_numpy(fast=True)
+    if (dump := maps.small._dump) is not None:
+        dump.close()  # as a thread would that has come so far
+        with pytest.raises(MapError) as caught:
+            maps.small.to_numpy(fast=True)
+        assert str(caught.value) == "iterate over map 'small': EBADF, bad file descriptor."
+    len(maps.small)
+    if (counter := maps.small._counter) is not None:
+        counter.close()
+        with pytest.raises(MapError) as caught:
+            len(maps.small)
+        assert str(caught.value) == "count the entries of map 'small': EBADF, bad file descriptor."
 
 
 def kinds_of_files() -> list[str]:
@@ -480,6 +567,35 @@ def test_nothing_leaks_in_many_rounds(made: ModuleType) -> None:
         assert kinds_of_files() == before
         cells = len(small._cells)
         assert cells == 1
+
+
+@pytest.mark.any_kernel
+def test_threads_that_come_first_together_make_one_counter_and_one_dump(made: ModuleType) -> None:
+    before = kinds_of_files()
+    interval = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        for _ in range(15):
+            with made.Kinds.open_and_load() as probe:
+                small = probe.maps.small
+                small.update((number, number) for number in range(3001))
+                read: list[int] = []
+                barrier = threading.Barrier(8)
+
+                def use(small: Any = small, read: list[int] = read, barrier: threading.Barrier = barrier) -> None:
+                    barrier.wait()
+                    read.append(len(small))
+                    read.append(len(small.to_numpy(fast=True)[0]))
+
+                threads = [threading.Thread(target=use) for _ in range(8)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                assert read == [3001] * 16
+    finally:
+        sys.setswitchinterval(interval)
+    assert kinds_of_files() == before
 
 
 @pytest.mark.any_kernel

@@ -11,7 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,6 +30,7 @@ from ebpf_runtime import (
     Redirection,
     StructOpsMap,
     possible_cpus,
+    system_calls,
     u32,
     u64,
 )
@@ -82,6 +83,7 @@ def test_arrays_are_read_in_batches(maps: Any) -> None:
     indices, values = maps.numbers.columns()
     assert (indices.tolist(), values.tolist()) == (list(range(5000)), list(maps.numbers))
     assert len(maps.numbers) == 5000
+    assert (maps.numbers.get(4999), maps.numbers.get(5000), maps.numbers.get(-1, "none")) == (9998, None, "none")
     with pytest.raises(IndexError, match="map 'numbers' has entries 0 to 4999, not 5000"):
         maps.numbers[5000]
     text = r"borrow map 'numbers': it is not mapped\. Give it the flag BPF_F_MMAPABLE\."
@@ -116,6 +118,90 @@ def test_mapped_arrays_are_memory(made: ModuleType, probe: Any) -> None:
         mapped[-1]
     with pytest.raises(RecordError, match="does not fit WideValue"):
         mapped[0] = 5
+
+
+FLAGGED = """
+#define MAPPED(name, flags) \\
+	struct { \\
+		__uint(type, BPF_MAP_TYPE_ARRAY); \\
+		__uint(max_entries, 1000); \\
+		__uint(map_flags, 1 << 10 /* BPF_F_MMAPABLE */ | flags); \\
+		__type(key, __u32); \\
+		__type(value, __u32); \\
+	} name SEC(".maps")
+
+MAPPED(plain, 0);
+MAPPED(program_reads, 1 << 7 /* BPF_F_RDONLY_PROG */);
+MAPPED(program_writes, 1 << 8 /* BPF_F_WRONLY_PROG */);
+MAPPED(user_reads, 1 << 3 /* BPF_F_RDONLY */);
+MAPPED(user_writes, 1 << 4 /* BPF_F_WRONLY */);
+"""
+
+
+@pytest.fixture(scope="module")
+def flagged(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    directory = tmp_path_factory.mktemp("flagged")
+    return make_module(directory, write_source(directory, "flagged", FLAGGED))
+
+
+def test_arrays_that_may_not_be_mapped_for_writing_are_mapped_for_reading(flagged: ModuleType) -> None:
+    with flagged.Flagged.open_and_load() as probe:
+        entries = probe.maps.program_reads
+        entries[3] = 33
+        entries.update({4: 44, 5: 55})
+        assert (entries[3], list(entries)[:6]) == (33, [0, 0, 0, 33, 44, 55])
+        with entries.borrow() as array:
+            assert (array[5], array.flags.writeable) == (55, False)
+            entries[5] = 56
+            assert array[5] == 56
+        assert entries.to_numpy().sum() == 33 + 44 + 56
+        assert entries.columns()[1][4] == 44
+        probe.maps.program_writes[1] = 11
+        with probe.maps.program_writes.borrow() as array:
+            array[2] = 22
+        assert list(probe.maps.program_writes)[:3] == [0, 11, 22]
+
+
+def test_arrays_say_what_their_flags_forbid_to_user_space(flagged: ModuleType) -> None:
+    with flagged.Flagged.open_and_load() as probe:
+        user_reads, user_writes = probe.maps.user_reads, probe.maps.user_writes
+        assert user_reads[999] == 0
+        user_writes[1] = 5
+        uses: list[tuple[str, Callable[[], Any]]] = [
+            ("update map 'user_reads': EPERM, it is frozen,", lambda: user_reads.update_elem(1, 1)),
+            ("look up in map 'user_writes': EPERM, it is frozen,", lambda: user_writes[1]),
+            ("iterate over map 'user_writes': EPERM, it is frozen,", lambda: list(user_writes)),
+        ]
+        for text, use in uses:
+            with pytest.raises(MapError) as caught:
+                use()
+            assert str(caught.value) == f"{text} or its flags forbid it to user space."
+        for entries in (user_reads, user_writes):
+            with pytest.raises(MapError) as caught, entries.borrow():
+                pass
+            assert str(caught.value) == f"borrow map '{entries.name}': it is not mapped, as its flags forbid it."
+
+
+def test_a_frozen_array_is_mapped_for_reading(flagged: ModuleType, pins: Path) -> None:
+    with flagged.Flagged.open_and_load() as probe:
+        probe.maps.plain[7] = 77
+        probe.maps.plain.pin(pins / "plain")
+        with pytest.raises(MapError) as caught:
+            probe.maps.plain.freeze()
+        assert str(caught.value) == (
+            "freeze map 'plain': EBUSY, device or resource busy. Its memory is mapped for writing."
+        )
+    opened = flagged.Flagged.open()
+    opened.pin_map("plain", pins / "plain")
+    with opened.load() as other:
+        fd = system_calls.object_get(os.fsencode(pins / "plain"))
+        assert system_calls.map_freeze(fd) == 0
+        os.close(fd)
+        assert other.maps.plain[7] == 77
+        with pytest.raises(MapError) as caught:
+            other.maps.plain[7] = 78
+        assert str(caught.value) == ("update map 'plain': EPERM, it is frozen, or its flags forbid it to user space.")
+        assert list(other.maps.plain)[7] == 77
 
 
 def test_per_cpu_arrays(probe: Any) -> None:
@@ -205,9 +291,16 @@ def test_program_arrays(probe: Any) -> None:
     assert programs.lookup(0) is None
     with pytest.raises(KeyError):
         programs[0]
-    del programs[1]
+    assert (1 in programs, 0 in programs) == (True, False)
+    assert dict(programs.items()) == {1: programs.get(1)}
+    assert (programs.get(0), programs.get(0, "none")) == (None, "none")
+    assert programs.pop(1) > 0
     os.getppid()
     assert probe.bss.calls == 1003
+    programs.update({0: probe.programs.on_call, 3: probe.programs.on_call})
+    assert list(programs) == list(programs.keys()) == [0, 3]
+    programs.clear()
+    assert list(programs) == []
     with pytest.raises(KeyError):
         del programs[1]
     with pytest.raises(IndexError, match="map 'programs' has entries 0 to 3, not 4"):
@@ -234,6 +327,9 @@ def test_cgroup_arrays(maps: Any, cgroup: str) -> None:
     maps.cgroups[2] = cgroup
     assert maps.cgroups.delete(2) is True
     assert maps.cgroups.delete(2) is False
+    maps.cgroups.update({1: cgroup, 3: cgroup})
+    maps.cgroups.clear()
+    assert [maps.cgroups.delete(index) for index in range(4)] == [False] * 4
     with pytest.raises(MapError, match="open '/nosuch' for map 'cgroups': ENOENT, no such file or directory"):
         maps.cgroups[1] = "/nosuch"
 
@@ -250,7 +346,14 @@ def test_stacks(probe: Any) -> None:
     assert list(stacks) == [number]
     assert dict(stacks.items()) == {number: frames}
     assert any("sys" in name or "trace" in name for name in stacks.symbols(number))
+    assert (stacks.get(number), stacks.get(number + 1)) == (frames, None)
+    assert number in stacks
     assert stacks.pop(number) == frames
+    assert stacks.pop(number) is None
+    os.getppid()
+    assert list(stacks.keys()) == [probe.data.last_stack]
+    stacks.clear()
+    assert list(stacks) == []
     assert stacks.lookup(number) is None
     assert stacks.lookup(-14) is None  # an error that a program noted
     with pytest.raises(KeyError):
@@ -260,6 +363,7 @@ def test_stacks(probe: Any) -> None:
 @present("by_task")
 def test_storage_of_tasks(maps: Any) -> None:
     by_task = maps.by_task
+    assert_stores(by_task, os.getpid(), os.getpid())
     assert by_task.lookup(os.getpid()) is None
     by_task[os.getpid()] = 42
     assert by_task[os.getpid()] == 42
@@ -281,6 +385,13 @@ def test_storage_of_tasks(maps: Any) -> None:
 def assert_stores(entries: Any, owner: Any, other: Any) -> None:
     """Store something with an owner that is also named in another way."""
     assert owner not in entries
+    assert (entries.get(owner), entries.get(owner, 0)) == (None, 0)
+    with pytest.raises(KeyError):
+        entries.pop(owner)
+    entries.update({owner: 6})
+    assert entries.get(other) == 6
+    assert entries.pop(owner) == 6
+    assert entries.pop(other, None) is None
     entries[owner] = 7
     assert entries[other] == 7
     assert entries.delete(owner) is True
@@ -346,6 +457,9 @@ def test_xsk_maps(maps: Any) -> None:
         plug.setsockopt(283, 2, 64)  # SOL_XDP, XDP_RX_RING: Linux 7.2 wants a ring to receive into
         maps.xsks[0] = plug
         del maps.xsks[0]
+        maps.xsks.update({1: plug})
+        maps.xsks.clear()
+        maps.xsks[1] = plug
     with (
         socket.socket() as plug,
         pytest.raises(MapError, match=r"update map 'xsks': E(OP)?NOTSUPP?, operation not supported"),
@@ -363,6 +477,17 @@ def test_socket_maps(maps: Any) -> None:
         maps.sockets_hash[1 << 40] = client.fileno()
         assert maps.sockets[2] == cookie(client)
         assert maps.sockets_hash[1 << 40] == cookie(client)
+        for entries, key in ((maps.sockets, 2), (maps.sockets_hash, 1 << 40)):
+            assert dict(entries.items()) == {key: cookie(client)}
+            assert key in entries
+            assert (entries.get(key), entries.get(1)) == (cookie(client), None)
+            assert entries.pop(key) == cookie(client)
+            assert entries.pop(key, None) is None
+            assert list(entries.keys()) == []
+            entries.update({key: client})
+            entries.clear()
+            entries.update([(key, client)])
+        assert (len(maps.sockets), len(maps.sockets_hash)) == (4, 1)
         assert maps.sockets.delete(2) is True
         del maps.sockets_hash[1 << 40]
         assert maps.sockets.lookup(2) is None
@@ -450,6 +575,68 @@ def test_maps_of_maps(outer: Any) -> None:
         with pytest.warns(ResourceWarning) as caught:
             by_index.lookup(1)
         raise caught[0].message  # type: ignore[misc]
+    assert len(open_files()) == files
+
+
+def test_maps_of_maps_have_the_methods_of_mappings(outer: Any) -> None:
+    by_name, by_index = outer.by_name, outer.by_index
+    outer.first[5] = 55
+    files = len(open_files())
+    by_name.update({7: outer.first})
+    by_name.update([(8, outer.first), (9, outer.first)])
+    assert sorted(by_name.keys()) == sorted(by_name) == [7, 8, 9]
+    assert [inner[5] for inner in by_name.values()] == [55, 55, 55]
+    with by_name.get(7) as inner:
+        assert inner[5] == 55
+    assert by_name.get(1) is None
+    assert by_name.get(1, "none") == "none"
+    with by_name.pop(7) as inner:
+        assert inner[5] == 55
+    assert 7 not in by_name
+    assert by_name.pop(7, None) is None
+    with pytest.raises(KeyError):
+        by_name.pop(7)
+    by_name.clear()
+    assert (len(by_name), list(by_name)) == (0, [])
+    by_index.update({0: outer.first})
+    assert list(by_index.keys()) == [0, 1]
+    with by_index.pop(0), by_index.get(1) as inner:
+        assert inner[5] == 55
+    assert by_index.get(0) is None
+    by_index.clear()
+    assert list(by_index) == []
+    assert len(open_files()) == files
+
+
+def test_a_closed_inner_map_says_that_it_is_closed_and_not_the_probe(outer: Any) -> None:
+    outer.first[5] = 55
+    with outer.by_index[1] as inner:
+        pass
+    name = f"map 'by_index.{outer.first.id}'"
+    uses: list[tuple[str, Callable[[], Any]]] = [
+        (f"look up in {name}: it is closed.", lambda: inner[5]),
+        (f"ask about {name}: it is closed.", lambda: inner.id),
+        (f"freeze {name}: it is closed.", inner.freeze),
+        (f"pin {name} at /sys/fs/bpf/inner: it is closed.", lambda: inner.pin("/sys/fs/bpf/inner")),
+        (
+            f"update map 'by_name': <HashMap 'by_index.{outer.first.id}' HASH fd=-1> is no open map.",
+            lambda: outer.by_name.__setitem__(1, inner),
+        ),
+    ]
+    for text, use in uses:
+        with pytest.raises(MapError) as caught:
+            use()
+        assert str(caught.value) == text
+    assert outer.first[5] == 55
+
+
+def test_no_map_is_made_for_a_closed_probe(outer: Any) -> None:
+    by_name = outer.by_name
+    by_name._close()
+    files = len(open_files())
+    with pytest.raises(MapError) as caught:
+        by_name.create()
+    assert str(caught.value) == "make 'inner' for map 'by_name': the probe is closed."
     assert len(open_files()) == files
 
 

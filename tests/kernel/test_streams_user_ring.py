@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
+import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +21,10 @@ from tests.support.streams import USER_RING_REFUSAL, call, open_feed
 
 pytestmark = [pytest.mark.kernel, pytest.mark.skipif(bool(USER_RING_REFUSAL), reason=USER_RING_REFUSAL)]
 
+REFUSED = (
+    "write user ring buffer 'inbox': it belongs to process {}, and a forked child must not write it. "
+    "Open the probe in the child."
+)
 ROOM = 4096 // 24  # records of 16 bytes and a header
 
 
@@ -30,6 +37,24 @@ def probe(feed: ModuleType) -> Iterator[Any]:
 
 def order(feed: ModuleType, amount: int) -> Any:
     return feed.Order(amount=amount, from_=7, zero=0)
+
+
+def said_in_a_child(function: Callable[[], object]) -> str:
+    """Return the text of the MapError that *function* raises in a forked child."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        try:
+            function()
+        except MapError as error:
+            os.write(send, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(send)
+    with os.fdopen(receive) as text:
+        return text.read()
 
 
 def test_the_program_takes_every_record_once(feed: ModuleType, probe: Any) -> None:
@@ -120,3 +145,128 @@ def test_closing_frees_the_ring(feed: ModuleType) -> None:
     with pytest.raises(MapError) as caught:
         probe.maps.inbox.submit(order(feed, 1))
     assert str(caught.value) == "write map 'inbox': the probe is closed."
+
+
+def test_a_record_that_is_reserved_stays_when_the_probe_is_closed(feed: ModuleType) -> None:
+    gc.collect()
+    before = open_files()
+    with open_feed(feed) as probe:
+        inbox = probe.maps.inbox
+        with inbox.reserve(4000) as memory:
+            probe.close()
+            memory[:] = b"x" * 4000
+            with pytest.raises(MapError) as caught:
+                inbox.submit(order(feed, 1))
+            assert str(caught.value) == "write map 'inbox': the probe is closed."
+    assert open_files() == before
+
+
+def test_closing_ends_the_waits_of_other_threads(feed: ModuleType) -> None:
+    """Of one that waits for room, and of one that waits for its turn."""
+    errors: list[str] = []
+    gc.collect()
+    before = open_files()
+    with open_feed(feed) as probe:
+        inbox = probe.maps.inbox
+        for _ in range(ROOM):
+            inbox.submit(order(feed, 1))
+
+        def write() -> None:
+            with pytest.raises(MapError) as caught:
+                inbox.submit(order(feed, 1), timeout=None)
+            errors.append(str(caught.value))
+
+        threads = [threading.Thread(target=write) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert errors == ["write map 'inbox': the probe is closed."] * 2
+    assert open_files() == before
+
+
+def test_a_second_record_in_a_block_is_refused(feed: ModuleType, probe: Any) -> None:
+    inbox = probe.maps.inbox
+    with inbox.reserve() as memory:
+        for timeout in (0, 0.01, None):
+            with pytest.raises(MapError) as caught:
+                inbox.submit(order(feed, 1000), timeout=timeout)
+            assert str(caught.value) == (
+                "write user ring buffer 'inbox': EBUSY, device or resource busy; this thread is in a block of "
+                "reserve(). Write before or after it."
+            )
+            assert caught.value.errno == errno.EBUSY
+        memory[:8] = (5).to_bytes(8, "little")
+    inbox.submit(order(feed, 2))
+    call()
+    assert (probe.bss.orders, probe.bss.amount) == (2, 7)
+
+
+def test_the_turn_of_another_thread_is_waited_for_and_not_for_ever(feed: ModuleType, probe: Any) -> None:
+    inbox = probe.maps.inbox
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with inbox.reserve() as memory:
+            memory[:8] = (5).to_bytes(8, "little")
+            inside.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(30)
+    for timeout, least in ((0, 0.2), (0.3, 0.3)):
+        started = time.monotonic()
+        with pytest.raises(MapError) as caught:
+            inbox.submit(order(feed, 1000), timeout)
+        assert least <= time.monotonic() - started < 10
+        assert str(caught.value) == (
+            "write user ring buffer 'inbox': EBUSY, device or resource busy; another thread is in a block of "
+            "reserve(). Have it end the block, or wait longer."
+        )
+        assert caught.value.errno == errno.EBUSY
+    timer = threading.Timer(0.3, leave.set)
+    timer.start()
+    inbox.submit(order(feed, 2), timeout=None)
+    timer.join()
+    thread.join()
+    call()
+    assert (probe.bss.orders, probe.bss.amount) == (2, 7)
+
+
+def test_a_forked_child_is_refused_and_leaves_the_ring_alone(feed: ModuleType, probe: Any) -> None:
+    """Also one forked while another thread of the parent has the turn, and one that leaves the block it was made in."""
+    inbox = probe.maps.inbox
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with inbox.reserve() as memory:
+            memory[:8] = (5).to_bytes(8, "little")
+            inside.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(30)
+    assert said_in_a_child(lambda: inbox.submit(order(feed, 1000))) == REFUSED.format(os.getpid())
+    leave.set()
+    thread.join()
+    assert said_in_a_child(lambda: inbox.submit(order(feed, 1000))) == REFUSED.format(os.getpid())
+    child = -1
+    try:
+        with inbox.reserve() as memory:
+            child = os.fork()
+            if not child:
+                inbox._close()
+                memory[:8] = (2).to_bytes(8, "little")
+                raise LookupError
+            assert os.waitpid(child, 0)[1] == 0
+    except LookupError:
+        os._exit(0)
+    finally:
+        if not child:
+            os._exit(1)
+    call()
+    assert (probe.bss.orders, probe.bss.amount) == (2, 7)

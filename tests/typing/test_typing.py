@@ -51,10 +51,14 @@ def use(
     with array_of[1] as inner:
         assert_type(inner[5], str)
     assert_type(hash_of[1][2], str)
+    assert_type(hash_of.get(1), HashMap[int, str] | None)
+    assert_type(list(hash_of.keys()), list[int])
     assert_type(any_of[0], Map)
     assert_type(trie[trie.prefix("10.0.0.0/8")], int)
     assert_type(queue.pop(), int | None)
     assert_type(tasks[5], int)
+    assert_type(tasks.get(5), int | None)
+    assert_type(tasks.get(5, 0.5), int | float)
     devices[1] = "eth0"
     assert_type(devices[1].target, int)
     assert_type(per_cpu.sum(1), float)

@@ -7,12 +7,13 @@ refused because they truncate 64-bit enumerators in BTF.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -41,6 +42,13 @@ _ZIGLANG_COMMAND: Final = (sys.executable, "-m", "ziglang", "clang")
 ARCHITECTURES: Final = {"x86_64": "x86", "arm64": "arm64"}
 
 FLAGS: Final = ("-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-Wall", "-Werror")
+# What says nothing of a compiler, and the next step.
+_SHORT: Final = {
+    errno.EMFILE: "Raise this process's limit of open files (ulimit -n, LimitNOFILE=).",
+    errno.ENFILE: "Raise the system's limit of open files (sysctl fs.file-max).",
+    errno.ENOMEM: "Free memory, or raise the limit of its cgroup.",
+    errno.EAGAIN: "Raise the limit of processes (ulimit -u, TasksMax=).",
+}
 _HEADER: Final = "bpf/bpf_helpers.h"
 _SYSTEM_INCLUDES: Final = (Path("/usr/include"), Path("/usr/local/include"))
 
@@ -60,7 +68,8 @@ def find_clang() -> Compiler | None:
     """Return an installed clang of at least `MINIMUM_CLANG`, or None; `EBPF_CLANG` alone decides where set.
 
     Raises:
-        CompilerError: `EBPF_CLANG` names something that is not a clang of at least `MINIMUM_CLANG`.
+        CompilerError: `EBPF_CLANG` names something that is not a clang of at least `MINIMUM_CLANG`, or as
+            `find_compiler`.
     """
     chosen = os.environ.get("EBPF_CLANG")
     if chosen:
@@ -86,7 +95,7 @@ def find_compiler() -> Compiler:
     """Return the clang to build with: an installed one, else the one of the `ziglang` package.
 
     Raises:
-        CompilerError: There is neither; the text says how to get one.
+        CompilerError: There is neither, and the text says how to get one; or something was short, so it cannot be told.
     """
     compiler = find_clang()
     if compiler is None and _has_ziglang():
@@ -129,7 +138,8 @@ def _installed() -> Iterator[str]:
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
         try:
             names = os.listdir(directory or ".")  # noqa: PTH208  # glob() would raise, too
-        except OSError:
+        except OSError as error:
+            _refuse_short(f"look for clang in {directory or '.'}", error)
             continue  # not there, or not ours to read
         for name in names:
             match = re.fullmatch(r"clang-(\d+)", name) if name.startswith("clang-") else None  # of thousands
@@ -149,10 +159,25 @@ def _probe(command: tuple[str, ...]) -> Compiler | None:
         run = subprocess.run(
             (*command, "--version"), capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=False
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError as error:
+        _refuse_short(f"run {' '.join(command)}", error)
+        return None
+    except subprocess.TimeoutExpired:
         return None
     match = re.search(r"clang version ((\d+)\S*)", run.stdout)
     return Compiler(command, int(match[2]), match[1]) if match and run.returncode == 0 else None
+
+
+def _refuse_short(action: str, error: OSError) -> None:
+    """Do nothing about an error that says something of the file; raise that of a process for which something is short.
+
+    Raises:
+        CompilerError: Files, memory or processes are short; the text says which limit to raise.
+    """
+    remedy = _SHORT.get(error.errno or 0)
+    if remedy is not None:
+        name = errno.errorcode[error.errno or 0]
+        raise CompilerError(f"{action}: {name}, {os.strerror(error.errno or 0).lower()}. {remedy}") from error
 
 
 def find_headers(include: Iterable[Path]) -> Path:
@@ -180,6 +205,7 @@ def compile_object(
     flags: Iterable[str] = (),
     prepare: Callable[[], object] | None = None,
     meanwhile: Callable[[], object] | None = None,
+    pass_fds: Collection[int] = (),
 ) -> None:
     """Compile one BPF C file to a CO-RE object with DWARF and BTF, independent of where it is compiled.
 
@@ -192,6 +218,7 @@ def compile_object(
         flags: Further flags.
         prepare: What makes the source while the compiler starts, which waits for it.
         meanwhile: What to do while the compiler works.
+        pass_fds: Files of this process that the compiler has, too: where the source is /proc/self/fd/N, N.
     Raises:
         CompilerError: clang refused the source; carries clang's own message.
     """
@@ -211,6 +238,7 @@ def compile_object(
         ),
         prepare=prepare,
         meanwhile=meanwhile,
+        pass_fds=pass_fds,
     )
 
 
@@ -241,6 +269,7 @@ def _run(
     refuse: bool = True,
     prepare: Callable[[], object] | None = None,
     meanwhile: Callable[[], object] | None = None,
+    pass_fds: Collection[int] = (),
 ) -> str:
     """Run clang with the flags that all runs share; return what it prints.
 
@@ -264,7 +293,7 @@ def _run(
     try:
         run = subprocess.Popen(
             command, stdin=subprocess.PIPE if prepare else None, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            encoding="utf-8", errors="replace",
+            encoding="utf-8", errors="replace", pass_fds=pass_fds,
         )  # fmt: skip
     except OSError as error:
         raise CompilerError(f"compile {source}: {compiler.command[0]} did not start, {error.strerror}.") from error

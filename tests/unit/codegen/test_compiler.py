@@ -14,6 +14,7 @@ import pytest
 from ebpf_codegen import compiler
 from ebpf_codegen.compiler import Compiler, compile_object, find_clang, find_compiler, likely_compiler, made_by
 from ebpf_codegen.errors import CompilerError
+from tests.support.files import free_files
 from tests.support.users import as_user
 
 
@@ -53,6 +54,24 @@ def test_chosen_clang_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("EBPF_CLANG", "/nowhere/clang")
     with pytest.raises(CompilerError, match=r"^use EBPF_CLANG=/nowhere/clang: it does not answer like clang\."):
         find_clang()
+
+
+def test_a_shortage_is_not_told_as_a_missing_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = clang(tmp_path / "one" / "clang", 17)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'one'}:/usr/bin:/bin")
+    remedy = "Raise this process's limit of open files (ulimit -n, LimitNOFILE=)."
+    with free_files(0), pytest.raises(CompilerError) as caught:
+        find_compiler()
+    assert str(caught.value) == f"run {path}: EMFILE, too many open files. {remedy}"
+    (tmp_path / "one" / "clang").unlink()
+    with free_files(0), pytest.raises(CompilerError) as caught:
+        find_compiler()
+    assert str(caught.value) in [
+        f"{action}: EMFILE, too many open files. {remedy}"
+        for action in (f"look for clang in {tmp_path / 'one'}", "run /usr/bin/clang")
+    ]
+    clang(tmp_path / "one" / "clang", 17)
+    assert find_compiler() == Compiler((path,), 17, "17.0.6")
 
 
 def test_chosen_clang_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

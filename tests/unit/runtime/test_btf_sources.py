@@ -73,6 +73,31 @@ def test_the_only_one_is_taken_with_a_remark_if_the_system_seems_another() -> No
 
 
 @pytest.mark.parametrize(
+    ("distribution", "version", "folders"),
+    [
+        ("rhel", "8.4", ("rhel/8", "centos/8")),
+        ("oracle", "8.10", ("oracle/8", "rhel/8", "centos/8")),
+        ("debian", "13", ("debian/12", "ubuntu/22.04")),
+    ],
+)
+def test_a_version_matters_for_ubuntu_alone(distribution: str, version: str, folders: tuple[str, ...]) -> None:
+    release = "4.18.0-305.el8.x86_64"
+    names = [f"{folder}/x86_64/{release}.btf" for folder in folders]
+    assert chosen(names, Host(distribution, version, release, "x86_64")) == (names[0], "")
+    assert chosen(reversed(names), Host(distribution, version, release, "x86_64")) == (names[0], "")
+
+
+def test_ubuntu_of_another_version_is_not_told_from_others() -> None:
+    release = "5.4.0-1-generic"
+    names = [f"{folder}/x86_64/{release}.btf" for folder in ("ubuntu/20.04", "debian/11")]
+    assert refusal(names, Host("ubuntu", "18.04", release, "x86_64")) == (
+        f"find embedded BTF: kernel {release} is that of debian/11/x86_64/{release}.btf, "
+        f"ubuntu/20.04/x86_64/{release}.btf, and the host seems to be ubuntu 18.04. Mount the host's /etc/os-release "
+        "at /host/etc/os-release, or set system_probe_config.btf_path."
+    )
+
+
+@pytest.mark.parametrize(
     ("release", "folders", "expected"),
     [
         ("4.14.1-1.amzn2.x86_64", ("amazon", "debian"), "amazon"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -53,6 +54,13 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert refusal(link / "b").startswith(f"use directory DIR: {link}, on the way there, is no directory. ")
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_what_is_no_name_of_a_directory_is_refused(name: str) -> None:
+    with pytest.raises(CompileError) as caught:
+        BuildDirectory(f"/{name}")
+    assert str(caught.value) == f"use directory {f'/{name}'!r}: it is not the name of a directory. {ADVICE}"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory away, as only root can")
 def test_one_of_another_user_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "b"
@@ -67,12 +75,12 @@ def test_the_default_of_a_user_is_in_the_cache(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert build_directory._default("build") == f"{tmp_path}/ebpf-runtime/build"
+    assert build_directory.default_directory("build") == f"{tmp_path}/ebpf-runtime/build"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/u")
-    assert build_directory._default("build") == "/home/u/.cache/ebpf-runtime/build"
+    assert build_directory.default_directory("build") == "/home/u/.cache/ebpf-runtime/build"
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert build_directory._default("build") == "/var/tmp/ebpf-runtime/build"
+    assert build_directory.default_directory("build") == "/var/tmp/ebpf-runtime/build"
 
 
 def test_the_newest_of_the_prefix_is_found(tmp_path: Path) -> None:
@@ -124,3 +132,16 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(CompileError, match=r"write .*/b/x\.o: EISDIR, is a directory\."):
         directory.write("x.o", b"1")
     assert [path.name for path in directory.path.iterdir()] == ["x.o"]
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_in_place_of_one_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    directory = BuildDirectory(tmp_path / "b")
+    path = directory.path / "x-1.o"
+    make(path)
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208
+    with pytest.raises(CompileError) as caught:
+        directory.find("x-")
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
+    reason = "EISDIR, is a directory" if path.is_dir() else "it is not a regular file"
+    assert str(caught.value) == f"read {path}: {reason}. Delete it."

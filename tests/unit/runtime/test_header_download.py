@@ -343,7 +343,7 @@ def test_headers_are_downloaded_verified_and_used(host: Host, tmp_path: Path, mo
         again = look(host.downloads, host.release, is_allowed=False)
     assert HEADER_RESULTS[found.result] == "downloaded"
     assert (HEADER_RESULTS[again.result], again.directories) == ("previously_downloaded", found.directories)
-    below = [str(path.relative_to(host.downloads / host.release)) for path in found.directories]
+    below = [str(path.relative_to(host.downloads / f"ebpf-runtime-{host.release}")) for path in found.directories]
     assert below == (
         [f"usr/src/kernels/{host.release}"]
         if host.manager == "dnf"
@@ -365,7 +365,7 @@ def test_headers_of_another_variant_are_downloaded(host: Host, monkeypatch: pyte
     with monkeypatch.context() as patch:
         host.enter(patch)
         found = look(host.downloads, release)
-    assert [str(path.relative_to(host.downloads / release)) for path in found.directories] == (
+    assert [str(path.relative_to(host.downloads / f"ebpf-runtime-{release}")) for path in found.directories] == (
         [f"usr/src/kernels/{FEDORA_DEBUG}"]
         if host.manager == "dnf"
         else [

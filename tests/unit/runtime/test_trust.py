@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 from ebpf_runtime import DigestError, TrustError
 from ebpf_runtime.trust import SealedCopy, read_trusted, trusted
+from tests.support.mounts import hidden_from
+from tests.support.namespaces import as_somebody_elses_namesake
 from tests.support.users import as_user
 
 OTHER = 12345
@@ -112,6 +118,7 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208
     assert refusal(tmp_path) == f"read {tmp_path}: {_describe(errno.EISDIR)}. Check the path."
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -119,6 +126,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     assert refusal(missing) == f"read {missing}: {_describe(errno.ENOENT)} ({missing}). Check the path."
     assert refusal("a\0b") == r"read 'a\x00b': it is not the name of a file. Check the path."
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
 
 
 def _describe(number: int) -> str:
@@ -136,6 +144,56 @@ def test_a_sealed_copy_can_be_read_and_not_changed(tmp_path: Path) -> None:
         assert path.read_bytes() == b"content"
     assert not path.exists()
     copy.close()
+
+
+@as_root
+def test_a_sealed_copy_is_not_taken_for_the_file_of_a_process_with_our_number(tmp_path: Path) -> None:
+    """In a namespace of processes that sees the /proc of another one, our own number is somebody else's."""
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"theirs")
+    script = """
+from pathlib import Path
+from ebpf_runtime.trust import SealedCopy
+with SealedCopy("x", b"ours") as copy:
+    print(Path(copy.path).read_text())
+"""
+    assert as_somebody_elses_namesake(theirs, script) == "ours"
+
+
+@as_root
+def test_a_proc_that_does_not_show_this_process_is_an_error() -> None:
+    def refused() -> str:
+        with pytest.raises(TrustError) as caught:
+            SealedCopy("x", b"ours")
+        return str(caught.value)
+
+    assert hidden_from(refused, ["/proc"]) == (
+        "copy x: /proc does not show the copy (ENOENT, no such file or directory). "
+        "Mount the proc of this process's namespace at /proc."
+    )
+
+
+def test_a_copy_that_is_filled_later_is_that_of_a_child_too() -> None:
+    """As for the compiler, which starts while its source is made."""
+    with SealedCopy("source.c") as copy:
+        command = ["sh", "-c", f"read -r line; cat {copy.path}"]
+        child = subprocess.Popen(command, stdin=PIPE, stdout=PIPE, pass_fds=[copy.fd])
+        copy.seal(b"content")
+        assert child.communicate(b"\n")[0] == b"content"
+        with pytest.raises(OSError, match=r"Operation not permitted"):
+            os.write(copy.fd, b"more")
+
+
+def test_a_copy_leaves_the_standard_streams_to_children() -> None:
+    script = "import os; from ebpf_runtime.trust import SealedCopy; os.close(0); print(SealedCopy('x', b'1').fd > 2)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"True\n"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_copy_that_cannot_be_made_is_closed_without_another_error() -> None:
+    with pytest.raises(ValueError, match=r"^embedded null byte$"):
+        SealedCopy("a\0b", b"")
+    gc.collect()
 
 
 def test_a_copy_that_differs_is_refused_with_both_digests(monkeypatch: pytest.MonkeyPatch) -> None:
