@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The functions of a user-space program or library, and where in its file they begin.
+"""The functions of a user-space program or library, where in its file they begin, and its probes for tracers.
 
 Source: elf(5).
 """
@@ -11,9 +11,13 @@ from struct import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from mmap import mmap
+    from typing import TypeVar
 
-__all__ = ["functions", "resolve"]
+    T = TypeVar("T")
+
+__all__ = ["functions", "probes", "resolve"]
 
 _HEADER = Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = Struct("<IIQQQQQQ")
@@ -23,6 +27,10 @@ _MAGIC = b"\x7fELF\2\1"  # 64-bit, little-endian
 _LOAD = 1
 _TABLES = (2, 11)  # SHT_SYMTAB, SHT_DYNSYM
 _FUNCTION = 2  # STT_FUNC
+_NOTE = Struct("<III")
+_NOTES = 7  # SHT_NOTE
+_PROBE = (b"stapsdt\0", 3)  # name and type of a note
+_ADDRESSES = 24  # bytes of a probe's place, base and semaphore before its names
 _TRIPLET = f"{os.uname().machine}-linux-gnu"
 _LIBRARIES = ("/usr/lib64", "/usr/lib", f"/usr/lib/{_TRIPLET}", "/lib64", "/lib", f"/lib/{_TRIPLET}")
 _PROGRAMS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin")
@@ -51,6 +59,20 @@ def functions(path: str) -> dict[str, int]:
         OSError: The file cannot be read.
         ValueError: It is no program or library of a 64-bit little-endian machine, or damaged.
     """
+    return _read(path, _functions)
+
+
+def probes(path: str) -> list[str]:
+    """Return the probes for tracers (USDT) that a file has, as `provider:name`.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no program or library of a 64-bit little-endian machine, or damaged.
+    """
+    return _read(path, _probes)
+
+
+def _read(path: str, parse: Callable[[mmap], T]) -> T:
     from mmap import ACCESS_READ, mmap
     from pathlib import Path
     from struct import error
@@ -64,20 +86,25 @@ def functions(path: str) -> dict[str, int]:
         if image[: len(_MAGIC)] != _MAGIC:
             raise ValueError(f"{path} is no 64-bit little-endian ELF file")
         try:
-            return _functions(image)
+            return parse(image)
         except (error, IndexError, ValueError):  # ValueError: a name without an end
             raise ValueError(f"{path} is a damaged ELF file") from None
 
 
+def _sections(image: mmap) -> list[tuple[int, ...]]:
+    header = _HEADER.unpack_from(image)
+    return [_SECTION.unpack_from(image, header[6] + number * _SECTION.size) for number in range(header[12])]
+
+
 def _functions(image: mmap) -> dict[str, int]:
     header = _HEADER.unpack_from(image)
-    segments_at, sections_at, segments, sections = header[5], header[6], header[10], header[12]
+    segments_at, segments = header[5], header[10]
     loaded = []
     for number in range(segments):
         kind, _, at, address, _, size, _, _ = _SEGMENT.unpack_from(image, segments_at + number * _SEGMENT.size)
         if kind == _LOAD:
             loaded.append((address, address + size, at - address))
-    tables = [_SECTION.unpack_from(image, sections_at + number * _SECTION.size) for number in range(sections)]
+    tables = _sections(image)
     found: dict[str, int] = {}
     for _, kind, _, _, at, size, link, _, _, _ in tables:
         if kind not in _TABLES:
@@ -93,3 +120,19 @@ def _functions(image: mmap) -> dict[str, int]:
                     found.setdefault(text, value + shift)
                     break
     return found
+
+
+def _probes(image: mmap) -> list[str]:
+    found: dict[str, None] = {}  # one probe may have many places
+    for _, kind, _, _, at, size, _, _, _, _ in _sections(image):
+        end = at + size if kind == _NOTES else at
+        while at < end:
+            name_size, size, number = _NOTE.unpack_from(image, at)
+            at += _NOTE.size
+            name = image[at : at + name_size]
+            at += name_size + 3 & ~3
+            if (name, number) == _PROBE:
+                provider, probe, _ = image[at + _ADDRESSES : at + size].split(b"\0", 2)
+                found[f"{provider.decode('utf-8', 'replace')}:{probe.decode('utf-8', 'replace')}"] = None
+            at += size + 3 & ~3
+    return list(found)

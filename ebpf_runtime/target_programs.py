@@ -216,6 +216,11 @@ class UprobeProgram(BaseProgram):
                 ) from None
         self._check(self.section, "cookie", cookie)
         file, symbol = self._text("path", path), self._text("symbol", symbol)
+        if not symbol and not offset:
+            raise AttachError(
+                f"attach program {self.name!r} to {file}: say symbol= (a function) or offset= (bytes in the file).",
+                name=self.name,
+            )
         where = f"{file}:{symbol or hex(offset)}"
         self._check(where, "offset", offset)
         self._check_process(where, pid)
@@ -227,12 +232,18 @@ class UprobeProgram(BaseProgram):
             retprobe=self._hook.kind == "uretprobe",
             func_name=symbol.encode() if symbol else None,
         )
-        return self._linked(
-            where,
-            lambda: self._by_libbpf(
-                where, "bpf_program__attach_uprobe_opts", pid, os.fsencode(file), offset, ctypes.byref(options)
-            ),
-        )
+
+        def make() -> int | Link:
+            try:
+                return self._by_libbpf(
+                    where, "bpf_program__attach_uprobe_opts", pid, os.fsencode(file), offset, ctypes.byref(options)
+                )
+            except AttachError as error:
+                from .user_refusals import explained
+
+                raise explained(error, f"attach program {self.name!r} to {where}", file, function=symbol) from None
+
+        return self._linked(where, make)
 
 
 class UsdtProgram(BaseProgram):
@@ -279,18 +290,20 @@ class UsdtProgram(BaseProgram):
         from .libbpf_structures import UsdtOptions
 
         options = UsdtOptions(sz=ctypes.sizeof(UsdtOptions), usdt_cookie=cookie)
-        return self._linked(
-            where,
-            lambda: self._by_libbpf(
-                where,
-                "bpf_program__attach_usdt",
-                pid,
-                os.fsencode(file),
-                provider.encode(),
-                probe.encode(),
-                ctypes.byref(options),
-            ),
-        )
+
+        def make() -> int | Link:
+            names = (provider.encode(), probe.encode())
+            try:
+                return self._by_libbpf(
+                    where, "bpf_program__attach_usdt", pid, os.fsencode(file), *names, ctypes.byref(options)
+                )
+            except AttachError as error:
+                from .user_refusals import explained
+
+                action = f"attach program {self.name!r} to {where}"
+                raise explained(error, action, file, probe=f"{provider}:{probe}") from None
+
+        return self._linked(where, make)
 
 
 class DetachedProgram(BaseProgram):

@@ -35,6 +35,7 @@ from ebpf_runtime import (
     XdpProgram,
     run_statistics,
 )
+from ebpf_runtime.elf_symbols import resolve
 from tests.support.kernel import assert_nothing_new, identifiers, open_files
 from tests.support.programs import COUNTERS, in_namespace, load_mine, missing, send, skip_if_missing
 from tests.support.sources import make_module, write_source
@@ -353,8 +354,29 @@ def test_a_uprobe(probe: Any) -> None:
         link.detach()
         libc.labs(1)
         assert count() == 11
-    with pytest.raises(AttachError, match=r"^attach program 'on_uprobe' to libc.so.6:no_such_function: ENOENT"):
-        probe.programs.on_uprobe.attach(path="libc.so.6", symbol="no_such_function")
+
+
+def test_a_uprobe_says_what_its_file_lacks(probe: Any, tmp_path: Path) -> None:
+    libc, empty = resolve("libc.so.6"), tmp_path / "empty"
+    empty.touch()
+    for arguments, said in (
+        ({"path": "libc.so.6", "symbol": "getpppid"}, f":getpppid: ENOENT, {libc} has no function 'getpppid'. Near"),
+        (
+            {"path": "libc.so.6", "symbol": "no_such_function"},
+            f":no_such_function: ENOENT, {libc} has no function 'no_such_function'. See nm -D {libc}.",
+        ),
+        ({"path": "/no/such", "symbol": "main"}, ":main: ENOENT, no such file or directory. There is no such file."),
+        ({"path": "libno.so", "symbol": "main"}, ":main: ENOENT, no such file or directory. There is no such file."),
+        ({"path": "/etc/passwd", "symbol": "main"}, ":main: /etc/passwd is no 64-bit little-endian ELF file."),
+        ({"path": str(empty), "symbol": "main"}, f":main: {empty} is empty."),
+        ({"path": str(tmp_path), "symbol": "main"}, ":main: EISDIR, is a directory."),
+        ({"path": "libc.so.6"}, ": say symbol= (a function) or offset= (bytes in the file)."),
+    ):
+        with pytest.raises(AttachError) as caught:
+            probe.programs.on_uprobe.attach(**arguments)
+        text = f"attach program 'on_uprobe' to {arguments['path']}{said}"
+        assert str(caught.value) == text or (text.endswith("Near") and str(caught.value).startswith(text))
+        assert ("getppid" in str(caught.value)) == text.endswith("Near")
 
 
 def test_a_socket_filter(probe: Any) -> None:

@@ -534,10 +534,15 @@ int by_argument(struct pt_regs *ctx) {{ return note(ctx, 1); }}
         shop.functions.shop_sell(1000)
         assert probe.maps.runs[0] == 1
         with pytest.raises(AttachError) as caught:
-            probe.programs.by_argument.attach(path=shop.path, provider="shop", probe="bought")
+            probe.programs.by_argument.attach(path=shop.path, provider="shop", probe="soldd")
         assert str(caught.value) == (
-            f"attach program 'by_argument' to {shop.path}:shop:bought: ENOENT, no such file or directory. "
-            "There is no such file or probe; see readelf -n."
+            f"attach program 'by_argument' to {shop.path}:shop:soldd: ENOENT, {shop.path} has no probe 'shop:soldd'. "
+            "Near names: shop:sold."
+        )
+        with pytest.raises(AttachError) as caught:
+            probe.programs.by_argument.attach(path="/etc/passwd", provider="shop", probe="sold")
+        assert str(caught.value) == (
+            "attach program 'by_argument' to /etc/passwd:shop:sold: /etc/passwd is no 64-bit little-endian ELF file."
         )
         with pytest.raises(AttachError) as caught:
             probe.programs.by_argument.attach()
@@ -545,6 +550,17 @@ int by_argument(struct pt_regs *ctx) {{ return note(ctx, 1); }}
             "attach program 'by_argument' to usdt: the section names no probe. "
             "Say which: attach(path=..., provider=..., probe=...)."
         )
+
+
+def test_probes_need_the_maps_that_a_header_of_libbpf_has(made: Callable[[str], Any], shop: SimpleNamespace) -> None:
+    with made('SEC("usdt")\nint bare(void *ctx) { return 0; }\n').load() as probe:
+        for _ in range(2):  # libbpf says it only once
+            with pytest.raises(AttachError) as caught:
+                probe.programs.bare.attach(path=shop.path, provider="shop", probe="sold")
+            assert str(caught.value) == (
+                f"attach program 'bare' to {shop.path}:shop:sold: the object has no maps for probes of programs. "
+                "Include <bpf/usdt.bpf.h> in its source."
+            )
 
 
 def test_uprobes_on_many_functions(made: Callable[[str], Any], shop: SimpleNamespace) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ebpf_runtime.elf_symbols import functions, resolve
+from ebpf_runtime.elf_symbols import functions, probes, resolve
 
 NAMES = b"\0first\0second\0thing\0"
 FUNCTION, OBJECT = 2, 1
@@ -64,6 +64,36 @@ def test_what_is_no_such_file_is_said(data: bytes, message: str, tmp_path: Path)
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # the whole text is compared
         functions(str(path))
     assert str(caught.value) == message.format(path)
+
+
+def note(name: bytes, kind: int, description: bytes) -> bytes:
+    def padded(data: bytes) -> bytes:
+        return data + bytes(-len(data) % 4)
+
+    return struct.pack("<III", len(name), len(description), kind) + padded(name) + padded(description)
+
+
+def noted(notes: bytes) -> bytes:
+    """Return an ELF file with a section of notes."""
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 3, 62, 1, 0, 0, 64 + len(notes), 0, 64, 56, 0, 64, 1, 0)
+    return header + notes + struct.pack("<IIQQQQIIQQ", 0, 7, 0, 0, 64, len(notes), 0, 0, 4, 0)
+
+
+def test_probes_for_tracers_are_found_once_each(tmp_path: Path) -> None:
+    path = tmp_path / "program"
+    path.write_bytes(
+        noted(
+            note(b"GNU\0", 3, bytes(20))
+            + note(b"stapsdt\0", 3, bytes(24) + b"shop\0sold\0-4@%edi\0")
+            + note(b"stapsdt\0", 3, bytes(24) + b"shop\0sold\0-4@%esi\0")
+            + note(b"stapsdt\0", 3, bytes(24) + b"shop\0bought\0\0")
+        )
+    )
+    assert probes(str(path)) == ["shop:sold", "shop:bought"]
+    path.write_bytes(noted(note(b"stapsdt\0", 3, bytes(24) + b"shop")))
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the whole text is compared
+        probes(str(path))
+    assert str(caught.value) == f"{path} is a damaged ELF file"
 
 
 def test_names_without_a_slash_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
