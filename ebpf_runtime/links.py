@@ -94,12 +94,18 @@ class Link(Handle):
         """Keep the attachment under a path of a BPF file system, also when this process is gone.
 
         Raises:
-            EbpfError: The kernel refused, as for a path outside a BPF file system.
+            EbpfError: It is pinned elsewhere, or the kernel refused, as for a path outside a BPF file system.
         Source: bpf(2) BPF_OBJ_PIN, libbpf bpf_link__pin().
         """
         from .pinning import pin
 
-        pin("link", self.name, self._live("pin"), path)
+        fd = self._live("pin")
+        if self.path and os.path.lexists(self.path):
+            raise EbpfError(
+                f"pin link {self.name!r} at {os.fspath(path)}: it is pinned at {self.path}. Unpin it first.",
+                name=self.name,
+            )
+        pin("link", self.name, fd, path)
         self.path = os.fspath(path)
 
     def unpin(self) -> None:

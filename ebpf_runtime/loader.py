@@ -214,7 +214,13 @@ class Opened:
                 f"there are {', '.join(self.spec.variants) or 'no variants'}.",
                 name=variant,
             )
+        self._check_open(f"select variant {variant!r}", "Select it", variant)
         self.variants = (variant,)
+
+    def _check_open(self, action: str, step: str, name: str) -> None:
+        """See that `load` is still to come, for what it alone takes notice of."""
+        if self.closed:
+            raise OpenError(f"{action}: the probe is loaded or closed. {step} before load.", name=name)
 
     def resize(self, name: str, max_entries: int) -> None:
         if name not in [item.name for item in self.spec.maps]:
@@ -222,8 +228,7 @@ class Opened:
                 f"resize map {name!r}: there is none; there are {', '.join(item.name for item in self.spec.maps)}.",
                 name=name,
             )
-        if self.closed:
-            raise OpenError(f"resize map {name!r}: the probe is loaded or closed. Resize it before load.", name=name)
+        self._check_open(f"resize map {name!r}", "Resize it", name)
         if type(max_entries) is not int or not 0 < max_entries < 1 << 32:
             raise OpenError(f"resize map {name!r}: {max_entries!r} is not from 1 to {(1 << 32) - 1}.", name=name)
         self._sizes[name] = max_entries
@@ -240,6 +245,9 @@ class Opened:
                 "path. Pin it once it is loaded, by its own pin().",
                 name=name,
             )
+        self._check_open(f"pin map {name!r}", "Name the path", name)
+        if "\0" in path:
+            raise OpenError(f"pin map {name!r} at {path!r}: the path has a NUL.", name=name)
         self._pins[name] = path
 
     def set_target(self, name: str, fd: int, function: str) -> None:
@@ -250,6 +258,9 @@ class Opened:
                 f"there are {', '.join(item.name for item in self.spec.programs)}.",
                 name=name,
             )
+        self._check_open(f"set the target of program {name!r}", "Set it", name)
+        if fd < 0:
+            raise OpenError(f"set the target of program {name!r}: the target is closed.", name=name)
         self._targets[name] = (fd, function)
 
     def load(self) -> Loaded:
@@ -362,9 +373,16 @@ class Opened:
             for program in self.spec.programs:
                 pointer = opened.program(program.c_name)
                 lib.bpf_program__set_autoload(pointer, program.loads_in(variant))
-                if program.name in self._targets:
+                if program.name in self._targets and program.loads_in(variant):
                     fd, function = self._targets[program.name]
-                    lib.bpf_program__set_attach_target(pointer, fd, function.encode())
+                    result = lib.bpf_program__set_attach_target(pointer, fd, function.encode())
+                    if result:
+                        raise OpenError(
+                            f"set the target of program {program.name!r} to function {function!r}: "
+                            f"{describe(-result)}.",
+                            name=program.name,
+                            errno=-result,
+                        )
             with captured() as messages:
                 result = lib.bpf_object__load(opened.pointer)
             if result:

@@ -79,6 +79,8 @@ def pin(kind: str, name: str, fd: int, path: str | PathLike[str]) -> None:
     where = os.fspath(path)
     if fd < 0:
         raise EbpfError(f"pin {kind} {name!r} at {where}: the probe is closed.", name=name)
+    if "\0" in where:
+        raise EbpfError(f"pin {kind} {name!r} at {where!r}: the path has a NUL.", name=name)
     try:
         os.makedirs(os.path.dirname(where) or ".", mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
     except OSError as error:

@@ -60,7 +60,7 @@ class OpenProbe(Handle):
         """Let `load` try this variant alone.
 
         Raises:
-            OpenError: There is no such variant; the text lists those there are.
+            OpenError: There is no such variant, and the text lists those there are; or the probe was loaded before.
         """
         self._opened.select(variant)
 
@@ -82,10 +82,10 @@ class OpenProbe(Handle):
         Args:
             path: Of a BPF file system, such as /sys/fs/bpf/name.
         Raises:
-            OpenError: There is no such map.
-        Source: libbpf bpf_map__set_pin_path().
+            OpenError: There is no such map, or the probe was loaded before.
+        Source: libbpf bpf_map__set_pin_path(), bpf_map__reuse_fd().
         """
-        self._opened.pin_map(map_name, os.fspath(path))
+        self._opened.pin_map(map_name, os.fsdecode(path))
 
     def set_target(self, program_name: str, target: BaseProgram | int, function: str) -> None:
         """Let a program of section fentry, fexit or freplace hang on a function of another BPF program.
@@ -94,7 +94,8 @@ class OpenProbe(Handle):
             target: The other program, or its file descriptor.
             function: The function in it.
         Raises:
-            OpenError: There is no program *program_name*.
+            OpenError: There is no program *program_name*, the target is closed, or the probe was loaded before; of
+                `load`: the target has no such function.
         Kernel: 5.6.
         Source: libbpf bpf_program__set_attach_target().
         """

@@ -79,7 +79,7 @@ def load_error(
     place = f" at {file}:{line}" if file else ""
     at = f", instruction {instruction}" if instruction >= 0 else ""
     return VerifierError(
-        f"load program {program!r}{place}{at}: {describe(number)}, the verifier says: {reason}. "
+        f"load program {program!r}{place}{at}: {describe(number)}, the verifier says: {reason.rstrip('.')}. "
         f"{omitted} more lines are in the error's log.",
         program=program,
         errno=number,

@@ -14,7 +14,7 @@ import pytest
 
 from ebpf_collector.workloads.memory_cgroup import MemoryCgroup
 from ebpf_probes.oom_kill import OomKill, OomKillConstraint, OomKillEvent, OomKillSource
-from ebpf_runtime import AttachError, LoadError, OpenError, ProbeConfig, VariableError
+from ebpf_runtime import AttachError, LoadError, MapError, OpenError, ProbeConfig, VariableError
 from tests.support.kernel import assert_nothing_new, identifiers, kprobe_refusal, open_files, tracing_refusal
 from tests.support.kills import LIMIT_BYTES, Kill, kill_one, victims_cgroup
 
@@ -198,7 +198,9 @@ def test_nothing_is_left_after_failures() -> None:
                 probe.attach()
     opened = OomKill.open(CO_RE_ONLY)
     opened.resize("oom_scan", (1 << 32) - 1)  # 64 TiB
-    with pytest.raises(LoadError, match=r"load probe 'oom_kill': no variant works here\."):
+    with pytest.raises(
+        MapError, match=r"^create map 'oom_scan': E(NOMEM|2BIG), .*\. Make it smaller, by resize\(\) bef"
+    ):
         opened.load()
     with pytest.raises(OpenError, match="resize map 'oom_scan': 0 is not from 1 to 4294967295"):
         opened.resize("oom_scan", 0)
@@ -212,6 +214,10 @@ def test_phases() -> None:
     probe = opened.load()
     with pytest.raises(OpenError, match="it is closed, or was loaded before"):
         opened.load()
+    with pytest.raises(
+        OpenError, match=r"^select variant 'fentry': the probe is loaded or closed\. Select it before load\.$"
+    ):
+        opened.select_variant("fentry")
     with pytest.raises(VariableError, match=r"set variable 'scan_stack': \.rodata is read-only once loaded"):
         probe.rodata.scan_stack = False
     assert probe.links.oom_kill_raw_tp is None

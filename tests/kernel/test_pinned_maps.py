@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ebpf_runtime import FallbackWarning, MapError, system_calls
+from ebpf_runtime import FallbackWarning, MapError, OpenError, system_calls
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
@@ -225,6 +225,44 @@ def test_a_path_outside_a_bpf_file_system_is_named_and_nothing_is_compiled(
     )
     assert (caught.value.name, caught.value.errno) == ("kept", errno.EINVAL)
     assert not recwarn.list
+
+
+def test_what_is_configured_after_load_is_refused(tmp_path: Path, pins: Path) -> None:
+    code = PLAIN + 'SEC("raw_tp/sys_enter")\nint first(void *ctx) { return 0; }\n'
+    module = make_module(tmp_path, write_source(tmp_path, "keeper", code))
+    opened = module.Keeper.open()
+    with pytest.raises(OpenError) as caught:
+        opened.pin_map("kept", f"{pins}\0more")
+    assert str(caught.value) == f"pin map 'kept' at '{pins}\\x00more': the path has a NUL."
+    with opened.load() as probe:
+        for call, arguments, said in (
+            (opened.pin_map, ("kept", pins / "kept"), "pin map 'kept': {} Name the path before load."),
+            (opened.resize, ("kept", 1), "resize map 'kept': {} Resize it before load."),
+            (opened.set_target, ("first", 3, "f"), "set the target of program 'first': {} Set it before load."),
+        ):
+            with pytest.raises(OpenError) as caught:
+                call(*arguments)
+            assert str(caught.value) == said.format("the probe is loaded or closed.")
+    assert not pins.exists()
+    with pytest.raises(OpenError) as caught:
+        module.Keeper.open().set_target("first", probe.programs.first, "f")
+    assert str(caught.value) == "set the target of program 'first': the target is closed."
+
+
+def test_a_target_without_such_a_function_is_named(tmp_path: Path) -> None:
+    code = 'SEC("raw_tp/sys_enter")\nint first(void *ctx) { return 0; }\n'
+    code += 'SEC("fentry/vfs_read")\nint second(void *ctx) { return 0; }\n'
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = make_module(folder, write_source(folder, "other", code.partition('SEC("fentry')[0]))
+    opened = make_module(tmp_path, write_source(tmp_path, "aimed", code)).Aimed.open()
+    with other.Other.open_and_load() as probe:
+        opened.set_target("second", probe.programs.first, "no_such_function")
+        with pytest.raises(OpenError) as caught:
+            opened.load()
+    assert str(caught.value) == (
+        "set the target of program 'second' to function 'no_such_function': ENOENT, no such file or directory."
+    )
 
 
 def test_a_map_that_is_too_large_is_named_and_nothing_is_compiled(

@@ -443,6 +443,35 @@ def test_links_pinned_stay_and_are_removed(probe: Any, pins: Path) -> None:
     assert str(caught.value) == "unpin link 'on_tp_btf': it is not pinned."
 
 
+def test_a_link_is_pinned_at_one_path(probe: Any, pins: Path) -> None:
+    link = probe.programs.on_tp_btf.attach()
+    link.pin(pins / "first")
+    with pytest.raises(EbpfError) as caught:
+        link.pin(pins / "second")
+    assert str(caught.value) == (
+        f"pin link 'on_tp_btf' at {pins}/second: it is pinned at {pins}/first. Unpin it first."
+    )
+    assert (link.path, list(pins.iterdir())) == (f"{pins}/first", [pins / "first"])
+    link.unpin()
+    link.pin(pins / "second")
+    (pins / "second").unlink()  # by another tool
+    link.pin(pins / "third")
+    link.unpin()
+    link.detach()
+    assert list(pins.iterdir()) == []
+
+
+def test_a_path_with_a_nul_is_refused(probe: Any, pins: Path) -> None:
+    for thing, kind, name in (
+        (probe.programs.on_tp_btf, "program", "on_tp_btf"),
+        (probe.maps.runs, "map", "runs"),
+    ):
+        with pytest.raises(EbpfError) as caught:
+            thing.pin(f"{pins}\0")
+        assert str(caught.value) == f"pin {kind} {name!r} at '{pins}\\x00': the path has a NUL."
+    assert not pins.exists()
+
+
 def test_a_path_outside_the_bpf_file_system_is_refused(probe: Any, tmp_path: Path) -> None:
     with pytest.raises(EbpfError) as caught:
         probe.programs.on_tp_btf.pin(tmp_path / "program")
