@@ -111,6 +111,8 @@ class Link(Handle):
     def unpin(self) -> None:
         """Remove the path; the attachment then lives as long as this process holds it.
 
+        Newer kernels let go of it a moment after that, when no CPU can be looking at it.
+
         Raises:
             EbpfError: It is not pinned, or the path cannot be removed.
         """
