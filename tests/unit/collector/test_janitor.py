@@ -50,7 +50,7 @@ def test_after_a_kill_the_directories_go_and_the_controllers_are_disabled(tmp_pa
         controls[0].write_text("+memory")
 
     killed_inside([never_made, made], controls, work)
-    wait_until(lambda: controls[2].exists())
+    wait_until(lambda: controls[2].exists() and bool(controls[2].read_text()))
     assert not made.exists()
     assert [control.exists() and control.read_text() for control in controls] == ["-memory", False, "-memory"]
 
