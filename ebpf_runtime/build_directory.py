@@ -50,7 +50,10 @@ class BuildDirectory:
                 try:
                     state = os.lstat(path)
                 except FileNotFoundError:
-                    os.mkdir(path, mode=0o700)  # noqa: PTH102
+                    try:  # noqa: SIM105  # contextlib is imported by no start from a kept object
+                        os.mkdir(path, mode=0o700)  # noqa: PTH102
+                    except FileExistsError:  # another start was faster
+                        pass
                     state = os.lstat(path)
                 self._check(path, state)
         except ValueError:  # holds a null character, or half of a surrogate pair

@@ -29,6 +29,18 @@ def test_it_is_made_for_us_alone_with_its_parents(tmp_path: Path) -> None:
     BuildDirectory(path)  # and is taken as it is
 
 
+def test_another_start_may_make_it_a_moment_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mkdir = os.mkdir
+
+    def by_both(path: str, mode: int) -> None:
+        mkdir(path, mode)
+        mkdir(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", by_both)
+    BuildDirectory(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o7777 == 0o700
+
+
 def test_one_that_others_can_use_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "b"
     path.mkdir()
