@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["BuildDirectory", "default_directory"]
+__all__ = ["BuildDirectory", "default_directory", "open_plainly"]
 
 _ROOTS_DIRECTORY = "/var/tmp/ebpf-runtime"
 _NEXT_STEPS = {
@@ -99,7 +99,7 @@ class BuildDirectory:
         newest = max(found, key=lambda item: (item.stat(follow_symlinks=False).st_mtime_ns, item.name))
         name, path = newest.name, newest.path
         try:
-            with open(path, "rb", opener=_plainly) as file:
+            with open(path, "rb", opener=open_plainly) as file:
                 state = os.fstat(file.fileno())
                 mode = stat.S_IMODE(state.st_mode)
                 if not stat.S_ISREG(state.st_mode):
@@ -149,8 +149,8 @@ class BuildDirectory:
         return path
 
 
-def _plainly(path: str, flags: int) -> int:
-    """Open a file as open() does, but follow no link and wait for no writer."""
+def open_plainly(path: str, flags: int) -> int:
+    """Be an opener of `open` that follows no link and waits for no writer."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 

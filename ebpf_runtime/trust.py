@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 
+from .build_directory import open_plainly
 from .errors import describe
 from .host_errors import DigestError, TrustError
 
@@ -75,7 +76,7 @@ def read_trusted(path: str | os.PathLike[str]) -> bytes:
     real = trusted(path)
     shown = os.fspath(path)
     try:
-        with open(real, "rb", opener=_plainly) as file:  # closes a directory, too, which it refuses
+        with open(real, "rb", opener=open_plainly) as file:  # closes a directory, too, which it refuses
             state = os.fstat(file.fileno())
             if not stat.S_ISREG(state.st_mode):
                 raise TrustError(f"read {shown}: it is not a regular file. Name a file.", name=shown)
@@ -85,10 +86,6 @@ def read_trusted(path: str | os.PathLike[str]) -> bytes:
         raise TrustError(
             f"read {shown}: {describe(error.errno or 0)}. Check the path.", name=shown, errno=error.errno or 0
         ) from None
-
-
-def _plainly(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _parts(path: str) -> list[str]:
