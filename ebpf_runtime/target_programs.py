@@ -166,7 +166,24 @@ class PerfEventProgram(BaseProgram):
         return self._linked(self.section, self._with_cookie(make, cookie, self.section))
 
 
-class UprobeProgram(BaseProgram):
+class _UserProgram(BaseProgram):
+    """A program that libbpf attaches in the file of a user-space program or library."""
+
+    def _in_file(self, where: str, file: str, call: str, *arguments: object, **sought: str) -> Link:
+        """Attach by one of libbpf's functions; a refusal says what the file lacks of what is *sought* in it."""
+
+        def make() -> int | Link:
+            try:
+                return self._by_libbpf(where, call, *arguments)
+            except AttachError as error:
+                from .user_refusals import explained
+
+                raise explained(error, f"attach program {self.name!r} to {where}", file, **sought) from None
+
+        return self._linked(where, make)
+
+
+class UprobeProgram(_UserProgram):
     """A program on a function of a user-space program or library."""
 
     @property
@@ -232,21 +249,11 @@ class UprobeProgram(BaseProgram):
             retprobe=self._hook.kind == "uretprobe",
             func_name=symbol.encode() if symbol else None,
         )
-
-        def make() -> int | Link:
-            try:
-                return self._by_libbpf(
-                    where, "bpf_program__attach_uprobe_opts", pid, os.fsencode(file), offset, ctypes.byref(options)
-                )
-            except AttachError as error:
-                from .user_refusals import explained
-
-                raise explained(error, f"attach program {self.name!r} to {where}", file, function=symbol) from None
-
-        return self._linked(where, make)
+        arguments = (pid, os.fsencode(file), offset, ctypes.byref(options))
+        return self._in_file(where, file, "bpf_program__attach_uprobe_opts", *arguments, function=symbol)
 
 
-class UsdtProgram(BaseProgram):
+class UsdtProgram(_UserProgram):
     """A program on a probe that a user-space program has for tracers."""
 
     @property
@@ -290,20 +297,8 @@ class UsdtProgram(BaseProgram):
         from .libbpf_structures import UsdtOptions
 
         options = UsdtOptions(sz=ctypes.sizeof(UsdtOptions), usdt_cookie=cookie)
-
-        def make() -> int | Link:
-            names = (provider.encode(), probe.encode())
-            try:
-                return self._by_libbpf(
-                    where, "bpf_program__attach_usdt", pid, os.fsencode(file), *names, ctypes.byref(options)
-                )
-            except AttachError as error:
-                from .user_refusals import explained
-
-                action = f"attach program {self.name!r} to {where}"
-                raise explained(error, action, file, probe=f"{provider}:{probe}") from None
-
-        return self._linked(where, make)
+        arguments = (pid, os.fsencode(file), provider.encode(), probe.encode(), ctypes.byref(options))
+        return self._in_file(where, file, "bpf_program__attach_usdt", *arguments, probe=f"{provider}:{probe}")
 
 
 class DetachedProgram(BaseProgram):
