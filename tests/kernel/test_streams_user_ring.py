@@ -10,8 +10,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -19,7 +19,7 @@ import pytest
 
 from ebpf_runtime import MapError, MapFullError, RecordError
 from tests.support.kernel import open_files
-from tests.support.streams import USER_RING_REFUSAL, call, open_feed
+from tests.support.streams import USER_RING_REFUSAL, call, open_feed, said_in_a_child
 
 pytestmark = [pytest.mark.kernel, pytest.mark.skipif(bool(USER_RING_REFUSAL), reason=USER_RING_REFUSAL)]
 
@@ -41,22 +41,25 @@ def order(feed: ModuleType, amount: int) -> Any:
     return feed.Order(amount=amount, from_=7, zero=0)
 
 
-def said_in_a_child(function: Callable[[], object]) -> str:
-    """Return the text of the MapError that *function* raises in a forked child."""
-    receive, send = os.pipe()
-    child = os.fork()
-    if not child:
-        signal.alarm(10)
-        try:
-            function()
-        except MapError as error:
-            os.write(send, str(error).encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    os.close(send)
-    with os.fdopen(receive) as text:
-        return text.read()
+@contextmanager
+def written_by_another_thread(inbox: Any) -> Iterator[threading.Event]:
+    """Have a thread write a record of 5 in a block of reserve(), which it leaves at the event, or when this ends."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with inbox.reserve() as memory:
+            memory[:8] = (5).to_bytes(8, "little")
+            inside.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(30)
+    try:
+        yield leave
+    finally:
+        leave.set()
+        thread.join()
 
 
 def test_the_program_takes_every_record_once(feed: ModuleType, probe: Any) -> None:
@@ -208,32 +211,21 @@ def test_a_second_record_in_a_block_is_refused(feed: ModuleType, probe: Any) -> 
 
 def test_the_turn_of_another_thread_is_waited_for_and_not_for_ever(feed: ModuleType, probe: Any) -> None:
     inbox = probe.maps.inbox
-    inside, leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with inbox.reserve() as memory:
-            memory[:8] = (5).to_bytes(8, "little")
-            inside.set()
-            leave.wait(30)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert inside.wait(30)
-    for timeout, least in ((0, 0.2), (0.3, 0.3)):
-        started = time.monotonic()
-        with pytest.raises(MapError) as caught:
-            inbox.submit(order(feed, 1000), timeout)
-        assert least <= time.monotonic() - started < 10
-        assert str(caught.value) == (
-            "write user ring buffer 'inbox': EBUSY, device or resource busy; another thread is in a block of "
-            "reserve(). Have it end the block, or wait longer."
-        )
-        assert caught.value.errno == errno.EBUSY
-    timer = threading.Timer(0.3, leave.set)
-    timer.start()
-    inbox.submit(order(feed, 2), timeout=None)
-    timer.join()
-    thread.join()
+    with written_by_another_thread(inbox) as leave:
+        for timeout, least in ((0, 0.2), (0.3, 0.3)):
+            started = time.monotonic()
+            with pytest.raises(MapError) as caught:
+                inbox.submit(order(feed, 1000), timeout)
+            assert least <= time.monotonic() - started < 10
+            assert str(caught.value) == (
+                "write user ring buffer 'inbox': EBUSY, device or resource busy; another thread is in a block of "
+                "reserve(). Have it end the block, or wait longer."
+            )
+            assert caught.value.errno == errno.EBUSY
+        timer = threading.Timer(0.3, leave.set)
+        timer.start()
+        inbox.submit(order(feed, 2), timeout=None)
+        timer.join()
     call()
     assert (probe.bss.orders, probe.bss.amount) == (2, 7)
 
@@ -241,20 +233,8 @@ def test_the_turn_of_another_thread_is_waited_for_and_not_for_ever(feed: ModuleT
 def test_a_forked_child_is_refused_and_leaves_the_ring_alone(feed: ModuleType, probe: Any) -> None:
     """Also one forked while another thread of the parent has the turn, and one that leaves the block it was made in."""
     inbox = probe.maps.inbox
-    inside, leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with inbox.reserve() as memory:
-            memory[:8] = (5).to_bytes(8, "little")
-            inside.set()
-            leave.wait(30)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert inside.wait(30)
-    assert said_in_a_child(lambda: inbox.submit(order(feed, 1000))) == REFUSED.format(os.getpid())
-    leave.set()
-    thread.join()
+    with written_by_another_thread(inbox):
+        assert said_in_a_child(lambda: inbox.submit(order(feed, 1000))) == REFUSED.format(os.getpid())
     assert said_in_a_child(lambda: inbox.submit(order(feed, 1000))) == REFUSED.format(os.getpid())
     child = -1
     try:

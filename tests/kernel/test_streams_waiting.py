@@ -18,7 +18,7 @@ import pytest
 
 from ebpf_runtime import MapError, Poller, poll_all
 from tests.support.kernel import open_files
-from tests.support.streams import GETPPID, LOOP_REFUSAL, RING, WAYS, burst, call, open_feed, read_by
+from tests.support.streams import GETPPID, LOOP_REFUSAL, RING, WAYS, burst, call, open_feed, read_by, said_in_a_child
 
 pytestmark = pytest.mark.kernel
 
@@ -303,19 +303,7 @@ def test_a_forked_child_is_refused_and_takes_nothing(stream: Any) -> None:
     call(2)
     assert list(stream.poll(0.01))  # the epoll is there before the fork
     call(2)
-    receive, send = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            list(stream.poll(0))
-        except MapError as error:
-            os.write(send, str(error).encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    os.close(send)
-    with os.fdopen(receive) as text:
-        said = text.read()
+    said = said_in_a_child(lambda: list(stream.poll(0)))
     noun = "perf buffer" if stream.name == "perf" else "ring buffer"
     assert said == (
         f"poll map {stream.name!r}: this {noun} belongs to process {os.getpid()}, and a forked child must not read it. "

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from ebpf_runtime import Record, RingBuffer, nested, one_of, u8, u32, u64
+from ebpf_runtime import MapError, Record, RingBuffer, nested, one_of, u8, u32, u64
 from ebpf_runtime.streams import perf_buffer, ring_buffer
 from tests.support.kernel import helper_refusal, map_refusal
 from tests.support.walker import compiled_walker
@@ -32,6 +33,7 @@ __all__ = [
     "on_one_cpu",
     "open_feed",
     "read_by",
+    "said_in_a_child",
     "typed",
 ]
 
@@ -324,3 +326,21 @@ def burst(probe: Any, count: int) -> None:
     probe.data.burst = count
     call()
     probe.data.burst = 1
+
+
+def said_in_a_child(function: Callable[[], object]) -> str:
+    """Return the text of the MapError that *function* raises in a forked child."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        try:
+            function()
+        except MapError as error:
+            os.write(send, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(send)
+    with os.fdopen(receive) as text:
+        return text.read()
