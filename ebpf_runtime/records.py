@@ -16,7 +16,7 @@ from .errors import RecordError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any, ClassVar, Self, dataclass_transform
 
     from .record_fields import array, bitfield, either, enumeration, padding, raw, s128, text, u128
@@ -136,9 +136,6 @@ class _Number(Field):
             raise self.refuse(value) from error
 
 
-_new = object.__new__
-
-
 class _Nested(Field):
     """A record inside the record."""
 
@@ -151,23 +148,19 @@ class _Nested(Field):
     def unpack(self, block: Buffer, base: int) -> Any:
         if type(block) is not bytes:
             return self.type._at(block, base + self.offset)
-        record = _new(self.type)  # as _at does; this is every event's path
+        record = self.type._blank_()  # as _at does; this is every event's path
         record._block = block
         record._base = base + self.offset
         return record
 
-    def views(self, block: bytes, bases: Iterator[int]) -> Iterator[Any]:
-        """Yield a record for each base of immutable bytes.
-
-        Between taking a base and yielding its record there is no call, so no signal handler can come in between.
-        """
-        from itertools import repeat  # batches alone need it
-
-        offset = self.offset
-        for record, base in zip(map(_new, repeat(self.type)), bases):  # noqa: B905  # the first has no end
+    def views(self, block: bytes, bases: Iterable[int]) -> Iterator[Any]:
+        """Yield the record at each base of immutable bytes."""
+        blank = self.type._blank_
+        record = blank()
+        for record._base in bases:
             record._block = block
-            record._base = base + offset
             yield record
+            record = blank()
 
     def pack(self, block: Buffer, base: int, value: object) -> None:
         if not isinstance(value, self.type):
@@ -269,7 +262,39 @@ else:
     _Typed = _Struct
 
 
-class Record(_Typed):
+class _Maker(type):
+    """The class of record classes: Python makes a record of keywords, and C alone a blank one, which is every event's.
+
+    A record class has no `__init__`, for that would be called for a blank one too.
+    """
+
+    def __init__(cls, name: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(name, *arguments)
+        if any("__init__" in vars(base) for base in cls.__mro__ if base is not object):
+            raise RecordError(
+                f"define {name}: a record cannot have an __init__ of its own. Make it a class method that calls "
+                f"{name}(...).",
+                name=name,
+            )
+        # Returns a record without bytes. A call of object.__new__ makes a tuple of its arguments first.
+        cls._blank_ = type.__call__.__get__(cls)
+
+    if not TYPE_CHECKING:  # type checkers make the signature from the fields
+
+        def __call__(cls, **values):
+            missing = [
+                field.name
+                for field in cls._fields_
+                if field.name not in values and not field.shared and not field.means_nothing
+            ]
+            if missing:
+                raise TypeError(f"{cls.__name__}() lacks {', '.join(missing)}; see zeroed()")
+            record = cls._blank_()
+            record._fill(b"", values)
+            return record
+
+
+class Record(_Typed, metaclass=_Maker):
     """A C struct or union: immutable, comparable, hashable, made by keyword or from bytes.
 
     Every field must be given to the constructor, of fields that share their bytes at most one; `zeroed` takes just
@@ -283,24 +308,13 @@ class Record(_Typed):
     __slots__ = ("_base", "_block")
 
     c_name: ClassVar[str] = ""
+    _blank_: ClassVar[Callable[[], Any]]
 
     def __init_subclass__(cls, *, c_name: str = "", size: int = 0, byte_order: str = "little") -> None:
         super().__init_subclass__(size=size, byte_order=byte_order)
         cls.c_name = c_name
         if not TYPE_CHECKING:  # type checkers take all fields for keyword-only
             cls.__match_args__ = cls._names()
-
-    if not TYPE_CHECKING:  # type checkers make the signature from the fields
-
-        def __init__(self, **values):
-            missing = [
-                field.name
-                for field in self._fields_
-                if field.name not in values and not field.shared and not field.means_nothing
-            ]
-            if missing:
-                raise TypeError(f"{type(self).__name__}() lacks {', '.join(missing)}; see zeroed()")
-            self._fill(b"", values)
 
     @classmethod
     def _names(cls) -> tuple[str, ...]:
@@ -326,7 +340,7 @@ class Record(_Typed):
     @classmethod
     def _at(cls, block: Buffer, base: int) -> Self:
         """Return a view of immutable bytes, or a copy from a block that may change."""
-        self = cls.__new__(cls)
+        self: Self = cls._blank_()
         if type(block) is not bytes:
             block, base = bytes(block[base : base + cls._size_]), 0
         self._block = block
@@ -349,13 +363,13 @@ class Record(_Typed):
     @classmethod
     def zeroed(cls, **values: object) -> Self:
         """Return a record with the given fields, all others zero."""
-        self = cls.__new__(cls)
+        self: Self = cls._blank_()
         self._fill(b"", values)
         return self
 
     def replace(self, **values: object) -> Self:
         """Return a copy with some fields changed."""
-        other = type(self).__new__(type(self))
+        other: Self = type(self)._blank_()
         other._fill(bytes(self), values)
         return other
 

@@ -54,7 +54,7 @@ def decoder(field: Field | None, size: int, step: int) -> Decoder:
     if code and step % size == 0:
         return lambda block, count: memoryview(block).cast(code)[: count * step // size : step // size].tolist()
     if isinstance(field, _Nested):
-        views = field.views
-        return lambda block, count: list(views(block, iter(range(0, count * step, step))))
+        views, first = field.views, field.offset
+        return lambda block, count: list(views(block, range(first, first + count * step, step)))
     unpack = field.unpack
     return lambda block, count: [unpack(block, start) for start in range(0, count * step, step)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -15,6 +16,7 @@ __all__ = ["Layout", "RecordBatch", "Run", "Sizes", "even", "unpacker"]
 
 R = TypeVar("R", covariant=True)
 
+_LISTED = 1 << 14  # records of equal size in a row, at most, whose starts are kept for the next run
 _LOOK = 16  # records that are compared first; each further look is at four times as many
 
 
@@ -126,8 +128,12 @@ class Run:
 
     def __init__(self, block: bytes, starts: Sequence[int], sizes: int | Sizes) -> None:
         self.block = block
-        # A list gives out the integers that it has; an array of C numbers would make them anew.
-        self.starts: range | list[int] = starts if isinstance(starts, range) else list(starts)
+        # A tuple gives out the integers that it has; a range, or an array of C numbers, makes them anew.
+        self.starts: range | tuple[int, ...]
+        if isinstance(starts, range):
+            self.starts = _listed(starts) if len(starts) <= _LISTED else starts
+        else:
+            self.starts = tuple(starts)
         self.sizes = sizes
         self.cursor: Iterator[int] = iter(self.starts)
 
@@ -159,6 +165,12 @@ class Run:
         if isinstance(self.sizes, int):
             return self.starts[first:], self.sizes
         return self.starts[first:], Sizes(self.sizes[first:], self.sizes.different)
+
+
+@lru_cache(maxsize=2)
+def _listed(starts: range) -> tuple[int, ...]:
+    """Return what is in a range, for one piece of a buffer after the other: full ones are mostly the same."""
+    return tuple(starts)
 
 
 def unpacker(field: Field | None) -> Callable[[Any, int, int], Any]:

@@ -37,7 +37,6 @@ __all__ = ["Stream"]
 R = TypeVar("R")
 _T = TypeVar("_T")
 
-_new = object.__new__
 _PIECE = 1 << 18  # bytes of one buffer to copy at once: memory that the caches hold, and that is used again
 
 
@@ -152,10 +151,12 @@ class Stream(Map, Generic[R]):
                     else:
                         block = run.block
                         # As the field's unpack() does. There is no call between taking a base and yielding its record.
-                        for record, base in zip(map(_new, repeat(kind)), run.cursor):  # noqa: B905  # has no end
+                        blank = kind._blank_
+                        record = blank()
+                        for record._base in run.cursor:
                             record._block = block
-                            record._base = base
                             yield record
+                            record = blank()
                     if pending and pending[0] is run:
                         del pending[0]
                 more = self._fetch("poll", 0) if any(source.position < end for source, end in ends) else []
@@ -167,7 +168,10 @@ class Stream(Map, Generic[R]):
         block, types = run.block, self._types
         record: Any
         # As in _deliver(): no call between taking a base and yielding its record, so the type comes last.
-        for record, base in zip(map(_new, repeat(next(iter(types.values())))), run.cursor):  # noqa: B905  # has no end
+        blank = next(iter(types.values()))._blank_
+        record = blank()
+        for record._base in run.cursor:
+            base = record._base
             try:
                 record.__class__ = types[words[(base >> 2) - back]]
             except KeyError:
@@ -175,6 +179,7 @@ class Stream(Map, Generic[R]):
             record._block = block
             record._base = base
             yield record
+            record = blank()
 
     def _checked(self, block: bytes, start: int, size: int) -> Any:
         """Return one record, and name the stream where it is none."""
@@ -482,7 +487,7 @@ def _types_by_size(field: Field | None) -> dict[int, type[Record]]:
     types: dict[int, type[Record]] = getattr(field, "types_by_size", dict)()
     try:
         for record in types.values():
-            _new(next(iter(types.values()))).__class__ = record
+            next(iter(types.values()))._blank_().__class__ = record
     except TypeError:
         return {}
     return types

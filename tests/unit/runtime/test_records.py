@@ -210,6 +210,18 @@ def test_missing_unknown_and_padding_fields_are_refused() -> None:
         Point.from_bytes(bytes(7))
 
 
+def test_a_record_with_a_constructor_of_its_own_is_refused() -> None:
+    class Constructed:
+        def __init__(self) -> None:
+            self.made = True
+
+    reason = r"^define Event: a record cannot have an __init__ of its own\. Make it a class method that calls Event\("
+    with pytest.raises(RecordError, match=reason):
+
+        class Event(Constructed, Record, size=4):
+            number: int = u32(0)
+
+
 def test_a_layout_that_overlaps_is_refused_at_import() -> None:
     with pytest.raises(RecordError, match="define Wrong: field 'b' at bytes 2 to 6 overlaps its neighbour"):
 
