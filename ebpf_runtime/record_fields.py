@@ -30,6 +30,8 @@ class _Enumeration(_Number):
         super().__init__(enum.__name__, offset, code)
         self._type = enum
 
+    __get__ = Field.__get__  # by unpack()
+
     def unpack(self, block: Buffer, base: int) -> Any:
         return self._type(self._unpack_from(block, base + self.offset)[0])
 

@@ -126,6 +126,11 @@ class _Number(Field):
     def to_big_endian(self) -> None:
         self._use(struct.Struct(">" + self.code))
 
+    def __get__(self, instance: _Struct | None, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        return self._unpack_from(instance._block, instance._base + self.offset)[0]  # unpack(), one call less
+
     def unpack(self, block: Buffer, base: int) -> Any:
         return self._unpack_from(block, base + self.offset)[0]
 
