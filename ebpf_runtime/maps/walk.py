@@ -11,19 +11,24 @@ import ctypes
 import errno
 import mmap
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .base import NOT_SUPPORTED
 
 if TYPE_CHECKING:
+    from threading import Thread
+
     from .keyed import KeyedMap
 
-__all__ = ["Columns", "Walk", "address", "allocate", "batches"]
+__all__ = ["Columns", "Walk", "address", "allocate", "batches", "made_ready"]
 
 _BATCH = 4096
 _REMEMBERED = 16  # keys behind which a walk can go on
 _LARGE = 1 << 20  # bytes from which memory comes from the kernel, zeroed as it is touched, and in huge pages
+_STEP = 1 << 22  # bytes that a second thread has the kernel zero at once
+_WORTH = 4  # steps that are worth a thread
+_MADV_POPULATE_WRITE = 23
 
 
 def address(buffer: Any) -> int:
@@ -38,6 +43,43 @@ def allocate(size: int) -> bytearray | mmap.mmap:
     memory = mmap.mmap(-1, size)
     memory.madvise(mmap.MADV_HUGEPAGE)
     return memory
+
+
+def made_ready(parts: Sequence[bytearray | mmap.mmap]) -> Thread | None:
+    """Have another thread touch memory that will be written to from its beginning, all parts at the same pace.
+
+    Zeroing takes a fifth of the time of reading a large map; this way the thread that reads is spared it. Return the
+    thread, which need not be waited for; None where it would not pay.
+
+    Kernel: 5.14; before, memory is touched as it is written to.
+    Source: madvise(2) MADV_POPULATE_WRITE.
+    """
+    steps = sum(map(len, parts)) // _STEP
+    if steps < _WORTH:
+        return None
+    from threading import Thread  # large maps alone need it
+
+    madvise = ctypes.CDLL(None).madvise
+    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+    def touch() -> None:
+        for step in range(steps):
+            for part in parts:
+                first, end = (_page(len(part) * number // steps) for number in (step, step + 1))
+                if isinstance(part, mmap.mmap) and madvise(address(part) + first, end - first, _MADV_POPULATE_WRITE):
+                    return
+
+    thread = Thread(target=touch, name="map-memory")
+    try:
+        thread.start()
+    except RuntimeError:  # no thread to be had
+        return None
+    return thread
+
+
+def _page(position: int) -> int:
+    """Return where the page of a position begins."""
+    return position // mmap.PAGESIZE * mmap.PAGESIZE
 
 
 class Walk:
@@ -184,6 +226,7 @@ class Columns:
         self._sizes = (entries.key_size, entries._value_bytes)
         walk = Walk(entries)
         self._grow(expected + walk.least)
+        made_ready(self._parts if expected else [])
         while not walk.over:
             if self._room - self.count < walk.least:
                 self._grow(self._room * 2 + walk.least)
