@@ -14,14 +14,6 @@ __all__ = ["as_json", "as_markdown", "as_text", "write"]
 
 _PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 _MANY_TIMES = 1 / 8  # a ratio that is better said the other way round
-_INTRODUCTION = """# Performance
-
-Written by `make bench` (`benchmarks/run.py --write`); each section is one run. Contenders are warm persistent
-processes, or fresh ones where the start is what counts. They run in turn, each round beginning with another one. Times
-are wall-clock; ratios are of the fastest rounds. C is libbpf, compiled with `-O2`, in batches of 4096 into reused
-buffers; its sources are in `benchmarks/peers/`. bcc is the distribution's. Where the peers' ratio to each other strays
-by more than half from what is known, the run is void.
-"""
 
 
 def as_text(result: Result) -> str:
@@ -80,7 +72,7 @@ def as_json(name: str, result: Result) -> dict[str, object]:
 
 def write(name: str, result: Result) -> None:
     """Put the section of one job into the page, in place of its last one."""
-    page = _PAGE.read_text() if _PAGE.exists() else _INTRODUCTION
+    page = _PAGE.read_text()
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     section = f"{begin}\n{as_markdown(name, result)}\n{end}\n"
     old = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}\n", re.DOTALL)

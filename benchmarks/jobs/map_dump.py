@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.jobs import Options
 from benchmarks.maps import BIG, KINDS, PER_CPU, SMALL, Kind, made, opened
-from benchmarks.peers import bcc_refusal, bcc_worker, c_worker
+from benchmarks.peers import bcc_notes, bcc_worker, c_worker
 from benchmarks.race import Bar, Job, Sample, Yardstick
 from benchmarks.workers import python_worker
 
@@ -89,9 +89,8 @@ def _dump(kind: Kind, options: Options, bars: tuple[Bar, ...], yardstick: Yardst
         title = f"all {options.entries} entries of {kind.key_size} + {kind.value_size} bytes"
         if kind.per_cpu:
             title += f" on {kind.cells} possible CPUs, summed in the arrays"
-        refusal = bcc_refusal()
         known = yardstick if options.entries == Options.entries else None
-        yield Job(title, _C, contenders, bars, known, [refusal] if refusal else [])
+        yield Job(title, _C, contenders, bars, known, bcc_notes())
 
 
 def readers(kind_name: str, fd: str, entries: str) -> dict[str, Callable[[], Sample]]:

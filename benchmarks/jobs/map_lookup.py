@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.jobs import Options
 from benchmarks.maps import SMALL, made, opened
-from benchmarks.peers import bcc_refusal, bcc_worker, c_worker
+from benchmarks.peers import bcc_notes, bcc_worker, c_worker
 from benchmarks.race import Bar, Job, Sample, Yardstick
 from benchmarks.workers import python_worker
 
@@ -36,14 +36,13 @@ def lookup(_options: Options) -> Iterator[Job]:
         contenders = {_C: _fastest(c.contender("lookup")), _LOOKUP: _fastest(python.contender("lookup"))}
         if bcc:
             contenders[_BCC] = _fastest(bcc.contender("lookup"))
-        refusal = bcc_refusal()
         yield Job(
             f"{_LOOKUPS} lookups, the fastest of {_SLICES} a round, in a hash of {_ENTRIES} entries of 4 + 8 bytes",
             _C,
             contenders,
             (Bar(_LOOKUP, _C, 1.9), Bar(_LOOKUP, _BCC, 1)),
             Yardstick(_BCC, _C, 1.92),
-            [refusal] if refusal else [],
+            bcc_notes(),
         )
 
 

@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from benchmarks.jobs import Options
-from benchmarks.peers import bcc_refusal, bcc_worker, c_worker
+from benchmarks.peers import bcc_notes, bcc_worker, c_worker
 from benchmarks.race import Bar, Job, Sample, Yardstick
 from benchmarks.streams import feed, opened, walker_path
 from benchmarks.workers import Worker, python_worker
@@ -68,7 +68,7 @@ def ring(options: Options) -> Iterator[Job]:
             Bar(_TUPLES, _BCC, 1 / 4),
         )
         title = f"ring buffer, {options.records} records of 64 bytes"
-        yield Job(title, _C_EMPTY, contenders, bars, Yardstick(_BCC, _C_EMPTY, 431), _notes())
+        yield Job(title, _C_EMPTY, contenders, bars, Yardstick(_BCC, _C_EMPTY, 431), bcc_notes())
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def perf(options: Options) -> Iterator[Job]:
             Bar(_ARRAY, _BCC, 1 / 80),
         )
         title = f"perf buffer, {options.records} records of 64 bytes on one CPU"
-        yield Job(title, _C_PERF_EMPTY, contenders, bars, Yardstick(_BCC, _C_PERF_EMPTY, 423), _notes())
+        yield Job(title, _C_PERF_EMPTY, contenders, bars, Yardstick(_BCC, _C_PERF_EMPTY, 423), bcc_notes())
 
 
 @contextmanager
@@ -168,11 +168,6 @@ def growth(options: Options) -> Iterator[Job]:
 def _bcc(stack: ExitStack, kind: str, options: Options) -> dict[str, Callable[[], Sample]]:
     bcc = stack.enter_context(bcc_worker("streams_bcc", kind, options.records))
     return {_BCC: bcc.contender("typed"), _BCC_EMPTY: bcc.contender("empty")} if bcc else {}
-
-
-def _notes() -> list[str]:
-    refusal = bcc_refusal()
-    return [refusal] if refusal else []
 
 
 def readers(name: str, fd: str, size_bytes: str, helper: str) -> dict[str, Callable[[], Sample]]:

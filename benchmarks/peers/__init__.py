@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from tempfile import mkdtemp
 
 from benchmarks.workers import Worker, worker
 
-__all__ = ["HERE", "SYSTEM_PYTHON", "bcc_environment", "bcc_refusal", "bcc_worker", "c_worker", "compiled"]
+__all__ = ["HERE", "SYSTEM_PYTHON", "bcc_environment", "bcc_notes", "bcc_refusal", "bcc_worker", "c_worker", "compiled"]
 
 HERE = Path(__file__).parent
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -88,6 +89,16 @@ def bcc_refusal() -> str:
     except OSError as error:
         return f"bcc is not raced: {error}"
     return "" if not tried.returncode else "bcc is not raced: there is none (apt-get install python3-bpfcc)"
+
+
+def bcc_notes() -> list[str]:
+    """Return what a table of warm processes must say of bcc: that it is missing, or runs another Python."""
+    if refusal := bcc_refusal():
+        return [refusal]
+    said = subprocess.run([SYSTEM_PYTHON, "-V"], capture_output=True, text=True, check=True).stdout.split()[-1]
+    if said == platform.python_version():
+        return []
+    return [f"bcc runs Python {said}; make PYTHON={SYSTEM_PYTHON} bench in a fresh checkout races all under one"]
 
 
 def bcc_environment() -> dict[str, str]:
