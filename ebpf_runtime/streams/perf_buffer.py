@@ -50,7 +50,6 @@ _HEAD_WORD = 1024 // 8  # data_head of struct perf_event_mmap_page, in words
 _TAIL_WORD = 1032 // 8
 _LARGEST = 1 << 16  # bytes of a record: its size is in 16 bits
 _PAGES = 64
-_LOOK_S = 0.2  # between looks which CPUs are online
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -213,6 +212,7 @@ class PerfBuffer(Stream[R]):
     _HEAD = PERF_HEAD
     _SLACK = 7
     _NOUN = "perf buffer"
+    _LOOK_S = 0.2
 
     def __init__(
         self, name: str, kind: str, fd: int, sizes: tuple[int, int, int], key: Field | None, value: Field | None
@@ -229,9 +229,8 @@ class PerfBuffer(Stream[R]):
         """Make one buffer for each online CPU; does nothing where they are made.
 
         A CPU that comes online later gets one when the stream is read or waited on, which looks at most every 0.2
-        seconds; what programs send there before is refused with ENOENT. Only `async for` looks no earlier than other
-        records come, and where only libbpf can order memory there is no looking. The buffer of a CPU that goes offline
-        stays, also beside the new one when the CPU is back.
+        seconds; what programs send there before is refused with ENOENT. Where only libbpf can order memory there is no
+        looking. The buffer of a CPU that goes offline stays, also beside the new one when the CPU is back.
 
         Args:
             pages: Size of each buffer in pages, a power of two.
@@ -271,7 +270,7 @@ class PerfBuffer(Stream[R]):
         made: dict[int, Source] = {}
         fds: list[int] = []
         self._seen = _online_cpus()
-        self._next_look = time.monotonic() + _LOOK_S
+        self._next_look = time.monotonic() + self._LOOK_S
         try:
             for cpu in self._seen:
                 source = self._make_one(cpu, pages, wakeup_events, helper)
@@ -313,7 +312,7 @@ class PerfBuffer(Stream[R]):
         now = time.monotonic()
         if self._make_later is None or now < self._next_look:
             return
-        self._next_look = now + _LOOK_S
+        self._next_look = now + self._LOOK_S
         with signals_held():
             seen, self._seen = self._seen, _online_cpus()
             for cpu in self._seen:
@@ -338,8 +337,9 @@ class PerfBuffer(Stream[R]):
             self._retired = (*self._retired, (cpu, self._cpus[cpu]))
         self._cpus = {**self._cpus, cpu: source}
         self._fds = (*self._fds, source.fd)
-        if self._waiter is not None:
-            self._waiter.add(source.fd)
+        for waiter in (self._waiter, *self._watchers):
+            if waiter is not None:
+                waiter.add(source.fd)
 
     @property
     def cpus(self) -> tuple[int, ...]:

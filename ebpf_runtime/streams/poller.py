@@ -54,8 +54,9 @@ class Poller(Handle):
 
     async def __aiter__(self) -> AsyncIterator[tuple[Stream[Any], Any]]:
         """Yield (stream, record) for ever, waiting for them on the running loop of asyncio."""
+        every = min((stream._LOOK_S for stream in self.streams if stream._LOOK_S is not None), default=None)
         while True:
-            await self._waiter.wait_async(self._ready)
+            await self._waiter.wait_async(self._ready, every)
             for pair in self._each():
                 yield pair
 

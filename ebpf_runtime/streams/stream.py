@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import repeat
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
 from ebpf_runtime.errors import MapError, RecordError
 from ebpf_runtime.maps import Map
@@ -54,6 +54,7 @@ class Stream(Map, Generic[R]):
     _HEAD = 0  # bytes before the data of each record
     _SLACK = 0  # bytes that a record may be longer than its type, because the kernel rounds
     _NOUN = "stream"
+    _LOOK_S: ClassVar[float | None] = None  # after which there may be other memory to wait for
 
     def __init__(
         self, name: str, kind: str, fd: int, sizes: tuple[int, int, int], key: Field | None, value: Field | None
@@ -505,5 +506,5 @@ class _Awaited(AsyncIterator[R]):
         while True:
             for record in self._records:
                 return record
-            await stream._await().wait_async(stream._ready_to_read)
+            await stream._await().wait_async(stream._ready_to_read, stream._LOOK_S)
             self._records = stream.poll(0)

@@ -36,7 +36,7 @@ class Waiter:
         self._process = os.getpid()
         self._epoll = select.epoll()
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._futures: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
+        self._futures: dict[asyncio.Future[bool], asyncio.AbstractEventLoop] = {}
         # Waking is not to write to a file that has got the number of the closed one.
         self._lock = RLock()
         try:
@@ -50,8 +50,10 @@ class Waiter:
         return self._epoll.fileno()
 
     def add(self, fd: int) -> None:
-        """Wait for one more file descriptor, from now on."""
-        self._epoll.register(fd, select.EPOLLIN)
+        """Wait for one more file descriptor, from now on; does nothing once it is closed."""
+        with self._lock:
+            if not self._epoll.closed:
+                self._epoll.register(fd, select.EPOLLIN)
 
     def wait(self, ready: Callable[[], bool], timeout: float | None) -> bool:
         """Return whether *ready* said yes before the time was over; it is asked once at least."""
@@ -72,8 +74,11 @@ class Waiter:
                         raise
         return True
 
-    async def wait_async(self, ready: Callable[[], bool]) -> None:
-        """Return when *ready* says yes; a cancelled task leaves nothing behind, and takes nothing away."""
+    async def wait_async(self, ready: Callable[[], bool], every: float | None = None) -> None:
+        """Return when *ready* says yes; a cancelled task leaves nothing behind, and takes nothing away.
+
+        *ready* is asked when something is readable, and also each *every* seconds where that is given.
+        """
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -85,22 +90,24 @@ class Waiter:
                 continue
             future = loop.create_future()
             self._futures[future] = loop
+            timer = None if every is None else loop.call_later(every, _settle, future, False)
             try:
-                loop.add_reader(self._epoll.fileno(), self._settle, loop)
-                await future
-                woken = True
+                loop.add_reader(self._epoll.fileno(), self._settle_all, loop)
+                woken = await future
             except (OSError, ValueError):
                 if not self._epoll.closed:
                     raise
             finally:
+                if timer is not None:
+                    timer.cancel()
                 del self._futures[future]
                 if loop not in self._futures.values() and not self._epoll.closed:
                     loop.remove_reader(self._epoll.fileno())
 
-    def _settle(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _settle_all(self, loop: asyncio.AbstractEventLoop) -> None:
         for future, owner in list(self._futures.items()):
-            if owner is loop and not future.done():
-                future.set_result(None)
+            if owner is loop:
+                _settle(future, True)
 
     def wake(self) -> None:
         """Let whoever waits ask again, now and from now on; a forked child leaves its parent alone."""
@@ -113,7 +120,7 @@ class Waiter:
             for loop in set(self._futures.values()):
                 with suppress(RuntimeError):  # the loop is closed, and its tasks never run again
                     loop.remove_reader(self._epoll.fileno())
-                    loop.call_soon_threadsafe(self._settle, loop)
+                    loop.call_soon_threadsafe(self._settle_all, loop)
 
     def close(self) -> None:
         """Free both; a second call does nothing."""
@@ -121,3 +128,8 @@ class Waiter:
             if not self._epoll.closed:
                 self._epoll.close()
                 os.close(self._wakeup)
+
+
+def _settle(future: asyncio.Future[bool], woken: bool) -> None:
+    if not future.done():
+        future.set_result(woken)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import time
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ebpf_runtime import MapError
+from ebpf_runtime import MapError, Poller
 from ebpf_runtime.streams import perf_buffer
 from tests.support.kernel import open_files
 from tests.support.streams import WAYS, burst, call, open_feed, read_by
@@ -185,6 +186,42 @@ def offline() -> Iterator[None]:
     finally:
         if SWITCH.exists():
             SWITCH.write_text("1")
+
+
+def test_a_poller_and_a_task_that_wait_see_a_cpu_that_comes_online(feed: ModuleType) -> None:
+    """No other record wakes them."""
+
+    async def first_number(perf: Any, wait: float) -> int:
+        async def first() -> int:
+            async for event in perf:
+                return int(event.number)
+            raise AssertionError
+
+        task = asyncio.create_task(first())
+        await asyncio.sleep(0)  # it waits
+        SWITCH.write_text("1")
+        await asyncio.sleep(wait)
+        with on(1):
+            burst(probe, 1)
+        return await asyncio.wait_for(task, 5)
+
+    before = open_files()
+    with open_feed(feed) as probe, on(0):
+        probe.bss.target = 2
+        perf = probe.maps.perf
+        with offline():
+            perf.open(8)
+            assert asyncio.run(first_number(perf, 0.5)) == 1
+        with offline(), Poller(perf) as poller:
+            assert list(poller.poll(0.25)) == []
+            SWITCH.write_text("1")
+            assert list(poller.poll(0.25)) == []
+            with on(1):
+                burst(probe, 1)
+            # What is readable ends the wait, where no slice of it does.
+            assert poller._waiter._epoll.poll(5)
+            assert [event.number for _, event in poller.poll(5)] == [2]
+    assert open_files() == before
 
 
 def test_a_cpu_that_comes_online_gets_a_buffer_and_one_that_goes_keeps_it(feed: ModuleType) -> None:
