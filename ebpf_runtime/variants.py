@@ -12,7 +12,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["RefusedVariant", "is_transient", "locked_down", "no_variant", "not_permitted", "raise_transient", "refusal"]
+__all__ = [
+    "RefusedVariant",
+    "is_transient",
+    "locked_down",
+    "misjudged",
+    "no_variant",
+    "not_permitted",
+    "raise_transient",
+    "refusal",
+]
 
 # What is short for a moment or interrupts, by which no kernel says what it can do; and the next step.
 _TRANSIENT = {
@@ -22,7 +31,9 @@ _TRANSIENT = {
     errno.EINTR: "Try again.",
     errno.EAGAIN: "Try again.",
 }
-
+# Next steps of errors that have others when something is short.
+_WRONG_STEPS = (" Check the path.", " Rebuild the package.")
+_DETECTION = re.compile(r"Detection of kernel (?P<feature>.*) support failed: -(?P<error>\w+)\s*$")
 
 # Helpers that read the kernel's memory, as the verifier names one that it does not give.
 _READS_KERNEL = re.compile(r"(?:unknown func|cannot use helper) bpf_probe_read(?:_kernel)?(?:_str)?#")
@@ -78,16 +89,47 @@ def raise_transient(name: str, error: EbpfError, refused: Sequence[RefusedVarian
     """
     if not is_transient(error):
         return
+    step = _TRANSIENT[error.errno]
+    if str(error).endswith(step):
+        raise error
     # The verifier accepts a program before it gets a file descriptor; its log has nothing to say.
     what = (
         f"load program {error.program!r}: {describe(error.errno)}." if isinstance(error, VerifierError) else str(error)
     )
+    for wrong in _WRONG_STEPS:
+        what = what.removesuffix(wrong)
     reason = what if what.startswith("load probe ") else f"load probe {name!r}: {what}"
-    raised = LoadError(
-        f"{reason} {_TRANSIENT[error.errno]}", name=name, errno=error.errno, log=getattr(error, "log", "")
-    )
+    raised = LoadError(f"{reason} {step}", name=name, errno=error.errno, log=getattr(error, "log", ""))
     raised.refused = tuple(refused)
     raise raised from error
+
+
+def misjudged(name: str, messages: Sequence[str]) -> LoadError | None:
+    """Return the error for a load that failed after libbpf was short of something when it tested the kernel.
+
+    What it could not test it takes for missing as long as the process lives, so whatever fails then says nothing of the
+    kernel. None where no test failed so.
+
+    Source: libbpf src/libbpf.c, kernel_supports(); since 1.6 it names the error.
+    """
+    from .libbpf import detections
+
+    for said in detections:
+        found = _DETECTION.match(said)
+        number = next((number for number in _TRANSIENT if found and found["error"] in _spellings(number)), 0)
+        if found and number:
+            return LoadError(
+                f"load probe {name!r}: {describe(number)}, when libbpf tested the kernel for {found['feature']}, which "
+                f"it takes for missing from now on. Restart this process. {_TRANSIENT[number]}",
+                name=name,
+                errno=number,
+                log="".join(messages),
+            )
+    return None
+
+
+def _spellings(number: int) -> tuple[str, str]:
+    return str(number), errno.errorcode[number]
 
 
 def no_variant(name: str, refused: list[RefusedVariant]) -> EbpfError:
