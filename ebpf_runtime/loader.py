@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
 from . import registry
@@ -399,15 +398,13 @@ class Opened:
             with captured() as messages:
                 result = lib.bpf_object__load(opened.pointer)
             if result:
-                from .privilege import missing_capabilities
                 from .variants import misjudged, not_permitted
                 from .verifier import load_error
 
                 if (error := misjudged(self.spec.name, messages)) is not None:
                     raise error
-                missing = missing_capabilities()
-                if -result == errno.EPERM and missing:
-                    raise not_permitted(self.spec.name, missing)
+                if (denied := not_permitted(self.spec.name, -result, "".join(messages))) is not None:
+                    raise denied
                 sections = {item.c_name: item.section for item in self.spec.programs}
                 raise load_error(self.spec.name, -result, messages, self._image, sections)
             return Loaded(self.spec, opened, variant, refused, self.origin, self.report, self.light_refusal)

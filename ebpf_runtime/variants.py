@@ -34,6 +34,7 @@ _TRANSIENT = {
 # Next steps of errors that have others when something is short.
 _WRONG_STEPS = (" Check the path.", " Rebuild the package.")
 _DETECTION = re.compile(r"Detection of kernel (?P<feature>.*) support failed: -(?P<error>\w+)\s*$")
+_NO_MODULES = "failed to iterate BTF objects: -1"
 
 # Helpers that read the kernel's memory, as the verifier names one that it does not give.
 _READS_KERNEL = re.compile(r"(?:unknown func|cannot use helper) bpf_probe_read(?:_kernel)?(?:_str)?#")
@@ -134,11 +135,9 @@ def _spellings(number: int) -> tuple[str, str]:
 
 def no_variant(name: str, refused: list[RefusedVariant]) -> EbpfError:
     """Return the error for an object of which no variant works."""
-    from .privilege import missing_capabilities
-
-    missing = missing_capabilities()
-    if missing and any(item.errno == errno.EPERM for item in refused):
-        return not_permitted(name, missing)
+    for item in refused:
+        if (denied := not_permitted(name, item.errno, item.log)) is not None:
+            return denied
     said: dict[str, list[str]] = {}  # what several variants share is said once
     for item in refused:
         said.setdefault(f"{item.phase}, {item.reason}", []).append(item.variant)
@@ -173,11 +172,29 @@ def locked_down(name: str, refused: Sequence[RefusedVariant]) -> PermissionDenie
     return error
 
 
-def not_permitted(name: str, missing: tuple[str, ...]) -> PermissionDeniedError:
-    """Return the error for a process that lacks capabilities."""
+def not_permitted(name: str, number: int, log: str) -> PermissionDeniedError | None:
+    """Return the error for a load or an attachment that a missing capability explains; None if it is not why.
+
+    Args:
+        number: The error number.
+        log: What libbpf said.
+    Kernel: 5.8; before, CAP_SYS_ADMIN is asked for. The ids of BTF are for CAP_SYS_ADMIN alone; libbpf looks for types
+        in modules by them, and does without since 1.3.
+    """
+    from .privilege import missing_capabilities
+
+    if number != errno.EPERM:
+        return None
+    missing, reason, step = missing_capabilities(), "", ""
+    if not missing and _NO_MODULES in log and (missing := missing_capabilities("CAP_SYS_ADMIN")):
+        reason = ", without which libbpf before 1.3 does not look for types of the kernel's modules"
+        step = ", or install libbpf 1.3"
+    if not missing:
+        return None
     return PermissionDeniedError(
-        f"load probe {name!r}: EPERM, this process lacks {' and '.join(missing)}. "
-        "Run as root, or grant the capabilities (setcap, AmbientCapabilities=).",
+        f"load probe {name!r}: EPERM, this process lacks {' and '.join(missing)}{reason}. "
+        f"Run as root, or grant the capabilities (setcap, AmbientCapabilities=){step}.",
         name=name,
         errno=errno.EPERM,
+        log=log,
     )

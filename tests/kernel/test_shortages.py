@@ -13,6 +13,7 @@ import pytest
 
 # What a refusal imports: without file descriptors nothing can be imported.
 from ebpf_runtime import EbpfError, LoadError, ProbeConfig, btf_sources, host_errors, refusals, variants, verifier
+from ebpf_runtime.libbpf import version
 from ebpf_runtime.specs import architecture
 from tests.support.files import free_files
 from tests.support.sources import add_loader_programs, make_module, write_source
@@ -76,6 +77,12 @@ def made_light(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return module
 
 
+def opening(prefix: str = "") -> list[str]:
+    """Return what opening an object says: since 1.4 libbpf takes a file for each map then."""
+    error = f"{prefix}load probe 'short': open object 'short': EMFILE, too many open files. {RAISE}"
+    return [error] if version() >= (1, 4) else []
+
+
 def object_of(made: ModuleType) -> Path:
     return Path(str(made.__file__)).with_name(f"short.{architecture()}.bpf.o")
 
@@ -103,10 +110,11 @@ def test_too_few_file_descriptors_are_no_refusal_of_the_kernel(made: ModuleType,
     errors = {text: error for text, error in found.items() if error is not None}
     assert {(type(error), error.errno) for error in errors.values()} == {(LoadError, 24)}
     assert all(text.startswith("load probe 'short': ") and text.endswith(f". {RAISE}") for text in errors)
-    assert set(errors) == {
-        LIBBPF,
+    assert list(errors) == [
         f"load probe 'short': open {object_of(made)}: EMFILE, too many open files. {RAISE}",
-    }
+        *opening(),
+        LIBBPF,
+    ]
 
 
 @pytest.mark.any_kernel
@@ -114,6 +122,7 @@ def test_too_few_file_descriptors_for_a_loader_program(made_light: ModuleType) -
     found = outcomes(made_light, ProbeConfig())
     assert list(found) == [
         f"load probe 'short': open {object_of(made_light)}: EMFILE, too many open files. {RAISE}",
+        *opening(),
         LIBBPF,
         "both",
     ]
@@ -127,6 +136,7 @@ def test_a_btf_file_that_could_not_be_read_is_no_bad_one(made: ModuleType, tmp_p
     found = outcomes(made, ProbeConfig(btf_path=file))
     assert list(found) == [
         f"load probe 'short': read {file}: EMFILE, too many open files. {RAISE}",
+        *opening(),
         LIBBPF,
         "both",
     ]
@@ -137,6 +147,7 @@ FRESH = """
 import importlib, json, mmap, pkgutil, sys
 import ebpf_runtime
 from ebpf_runtime import EbpfError, libbpf
+from ebpf_runtime.libbpf import version
 from ebpf_runtime.specs import architecture
 from tests.support.files import free_files
 
@@ -182,10 +193,11 @@ def test_libbpf_never_tests_the_kernel_while_files_are_short(made: ModuleType) -
     """What a process could not load it loads once files are free again."""
     *short, last = said_in_a_fresh_process(made, "checked")
     assert last == "loaded both, refused 0"
-    assert {line for line in short if line != last} == {
+    assert list(dict.fromkeys(line for line in short if line not in opening("LoadError 24 "))) == [
         f"LoadError 24 load probe 'short': open {object_of(made)}: EMFILE, too many open files. {RAISE}",
         f"LoadError 24 {LIBBPF}",
-    }
+        last,
+    ]
 
 
 @pytest.mark.any_kernel
