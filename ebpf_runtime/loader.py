@@ -183,7 +183,8 @@ class Opened:
         raise_transient(self.spec.name, error)  # the compiler would want of the same
         from .host_errors import CoReError, FallbackWarning
 
-        what = f"load probe {self.spec.name!r} by CO-RE: {error}"
+        reason = str(error).removeprefix(f"load probe {self.spec.name!r}: ")
+        what = f"load probe {self.spec.name!r} by CO-RE: {reason}"
         if self.report.btf_source == "none":
             self.report.co_re_result = "btf_not_found"
             what += f" No BTF was found: {'; '.join(self.report.btf_notes)}."
@@ -399,14 +400,15 @@ class Opened:
                 result = lib.bpf_object__load(opened.pointer)
             if result:
                 from .variants import misjudged, not_permitted
-                from .verifier import load_error
+                from .verifier import btf_step, load_error
 
                 if (error := misjudged(self.spec.name, messages)) is not None:
                     raise error
                 if (denied := not_permitted(self.spec.name, -result, "".join(messages))) is not None:
                     raise denied
                 sections = {item.c_name: item.section for item in self.spec.programs}
-                raise load_error(self.spec.name, -result, messages, self._image, sections)
+                step = btf_step(self.spec, uses_file=self._btf is not None and self._btf.path is not None)
+                raise load_error(self.spec.name, -result, messages, self._image, sections, step)
             return Loaded(self.spec, opened, variant, refused, self.origin, self.report, self.light_refusal)
         except BaseException:
             opened.close()

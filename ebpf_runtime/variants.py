@@ -140,10 +140,11 @@ def no_variant(name: str, refused: list[RefusedVariant]) -> EbpfError:
             return denied
     said: dict[str, list[str]] = {}  # what several variants share is said once
     for item in refused:
-        said.setdefault(f"{item.phase}, {item.reason}", []).append(item.variant)
+        reason = item.reason.removeprefix(f"load probe {name!r}: ").rstrip(".")
+        said.setdefault(f"{item.phase}, {reason}", []).append(item.variant)
     reasons = "; ".join(f"{', '.join(variants)}: {text}" for text, variants in said.items())
     error = LoadError(
-        f"load probe {name!r}: no variant works here. {reasons}",
+        f"load probe {name!r}: no variant works here. {reasons}.",
         name=name,
         errno=refused[-1].errno,
         log="\n".join(item.log for item in refused),
