@@ -14,6 +14,8 @@ from typing import Any
 from ebpf_runtime.errors import MapError
 
 from .by_key import Walked
+from .key_walk import walk_keys
+from .keyed import KeyedMap
 
 __all__ = ["KernelSymbols", "StackTraceMap"]
 
@@ -30,6 +32,8 @@ class StackTraceMap(Walked[int, tuple[int, ...]]):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        name, kind, fd, sizes, _, _ = arguments
+        self._entries: KeyedMap[int, bytes] = KeyedMap(name, kind, fd, sizes, None, None)  # to walk it
         self._has_build_ids = bool(self.flags & _STACK_BUILD_ID)
 
     def lookup(self, stack_id: int) -> tuple[int, ...] | None:
@@ -80,17 +84,8 @@ class StackTraceMap(Walked[int, tuple[int, ...]]):
         return not result
 
     def __iter__(self) -> Iterator[int]:
-        """Yield the numbers of all stacks."""
-        key: Any = None
-        buffer = ctypes.create_string_buffer(4)
-        while True:
-            result: int = self._lib.bpf_map_get_next_key(self.fd, key, buffer)
-            if result == -errno.ENOENT:
-                return
-            if result:
-                raise self._fail("iterate over", -result)
-            key = buffer.raw[:4]
-            yield int.from_bytes(key, "little")
+        """Yield the number of each stack once, also while stacks are removed."""
+        return (int.from_bytes(key, "little") for key in walk_keys(self._entries))
 
     def __contains__(self, stack_id: int) -> bool:
         return self._read(stack_id) is not None
@@ -118,6 +113,10 @@ class StackTraceMap(Walked[int, tuple[int, ...]]):
         if result:
             raise self._fail("look up in", -result)
         return buffer.raw
+
+    def _close(self) -> None:
+        self._entries._close()
+        super()._close()
 
 
 class KernelSymbols:

@@ -378,6 +378,23 @@ def test_stacks(probe: Any) -> None:
         stacks[number]
 
 
+def test_a_walk_over_stacks_survives_deletion(probe: Any) -> None:
+    probe.programs.on_call.attach()
+    for _ in range(4):
+        os.getppid()
+    stacks = probe.maps.stacks
+    numbers = list(stacks)
+    assert len(numbers) > 2
+    walked = []
+    for number in stacks:
+        walked.append(number)
+        assert len(walked) <= len(numbers)
+        if number != numbers[0]:
+            assert stacks.delete(number)
+    assert walked == numbers
+    assert list(stacks) == numbers[:1]
+
+
 @present("by_task")
 def test_storage_of_tasks(maps: Any) -> None:
     by_task = maps.by_task

@@ -94,7 +94,7 @@ WORDS(cpus, 16 /* BPF_MAP_TYPE_CPUMAP */, 4, 8);
 WORDS(xsks, 17 /* BPF_MAP_TYPE_XSKMAP */, 4, 4);
 WORDS(sockets, 15 /* BPF_MAP_TYPE_SOCKMAP */, 4, 8);
 WORDS(listeners, 20 /* BPF_MAP_TYPE_REUSEPORT_SOCKARRAY */, 4, 8);
-WORDS(stacks, 7 /* BPF_MAP_TYPE_STACK_TRACE */, 64, 127 * 8);
+WORDS(stacks, 7 /* BPF_MAP_TYPE_STACK_TRACE */, 3000, 127 * 8);
 
 struct {
 	__uint(type, 18 /* BPF_MAP_TYPE_SOCKHASH */);
@@ -128,8 +128,8 @@ int on_call(struct bpf_raw_tracepoint_args *ctx)
 
 	if (bpf_get_current_pid_tgid() >> 32 != wanted_pid || ctx->args[1] != wanted_call)
 		return 0;
+	last_stack = bpf_get_stackid(ctx, &stacks, calls & 3); /* calls from one place have four stacks */
 	calls++;
-	last_stack = bpf_get_stackid(ctx, &stacks, 0);
 	cell = bpf_map_lookup_elem(&cells, &zero);
 	if (cell)
 		*cell += 1;
