@@ -7,7 +7,7 @@ import ctypes
 import errno
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from .base import Map
 from .by_key import Walked, store_all
@@ -41,6 +41,8 @@ def opened(thing: Any, flags: int = os.O_RDONLY) -> Iterator[int]:
 
 class DescriptorMap(Map, Generic[K]):
     """An array of objects of the kernel; a program sees the object, user space gives a file descriptor."""
+
+    _EMPTY: ClassVar[tuple[int, ...]] = (errno.ENOENT,)  # what the kernel says of deleting what is not there
 
     def _encoded(self, key: K) -> bytes:
         return self._index(key)
@@ -85,7 +87,7 @@ class DescriptorMap(Map, Generic[K]):
 
     def _remove(self, key: bytes) -> bool:
         result: int = self._lib.bpf_map_delete_elem(self.fd, key)
-        if result and result != -errno.ENOENT:
+        if result and -result not in self._EMPTY:
             raise self._fail("delete from", -result)
         return not result
 

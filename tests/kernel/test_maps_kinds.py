@@ -532,6 +532,83 @@ def test_socket_maps(maps: Any) -> None:
             maps.sockets[1] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
 
 
+COOKIES_NEED_8_BYTES = "its values have 4 bytes, a socket's cookie needs 8. Declare the value as __u64 to read it."
+
+
+def assert_not_shown(entries: Any, key: int) -> None:
+    """Assert that what would read a value says why it cannot, and takes nothing out."""
+    for read in (
+        entries.lookup,
+        entries.get,
+        entries.pop,
+        entries.__getitem__,
+        lambda _: list(entries.items()),
+        lambda _: list(entries.values()),
+    ):
+        with pytest.raises(MapError) as caught:
+            read(key)
+        assert type(caught.value) is MapError
+        assert str(caught.value) == f"look up in map {entries.name!r}: {COOKIES_NEED_8_BYTES}"
+        assert caught.value.errno == errno.ENOSPC
+    assert entries.delete(key) is True
+    assert entries.delete(key) is False
+    with pytest.raises(KeyError):
+        del entries[key]
+
+
+def test_socket_hashes_with_short_values_are_walked_and_emptied(maps: Any) -> None:
+    entries = maps.sock_hash_short
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        entries.update({1 << 31: client, 7: client})
+        assert sorted(entries) == sorted(entries.keys()) == [7, 1 << 31]
+        assert (len(entries), 7 in entries, 8 in entries) == (2, True, False)
+        assert_not_shown(entries, 7)
+        assert (list(entries), 7 in entries) == ([1 << 31], False)
+        entries.update({7: client, 8: client})
+        for key in entries:
+            del entries[key]
+        assert len(entries) == 0
+        entries.update({7: client, 8: client})
+        entries.clear()
+        assert list(entries) == []
+
+
+def test_socket_arrays_with_short_values_are_emptied(maps: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        entries = maps.sockets_short
+        entries[2] = client
+        # The kernel gives the same answer for every index, with a socket or without.
+        for ask in (lambda: 2 in entries, lambda: list(entries), lambda: list(entries.keys())):
+            with pytest.raises(MapError) as caught:
+                ask()
+            assert str(caught.value) == f"look up in map 'sockets_short': {COOKIES_NEED_8_BYTES}"
+        assert_not_shown(entries, 2)
+        entries.update({0: client, 3: client})
+        entries.clear()
+        assert [entries.delete(index) for index in range(4)] == [False] * 4
+        assert len(entries) == 4
+
+
+def test_reuseport_arrays_with_short_values_are_emptied(maps: Any) -> None:
+    entries = maps.listeners_short
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        entries[1] = server
+        assert_not_shown(entries, 1)
+        entries[1] = server
+        entries.clear()
+        assert [entries.delete(index) for index in range(4)] == [False] * 4
+
+
+def test_an_empty_entry_of_a_socket_map_may_be_deleted(maps: Any) -> None:
+    assert maps.sockets.delete(1) is False
+    with pytest.raises(KeyError):
+        del maps.sockets[1]
+    assert maps.sockets_hash.delete(1) is False
+
+
 def test_reuseport_arrays(maps: Any) -> None:
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

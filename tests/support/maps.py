@@ -94,6 +94,8 @@ WORDS(cpus, 16 /* BPF_MAP_TYPE_CPUMAP */, 4, 8);
 WORDS(xsks, 17 /* BPF_MAP_TYPE_XSKMAP */, 4, 4);
 WORDS(sockets, 15 /* BPF_MAP_TYPE_SOCKMAP */, 4, 8);
 WORDS(listeners, 20 /* BPF_MAP_TYPE_REUSEPORT_SOCKARRAY */, 4, 8);
+WORDS(sockets_short, 15 /* BPF_MAP_TYPE_SOCKMAP */, 4, 4);
+WORDS(listeners_short, 20 /* BPF_MAP_TYPE_REUSEPORT_SOCKARRAY */, 4, 4);
 WORDS(stacks, 7 /* BPF_MAP_TYPE_STACK_TRACE */, 3000, 127 * 8);
 
 struct {
@@ -102,6 +104,13 @@ struct {
 	__type(key, __u64);
 	__uint(value_size, 8);
 } sockets_hash SEC(".maps");
+
+struct {
+	__uint(type, 18 /* BPF_MAP_TYPE_SOCKHASH */);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, __u32);
+} sock_hash_short SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
