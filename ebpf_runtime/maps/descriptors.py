@@ -9,7 +9,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from .base import Map
+from .base import Map, index_of
 from .by_key import Walked, store_all
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ class DescriptorMap(Map, Generic[K]):
         return self._index(key)
 
     def _index(self, index: object) -> bytes:
-        if not isinstance(index, int) or not 0 <= index < self.max_entries:
-            raise IndexError(f"map {self.name!r} has entries 0 to {self.max_entries - 1}, not {index!r}")
-        return index.to_bytes(4, "little")
+        return index_of(self, index, self.max_entries).to_bytes(4, "little")
 
     def __len__(self) -> int:
         return self.max_entries

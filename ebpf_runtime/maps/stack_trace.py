@@ -13,6 +13,7 @@ from typing import Any
 
 from ebpf_runtime.errors import MapError
 
+from .base import index_of
 from .by_key import Walked
 from .key_walk import walk_keys
 from .keyed import KeyedMap
@@ -34,6 +35,7 @@ class StackTraceMap(Walked[int, tuple[int, ...]]):
         super().__init__(*arguments)
         name, kind, fd, sizes, _, _ = arguments
         self._entries: KeyedMap[int, bytes] = KeyedMap(name, kind, fd, sizes, None, None)  # to walk it
+        self._buckets = 1 << (self.max_entries - 1).bit_length()  # the kernel rounds up
         self._has_build_ids = bool(self.flags & _STACK_BUILD_ID)
 
     def lookup(self, stack_id: int) -> tuple[int, ...] | None:
@@ -76,9 +78,14 @@ class StackTraceMap(Walked[int, tuple[int, ...]]):
     def delete(self, stack_id: int) -> bool:
         """Remove a stack; return whether there was one.
 
+        Raises:
+            IndexError: The map has no entry of this number, or it is an error of bpf_get_stackid().
+            MapError: The kernel refused.
         Source: bpf(2) BPF_MAP_DELETE_ELEM, libbpf bpf_map_delete_elem().
         """
-        result: int = self._lib.bpf_map_delete_elem(self.fd, self._key_bytes(stack_id))
+        result: int = self._lib.bpf_map_delete_elem(
+            self.fd, index_of(self, stack_id, self._buckets).to_bytes(4, "little")
+        )
         if result and result != -errno.ENOENT:
             raise self._fail("delete from", -result)
         return not result
@@ -100,14 +107,11 @@ class StackTraceMap(Walked[int, tuple[int, ...]]):
         names = KernelSymbols.shared()
         return tuple(map(names.name, self[stack_id]))
 
-    def _key_bytes(self, stack_id: int) -> bytes:
-        return (stack_id & 0xFFFFFFFF).to_bytes(4, "little")
-
     def _read(self, stack_id: int) -> bytes | None:
-        if stack_id < 0:
-            return None  # an error of bpf_get_stackid()
+        if not 0 <= stack_id < self._buckets:
+            return None  # below 0: an error of bpf_get_stackid()
         buffer = ctypes.create_string_buffer(self.value_size)
-        result: int = self._lib.bpf_map_lookup_elem(self.fd, self._key_bytes(stack_id), buffer)
+        result: int = self._lib.bpf_map_lookup_elem(self.fd, stack_id.to_bytes(4, "little"), buffer)
         if result == -errno.ENOENT:
             return None
         if result:

@@ -378,6 +378,23 @@ def test_stacks(probe: Any) -> None:
         stacks[number]
 
 
+@pytest.mark.parametrize("number", [4096, 1 << 32, -14])
+def test_there_are_no_stacks_beyond_the_end(probe: Any, number: int) -> None:
+    probe.programs.on_call.attach()
+    os.getppid()
+    stacks = probe.maps.stacks
+    for change in (stacks.delete, stacks.__delitem__):
+        with pytest.raises(IndexError) as caught:
+            change(number)
+        assert str(caught.value) == f"map 'stacks' has entries 0 to 4095, not {number}"
+    assert (stacks.get(number), stacks.pop(number, "none"), number in stacks) == (None, "none", False)
+    assert stacks.lookup(probe.data.last_stack + (1 << 32)) is None
+    with pytest.raises(KeyError):
+        stacks[number]
+    stacks.clear()
+    assert stacks.delete(4095) is False  # the kernel has rounded 3000 up
+
+
 def test_a_walk_over_stacks_survives_deletion(probe: Any) -> None:
     probe.programs.on_call.attach()
     for _ in range(4):
@@ -475,6 +492,50 @@ def test_device_maps(maps: Any) -> None:
     assert dict(maps.devices_hash) == {77: Redirection(index)}
     assert maps.devices_hash.pop(77) == Redirection(index)
     assert len(maps.devices_hash) == 0
+
+
+def test_a_device_whose_name_cannot_be_one_is_refused(maps: Any) -> None:
+    for name in ("lo\0", "\ud800"):
+        with pytest.raises(RecordError) as caught:
+            maps.devices[0] = name
+        assert str(caught.value) == (
+            f"find device {name!r} for map 'devices': no device has such a name. Take one of `ip link`."
+        )
+    assert 0 not in maps.devices
+
+
+@pytest.mark.parametrize("name", ["devices", "cpus"])
+@pytest.mark.parametrize("index", [4, 99, -1])
+def test_device_and_cpu_arrays_have_no_entries_beyond_their_end(maps: Any, name: str, index: int) -> None:
+    entries = getattr(maps, name)
+    for change, arguments in (
+        (entries.__setitem__, (index, 1)),
+        (entries.update_elem, (index, Redirection(1))),
+        (entries.delete, (index,)),
+        (entries.__delitem__, (index,)),
+    ):
+        with pytest.raises(IndexError) as caught:
+            change(*arguments)
+        assert str(caught.value) == f"map {name!r} has entries 0 to 3, not {index}"
+    if index >= 0:
+        assert (entries.pop(index, None), entries.get(index), index in entries) == (None, None, False)
+        with pytest.raises(IndexError):
+            entries.update({index: 1})
+    entries.update({0: 1})
+    assert list(entries) == [0]
+
+
+def test_numbers_of_device_hashes_are_any(maps: Any) -> None:
+    maps.devices_hash[99] = "lo"
+    assert (maps.devices_hash.pop(99, None), maps.devices_hash.delete(99)) == (Redirection(1), False)
+    for number in range(4):
+        maps.devices_hash[number << 8] = "lo"
+    with pytest.raises(MapFullError) as caught:
+        maps.devices_hash[99] = "lo"
+    assert str(caught.value) == (
+        "update map 'devices_hash': E2BIG, it is full; it holds at most 4 entries. "
+        "Delete some, or make it larger before load."
+    )
 
 
 def test_cpu_maps(maps: Any) -> None:
@@ -752,6 +813,13 @@ def test_a_closed_inner_map_says_that_it_is_closed_and_not_the_probe(outer: Any)
             use()
         assert str(caught.value) == text
     assert outer.first[5] == 55
+
+
+def test_an_inner_map_that_is_too_large_is_not_told_as_a_full_one(outer: Any) -> None:
+    with pytest.raises(MapError) as caught:
+        outer.by_name.create(max_entries=(1 << 32) - 1)
+    assert type(caught.value) is MapError
+    assert str(caught.value) == "make 'inner' for map 'by_name': E2BIG, too large."
 
 
 def test_no_map_is_made_for_a_closed_probe(outer: Any) -> None:
