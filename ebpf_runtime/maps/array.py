@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ebpf_runtime.errors import MapError, describe
 
-from .base import index_of
+from .base import index_of, integer
 from .keyed import KeyedMap, typed
 from .walk import allocate
 
@@ -87,8 +87,13 @@ class ArrayMap(KeyedMap[int, V]):
         return value
 
     def get(self, key: int, default: Any = None) -> V | Any:
-        """Return the value at *key*, or *default* where the array has no such entry."""
-        return self[key] if isinstance(key, int) and 0 <= key < self.max_entries else default
+        """Return the value at *key*, or *default* where the array has no such entry.
+
+        Raises:
+            IndexError: *key* is no integer.
+        """
+        index = key if isinstance(key, int) else integer(self, key, self.max_entries)
+        return self[index] if 0 <= index < self.max_entries else default
 
     def __len__(self) -> int:
         return self.max_entries

@@ -15,12 +15,12 @@ from ebpf_runtime.pinning import KernelMap
 from ebpf_runtime.privilege import missing_capabilities
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Any, Self
 
     from ebpf_runtime.records import Field
     from ebpf_runtime.specs import MapSpec
 
-__all__ = ["NOT_SUPPORTED", "Map", "exact", "index_of"]
+__all__ = ["NOT_SUPPORTED", "Map", "exact", "index_of", "integer"]
 
 # What kernels answer that lack a command, for any map or for this type; the first is the kernel's own ENOTSUPP.
 NOT_SUPPORTED = (524, errno.EOPNOTSUPP, errno.EINVAL)
@@ -162,6 +162,27 @@ def index_of(entries: Map, key: object, count: int) -> int:
     Raises:
         IndexError: It is none.
     """
-    if isinstance(key, int) and 0 <= key < count:
+    index = integer(entries, key, count)
+    if 0 <= index < count:
+        return index
+    raise _no_index(entries, key, count)
+
+
+def integer(entries: Map, key: Any, count: int) -> int:
+    """Return a key that must be an integer, of whatever type.
+
+    Raises:
+        IndexError: It is none.
+    """
+    if isinstance(key, int):
         return key
-    raise IndexError(f"map {entries.name!r} has entries 0 to {count - 1}, not {key!r}")
+    from operator import index  # a numpy integer, most likely
+
+    try:
+        return index(key)
+    except TypeError:
+        raise _no_index(entries, key, count) from None
+
+
+def _no_index(entries: Map, key: object, count: int) -> IndexError:
+    return IndexError(f"map {entries.name!r} has entries 0 to {count - 1}, not {key!r}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from ebpf_runtime.errors import MapError
 
-from .base import index_of
+from .base import index_of, integer
 from .by_key import Walked
 from .key_walk import walk_keys
 from .keyed import KeyedMap
@@ -108,10 +108,11 @@ class StackTraceMap(Walked[int, tuple[int, ...]]):
         return tuple(map(names.name, self[stack_id]))
 
     def _read(self, stack_id: int) -> bytes | None:
-        if not 0 <= stack_id < self._buckets:
+        number = integer(self, stack_id, self._buckets)
+        if not 0 <= number < self._buckets:
             return None  # below 0: an error of bpf_get_stackid()
         buffer = ctypes.create_string_buffer(self.value_size)
-        result: int = self._lib.bpf_map_lookup_elem(self.fd, stack_id.to_bytes(4, "little"), buffer)
+        result: int = self._lib.bpf_map_lookup_elem(self.fd, number.to_bytes(4, "little"), buffer)
         if result == -errno.ENOENT:
             return None
         if result:

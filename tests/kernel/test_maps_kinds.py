@@ -92,6 +92,47 @@ def test_arrays_are_read_in_batches(maps: Any) -> None:
         pass
 
 
+@pytest.mark.parametrize("name", ["numbers", "mapped", "cells"])
+def test_an_index_is_any_integer(made: ModuleType, maps: Any, name: str) -> None:
+    array = getattr(maps, name)
+    value = {"numbers": 7, "mapped": made.WideValue.zeroed(count=7), "cells": (7,) * CPUS}[name]
+    for integer in (3, numpy.int64(3), numpy.uint8(3)):
+        array[integer] = value
+        assert array[integer] == array.get(integer) == array.lookup(integer) == value
+    array.update({numpy.int16(1): value})
+    assert array[True] == array[1] == value  # as for hashes
+    assert array.get(numpy.int64(5000), "none") == array.get(-1, "none") == "none"
+    for wrong in ("x", 3.0, numpy.float64(3), None, numpy.int64(5000)):
+        with pytest.raises(IndexError) as caught:
+            array[wrong]
+        assert str(caught.value) == f"map {name!r} has entries 0 to {len(array) - 1}, not {wrong!r}"
+    for wrong in ("x", 3.0, numpy.float64(3), None):
+        with pytest.raises(IndexError) as caught:
+            array.get(wrong, "none")
+        assert str(caught.value) == f"map {name!r} has entries 0 to {len(array) - 1}, not {wrong!r}"
+
+
+def test_an_index_is_any_integer_also_of_maps_that_are_no_plain_arrays(probe: Any, outer: Any) -> None:
+    maps, one = probe.maps, numpy.int64(1)
+    probe.programs.on_call.attach()
+    os.getppid()
+    number = probe.data.last_stack
+    assert maps.stacks[numpy.int64(number)] == maps.stacks[number]
+    assert numpy.int64(number) in maps.stacks
+    assert maps.stacks.delete(numpy.int64(number)) is True
+    maps.programs[one] = probe.programs.on_tail_call
+    assert (maps.programs[one], one in maps.programs, list(maps.programs)) == (maps.programs[1], True, [1])
+    maps.devices[one] = "lo"
+    assert maps.devices.pop(one) == Redirection(1)
+    with outer.by_index[one] as inner:
+        outer.by_index[numpy.int64(0)] = inner
+    assert sorted(outer.by_index) == [0, 1]
+    for entries, count in ((maps.programs, 4), (outer.by_index, 3)):
+        with pytest.raises(IndexError) as caught:
+            entries[1.0]
+        assert str(caught.value) == f"map {entries.name!r} has entries 0 to {count - 1}, not 1.0"
+
+
 def test_mapped_arrays_are_memory(made: ModuleType, probe: Any) -> None:
     mapped = probe.maps.mapped
     mapped[3] = made.WideValue(count=1 << 40, balance=-3, ranks=(4, 5))
