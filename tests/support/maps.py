@@ -32,6 +32,21 @@ struct wide_value {
 	__u32 ranks[2];
 } __attribute__((packed));
 
+/* A value that says in two ways what it is, and the same inside others. */
+struct either_value {
+	__u64 count;
+	union {
+		__u32 reads;
+		__u32 writes;
+	};
+	__u32 last;
+};
+
+struct either_values {
+	__u64 count;
+	struct either_value of[2];
+};
+
 /* A prefix of IP addresses of both versions. */
 struct prefix {
 	__u32 length;
@@ -77,6 +92,8 @@ MAP(lru, LRU_HASH, 64, __u32, __u64);
 MAP(lru_per_cpu, LRU_PERCPU_HASH, 64, __u32, __u64);
 MAP(per_cpu, PERCPU_HASH, 20000, __u32, __u32);
 MAP(wide_per_cpu, PERCPU_HASH, 64, __u32, struct wide_value);
+MAP(either, PERCPU_HASH, 4, __u32, struct either_value);
+MAP(eithers, PERCPU_ARRAY, 4, __u32, struct either_values);
 MAP(cells, PERCPU_ARRAY, 5, __u32, __u64);
 MAP(numbers, ARRAY, 5000, __u32, __u32);
 PUSHED(queue, BPF_MAP_TYPE_QUEUE, 3, __u32);
