@@ -494,7 +494,7 @@ class Loaded:
     def _make_map(self, name: str) -> Map:
         """Return the object that stands for a map, made when it is first asked for."""
         if self.closed:
-            raise MapError(f"use map {name!r}: the probe is closed.", name=name)
+            raise self._closed_map(name)
         from .maps import map_class
 
         item = next(item for item in self.spec.maps if item.name == name)
@@ -506,7 +506,12 @@ class Loaded:
 
             if isinstance(made, ArenaMap):
                 made.take_memory(arena.memory)
+        if self.closed:  # by a signal handler
+            raise self._closed_map(name)
         return made
+
+    def _closed_map(self, name: str) -> MapError:
+        return MapError(f"use map {name!r}: the probe is closed.", name=name)
 
     def _section_fd(self, section: type[Variables]) -> int:
         return self._object.map_fd(section.section)

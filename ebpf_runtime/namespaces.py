@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from _thread import RLock
+
 from .handles import Handle
 
 TYPE_CHECKING = False
@@ -19,11 +21,15 @@ class Deferred(dict[str, "Any"]):
     def __init__(self, names: Iterable[str], make: Callable[[str], Any]) -> None:
         super().__init__(dict.fromkeys(names))
         self._make = make
+        self._made: dict[str, Any] = {}
+        self._making = RLock()
 
     def __getitem__(self, name: str) -> Any:
         value = super().__getitem__(name)
         if value is None:
-            value = self[name] = self._make(name)
+            with self._making:
+                # Making imports, and other threads, or a signal handler, may ask meanwhile; the first one made is kept.
+                value = self[name] = self._made.setdefault(name, self._make(name))
         return value
 
     def all(self) -> Iterator[tuple[str, Any]]:
@@ -31,8 +37,9 @@ class Deferred(dict[str, "Any"]):
         return ((name, self[name]) for name in self)
 
     def made(self) -> list[Any]:
-        """Return what was asked for so far, in order."""
-        return [value for value in self.values() if value is not None]
+        """Return what was asked for so far, in order; what is being made at the moment, too."""
+        with self._making:
+            return [value for value in self.values() if value is not None]
 
 
 class _Namespace(Handle):

@@ -73,10 +73,6 @@ class Field:
     def __repr__(self) -> str:
         return f"Field({self.name!r}, {self.kind}, offset={self.offset}, size={self.size})"
 
-    @property
-    def __doc__(self) -> str:  # type: ignore[override]
-        return f"{self.kind} at offset {self.offset}, {self.size} bytes"
-
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
@@ -144,23 +140,24 @@ class _Number(Field):
 class _Nested(Field):
     """A record inside the record."""
 
-    __slots__ = ("type",)
+    __slots__ = ("_blank", "type")
 
     def __init__(self, offset: int, record: type[Record]) -> None:
         super().__init__(record.__name__, offset, record._size_)
         self.type = record
+        self._blank = record._blank_
 
     def unpack(self, block: Buffer, base: int) -> Any:
         if type(block) is not bytes:
             return self.type._at(block, base + self.offset)
-        record = self.type._blank_()  # as _at does; this is every event's path
+        record = self._blank()  # as _at does; this is every event's path
         record._block = block
         record._base = base + self.offset
         return record
 
     def views(self, block: bytes, bases: Iterable[int]) -> Iterator[Any]:
         """Yield the record at each base of immutable bytes."""
-        blank = self.type._blank_
+        blank = self._blank
         record = blank()
         for record._base in bases:
             record._block = block
@@ -270,23 +267,30 @@ else:
 class _Maker(type):
     """The class of record classes: Python makes a record of keywords, and C alone a blank one, which is every event's.
 
-    A record class has no `__init__`, for that would be called for a blank one too.
+    A record class has no constructor of its own, for that would be called for a blank one too.
     """
 
     def __init__(cls, name: str, *arguments: Any, **options: Any) -> None:
         super().__init__(name, *arguments)
-        if any("__init__" in vars(base) for base in cls.__mro__ if base is not object):
-            raise RecordError(
-                f"define {name}: a record cannot have an __init__ of its own. Make it a class method that calls "
-                f"{name}(...).",
-                name=name,
-            )
-        # Returns a record without bytes. A call of object.__new__ makes a tuple of its arguments first.
-        cls._blank_ = type.__call__.__get__(cls)
+        for method in ("__init__", "__new__"):
+            if any(method in vars(base) for base in cls.__mro__ if base is not object):
+                raise RecordError(
+                    f"define {name}: a record cannot have {method} of its own. Make it a class method that calls "
+                    f"{name}(...).",
+                    name=name,
+                )
+
+    @property
+    def _blank_(cls) -> Callable[[], Any]:
+        """What returns a record without bytes; a call of object.__new__ would make a tuple of its arguments first."""
+        blank: Callable[[], Any] = type.__call__.__get__(cls)
+        return blank
 
     if not TYPE_CHECKING:  # type checkers make the signature from the fields
 
-        def __call__(cls, **values):
+        def __call__(cls, *positional, **values):
+            if positional:
+                raise TypeError(f"{cls.__name__}() takes its fields by keyword")
             missing = [
                 field.name
                 for field in cls._fields_
@@ -313,7 +317,6 @@ class Record(_Typed, metaclass=_Maker):
     __slots__ = ("_base", "_block")
 
     c_name: ClassVar[str] = ""
-    _blank_: ClassVar[Callable[[], Any]]
 
     def __init_subclass__(cls, *, c_name: str = "", size: int = 0, byte_order: str = "little") -> None:
         super().__init_subclass__(size=size, byte_order=byte_order)

@@ -19,5 +19,13 @@ class Counter:
 
     def __init__(self, fd: int) -> None:
         self._program = Assembled("map_count", map_pointer(1, fd) + call_kernel("bpf_map_sum_elem_count") + exit_())
-        self.count = self._program.run
         self.close = self._program.close
+
+    def count(self) -> int:
+        """Return how many entries there are.
+
+        The kernel adds up what each CPU put in less what it took out, one CPU after the other. While entries come and
+        go the sum may be less than none.
+        """
+        count = self._program.run()
+        return 0 if count >> 31 else count

@@ -212,7 +212,7 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
         if counter is None:
             return None
         try:
-            return counter.count()
+            return min(counter.count(), self.max_entries)
         except OSError as error:
             raise self._fail("count the entries of", error.errno or 0) from error
 

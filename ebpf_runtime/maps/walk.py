@@ -12,6 +12,7 @@ import errno
 import mmap
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from .base import NOT_SUPPORTED
@@ -45,36 +46,43 @@ def allocate(size: int) -> bytearray | mmap.mmap:
     return memory
 
 
-def made_ready(parts: Sequence[bytearray | mmap.mmap]) -> Thread | None:
-    """Have another thread touch memory that will be written to from its beginning, all parts at the same pace.
+@contextmanager
+def made_ready(parts: Sequence[bytearray | mmap.mmap]) -> Iterator[Thread | None]:
+    """Have another thread touch memory that is written to in the block from its beginning, all parts at the same pace.
 
-    Zeroing takes a fifth of the time of reading a large map; this way the thread that reads is spared it. Return the
-    thread, which need not be waited for; None where it would not pay.
+    Zeroing takes a fifth of the time of reading a large map; this way the thread that reads is spared it. Gives the
+    thread, which stops at the block's end; None where it would not pay.
 
     Kernel: 5.14; before, memory is touched as it is written to.
     Source: madvise(2) MADV_POPULATE_WRITE.
     """
     steps = sum(map(len, parts)) // _STEP
     if steps < _WORTH:
-        return None
+        yield None
+        return
     from threading import Thread  # large maps alone need it
 
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    left = deque(range(steps))
 
     def touch() -> None:
-        for step in range(steps):
-            for part in parts:
-                first, end = (_page(len(part) * number // steps) for number in (step, step + 1))
-                if isinstance(part, mmap.mmap) and madvise(address(part) + first, end - first, _MADV_POPULATE_WRITE):
-                    return
+        with suppress(IndexError):  # all is done, or the block is over
+            while True:
+                step = left.popleft()
+                for part in parts:
+                    first, end = (_page(len(part) * number // steps) for number in (step, step + 1))
+                    memory = address(part) + first
+                    if isinstance(part, mmap.mmap) and madvise(memory, end - first, _MADV_POPULATE_WRITE):
+                        return
 
     thread = Thread(target=touch, name="map-memory")
     try:
-        thread.start()
-    except RuntimeError:  # no thread to be had
-        return None
-    return thread
+        with suppress(RuntimeError):  # no thread to be had
+            thread.start()
+        yield thread if thread.ident else None
+    finally:
+        left.clear()
 
 
 def _page(position: int) -> int:
@@ -226,12 +234,12 @@ class Columns:
         self._sizes = (entries.key_size, entries._value_bytes)
         walk = Walk(entries)
         self._grow(expected + walk.least)
-        made_ready(self._parts if expected else [])
-        while not walk.over:
-            if self._room - self.count < walk.least:
-                self._grow(self._room * 2 + walk.least)
-            keys, values = (base + self.count * size for base, size in zip(self._addresses, self._sizes, strict=True))
-            self.count += walk.read(keys, values, self._room - self.count)
+        with made_ready(self._parts if expected else ()):
+            while not walk.over:
+                if self._room - self.count < walk.least:
+                    self._grow(self._room * 2 + walk.least)
+                keys, values = (at + self.count * size for at, size in zip(self._addresses, self._sizes, strict=True))
+                self.count += walk.read(keys, values, self._room - self.count)
 
     def _grow(self, room: int) -> None:
         parts = [allocate(room * size) for size in self._sizes]

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import resource
+import struct
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +21,7 @@ from typing import Any
 import pytest
 
 from ebpf_runtime import CloseError, DigestError, OpenError, ProbeConfig, VerifierError, system_calls
+from ebpf_runtime.maps import assembled
 from ebpf_runtime.specs import architecture
 from tests.support.kernel import identifiers, open_files, relocation_refusal
 from tests.support.sources import add_loader_programs, make_module, write_source
@@ -26,6 +31,7 @@ pytestmark = [
     pytest.mark.skipif(bool(relocation_refusal()), reason=relocation_refusal()),
 ]
 
+IN_OPEN, IN_CLOSE = 0x20, 0x10  # inotify(7)
 GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 
 SOURCE = """
@@ -156,6 +162,47 @@ def test_libbpf_is_not_even_loaded_for_a_light_probe(made: ModuleType) -> None:
         [sys.executable, "-P", "-c", code], env={"PYTHONPATH": search}, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+@contextmanager
+def opens_of(path: str) -> Iterator[list[int]]:
+    """Give a list that has how often a file was opened in the block, by whomever, when the block is over."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    watch = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    opened: list[int] = []
+    try:
+        assert libc.inotify_add_watch(watch, path.encode(), IN_OPEN | IN_CLOSE) >= 0, os.strerror(ctypes.get_errno())
+        yield opened
+        with suppress(BlockingIOError):
+            while data := os.read(watch, 1 << 16):
+                # Events in a row that are alike are told once; between two that open there is one that closes.
+                opened += (mask for _, mask, _, _ in struct.iter_unpack("=iIII", data) if mask == IN_OPEN)
+    finally:
+        os.close(watch)
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize(("path", "each"), [("light", 0), ("libbpf", 1)])
+def test_how_often_the_types_of_the_kernel_are_read(
+    made: ModuleType, path: str, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libbpf reads them for every object that it loads, and takes none that were read before."""
+    if path == "libbpf":
+        monkeypatch.setenv("EBPF_LIBBPF", "libbpf.so.1")
+    with opens_of("/sys/kernel/btf/vmlinux") as opened:
+        for _ in range(3):
+            with made.LightCalls.open_and_load() as probe:
+                assert probe.path == path
+    assert opened == 3 * each * [IN_OPEN]
+
+
+@pytest.mark.any_kernel
+def test_the_number_of_a_function_of_the_kernel_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembled, "_function_ids", {})
+    with opens_of("/sys/kernel/btf/vmlinux") as opened:
+        calls = {assembled.call_kernel("vfs_read") for _ in range(3)}
+    assert len(calls) == 1
+    assert opened == [IN_OPEN]
 
 
 @pytest.mark.any_kernel

@@ -13,14 +13,18 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+import ebpf_runtime.maps
 from ebpf_runtime import MapError, MapFullError, RecordError, arrays, possible_cpus
 from ebpf_runtime.features import has_program_type
+from ebpf_runtime.maps import walk
+from ebpf_runtime.maps.assembled import Assembled, exit_, move
 from tests.support.kernel import open_files
 from tests.support.maps import SOURCE
 from tests.support.sources import make_module, write_source
@@ -396,6 +400,39 @@ def test_counting_needs_no_walk(maps: Any) -> None:
     assert asked.asked == ["bpf_map_lookup_batch"]
 
 
+def test_a_sum_of_less_than_nothing_is_no_number_of_entries(maps: Any) -> None:
+    """As the kernel may have it while entries come and go on several CPUs."""
+    maps.small[1] = 2
+    assert len(maps.small) == 1
+    counter = maps.small._counter
+    if counter is None:
+        pytest.skip("the kernel cannot count entries")
+    program = counter._program
+    for returned, expected in ((-1, 0), (7, 7), (30000, 20000)):
+        counter._program = Assembled("constant", move(0, returned) + exit_())
+        try:
+            assert len(maps.small) == expected
+            assert [len(column) for column in maps.small.columns()] == [1, 1]
+        finally:
+            counter._program.close()
+            counter._program = program
+
+
+def test_memory_is_made_ready_where_the_number_of_entries_is_known(maps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[int]] = []
+
+    @contextmanager
+    def note(parts: Any) -> Iterator[None]:
+        asked.append([len(part) for part in parts])
+        yield
+
+    monkeypatch.setattr(walk, "made_ready", note)
+    maps.small.update((number, number) for number in range(5000))
+    maps.small.columns()
+    room = 5000 + 4096 if maps.small._counter is not None else 0
+    assert asked == [[4 * room, 8 * room] if room else []]
+
+
 def test_lru_maps_forget_instead_of_being_full(maps: Any) -> None:
     for number in range(1000):
         maps.lru[number] = number
@@ -609,6 +646,58 @@ def test_nothing_leaks_in_many_rounds(made: ModuleType) -> None:
         assert kinds_of_files() == before
         cells = len(small._cells)
         assert cells == 1
+
+
+@pytest.mark.any_kernel
+def test_threads_that_come_first_together_get_one_object(made: ModuleType) -> None:
+    interval = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        for _ in range(15):
+            with made.Kinds.open_and_load() as probe:
+                found: list[Any] = []
+                barrier = threading.Barrier(8)
+
+                def use(probe: Any = probe, found: list[Any] = found, barrier: threading.Barrier = barrier) -> None:
+                    barrier.wait()
+                    found.append(probe.maps.small)
+
+                threads = [threading.Thread(target=use) for _ in range(8)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                assert len(found) == 8
+                assert len(set(map(id, found))) == 1
+                assert found[0] is probe.maps.small
+            assert found[0].fd == -1
+    finally:
+        sys.setswitchinterval(interval)
+
+
+@pytest.mark.any_kernel
+def test_a_map_is_one_object_for_a_signal_handler_too(made: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = []
+    map_class = ebpf_runtime.maps.map_class
+
+    def interrupted(kind: str) -> Any:
+        monkeypatch.undo()  # a handler that runs while the map is made
+        found.append(probe.maps.small)
+        return map_class(kind)
+
+    with made.Kinds.open_and_load() as probe:
+        monkeypatch.setattr(ebpf_runtime.maps, "map_class", interrupted)
+        assert probe.maps.small is found[0]
+    monkeypatch.undo()
+    with made.Kinds.open_and_load() as probe:
+
+        def closed(kind: str) -> Any:
+            probe.close()
+            return map_class(kind)
+
+        monkeypatch.setattr(ebpf_runtime.maps, "map_class", closed)
+        with pytest.raises(MapError, match=r"^use map 'small': the probe is closed\.$"):
+            _ = probe.maps.small
 
 
 @pytest.mark.any_kernel

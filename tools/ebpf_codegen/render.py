@@ -71,8 +71,8 @@ _ANNOTATIONS: Final = ("bool", "bytes", "float", "int", "str", "tuple")
 # to the constructor by keyword.
 _RECORD_NAMES: Final = (
     *_SPECIFIERS,
-    "_assign", "_at", "_base", "_blank_", "_block", "_fields_", "_fill", "_names", "_order_", "_size_", "asdict",
-    "c_name", "cls", "from_bytes", "replace", "self", "zeroed",
+    "_assign", "_at", "_base", "_block", "_fields_", "_fill", "_names", "_order_", "_size_", "asdict", "c_name", "cls",
+    "from_bytes", "replace", "self", "zeroed",
 )  # fmt: skip
 _SECTION_NAMES: Final = (
     *_SPECIFIERS,

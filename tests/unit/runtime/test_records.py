@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -210,16 +210,35 @@ def test_missing_unknown_and_padding_fields_are_refused() -> None:
         Point.from_bytes(bytes(7))
 
 
-def test_a_record_with_a_constructor_of_its_own_is_refused() -> None:
-    class Constructed:
-        def __init__(self) -> None:
-            self.made = True
+@pytest.mark.parametrize("method", ["__init__", "__new__"])
+def test_a_record_with_a_constructor_of_its_own_is_refused(method: str) -> None:
+    constructed = type("Constructed", (), {method: lambda _self: None})
+    with pytest.raises(RecordError) as caught:
+        type("Event", (constructed, Record), {"number": u32(0)}, size=4)
+    reason = f"a record cannot have {method} of its own. Make it a class method that calls Event(...)."
+    assert str(caught.value) == f"define Event: {reason}"
 
-    reason = r"^define Event: a record cannot have an __init__ of its own\. Make it a class method that calls Event\("
-    with pytest.raises(RecordError, match=reason):
 
-        class Event(Constructed, Record, size=4):
-            number: int = u32(0)
+def test_fields_are_given_by_keyword() -> None:
+    class Event(Record, size=4):
+        number: int = u32(0)
+
+    with pytest.raises(TypeError, match=r"^Event\(\) takes its fields by keyword$"):
+        Event(1)  # type: ignore[call-arg]
+
+
+def test_a_class_may_make_its_records_while_it_is_defined() -> None:
+    class Base(Record):
+        ZERO: ClassVar[Any]
+
+        def __init_subclass__(cls, size: int = 0) -> None:
+            super().__init_subclass__(size=size)
+            cls.ZERO = cls.zeroed()
+
+    class Event(Base, size=4):
+        number: int = u32(0)
+
+    assert Event(number=0) == Event.ZERO
 
 
 def test_a_layout_that_overlaps_is_refused_at_import() -> None:
