@@ -12,7 +12,7 @@ import os
 import time
 
 from .build_directory import BuildDirectory
-from .digests import sha256
+from .digests import package_file, sha256
 from .host_errors import CompileError, TrustError
 from .load_report import compile_result
 
@@ -22,10 +22,15 @@ if TYPE_CHECKING:
     from .load_report import LoadReport
     from .specs import ObjectSpec
 
-__all__ = ["KERNEL_BTF", "CompiledObjects", "compiled_image"]
+__all__ = ["HEADER_LIST", "KERNEL_BTF", "CompiledObjects", "compiled_image"]
 
 KERNEL_BTF = "/sys/kernel/btf/vmlinux"
-_RULES = ("compiler.py", "header_types.py", "host_source.py", "strip.py")
+HEADER_LIST = "libbpf_headers.sha256"  # digests of libbpf's headers in this package
+# Of each package what has a say.
+_RULES = {
+    "ebpf_codegen": ("btf.py", "compiler.py", "header_types.py", "host_source.py", "strip.py"),
+    "ebpf_runtime": ("host_compiler.py", HEADER_LIST),
+}
 
 
 def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport) -> bytes:
@@ -127,16 +132,11 @@ class CompiledObjects:
 
 
 def _rules() -> bytes:
-    """Return the text of the modules that say how a source is compiled; none of them is imported for that."""
+    """Return the text of what says how a source is compiled; none of the modules is imported for that."""
     import ebpf_codegen
+    import ebpf_runtime
 
-    loader = ebpf_codegen.__spec__.loader if ebpf_codegen.__spec__ else None
-    texts = []
-    for name in _RULES:
-        for directory in ebpf_codegen.__path__:
-            try:
-                texts.append(loader.get_data(f"{directory}/{name}"))  # type: ignore[union-attr]
-                break
-            except OSError:
-                continue
-    return b"\0".join(texts)
+    texts = (
+        package_file(package, name) for package in (ebpf_codegen, ebpf_runtime) for name in _RULES[package.__name__]
+    )
+    return b"\0".join(text or b"" for text in texts)

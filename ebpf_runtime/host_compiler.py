@@ -6,7 +6,8 @@ The same `.bpf.c` as for CO-RE, whose declarations of kernel types get the layou
 compiled first, to BTF of the types that the source declares (`ebpf_codegen.header_types`).
 
 The object is kept, and found again without a compiler (see `compiled_objects`).
-What is compiled is a sealed copy, which nobody can exchange between its check and the compiler.
+What is compiled is a sealed copy, which nobody can exchange between its check and the compiler; of libbpf's headers it
+is a checked copy in a directory that is ours alone.
 
 Needs clang or ziglang, and nothing else that is not in the wheel.
 """
@@ -210,6 +211,11 @@ class _Job:
         from ebpf_codegen.compiler import MINIMUM_CLANG, compile_object, find_compiler, likely_compiler, made_by
         from ebpf_codegen.errors import CompilerError
 
+        from .libbpf_headers import copy_headers
+
+        self.report.compile_result = compile_result("source_verification_error")
+        include = copy_headers(scratch / "include")
+        self.report.compile_result = compile_result("compile_error")
         source, output = scratch / f"{self.name}.bpf.c", scratch / f"{self.name}.o"
         text = ""
         refused: CompilerError | None = None
@@ -227,7 +233,7 @@ class _Job:
             if likely is not None:
                 try:
                     compile_object(
-                        likely, source, output, architecture(), (_include(),),
+                        likely, source, output, architecture(), include,
                         flags=_FLAGS, prepare=prepare, meanwhile=_import_what_follows, pass_fds=(copy.fd,),
                     )  # fmt: skip
                     made = output.read_bytes()
@@ -245,7 +251,7 @@ class _Job:
                 if refused is not None and likely is not None and used.command == likely.command:
                     raise refused
                 compile_object(
-                    used, source, output, architecture(), (_include(),), flags=_FLAGS, pass_fds=(copy.fd,)
+                    used, source, output, architecture(), include, flags=_FLAGS, pass_fds=(copy.fd,)
                 )  # fmt: skip
             except CompilerError as error:
                 if not error.output:
@@ -297,11 +303,6 @@ def _content(path: Path) -> bytes | mmap.mmap:
             return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
         except (OSError, ValueError):
             return file.read()
-
-
-def _include() -> Path:
-    """Return the directory of libbpf's headers that came with the wheel; the system's serve where it has none."""
-    return Path(__file__).with_name("include")
 
 
 def _first_lines(output: str) -> str:

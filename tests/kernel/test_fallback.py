@@ -25,20 +25,25 @@ from typing import Any
 import pytest
 from elftools.elf.elffile import ELFFile
 
+import ebpf_codegen
 import ebpf_probes
+import ebpf_runtime
 from ebpf_codegen import compiler
 from ebpf_probes.oom_kill import OomKill, OomKillEvent, OomKillSource
 from ebpf_runtime import (
     CompileError,
     CoReError,
+    DigestError,
     FallbackWarning,
     LoadError,
+    OpenError,
     ProbeConfig,
     VerifierError,
     compiled_objects,
     kernel_headers,
 )
 from ebpf_runtime import compile as compile_here
+from ebpf_runtime.digests import package_file
 from tests.support.header_trees import headers
 from tests.support.kills import kill_one, victims_cgroup
 from tests.support.mounts import hidden_from
@@ -413,6 +418,90 @@ struct {
         "Run tools/regen, or reinstall the package."
     )
     assert not list(build.iterdir())
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory whose files stand before those of the package ebpf_runtime, with its list of libbpf's headers."""
+    directory = tmp_path / "ebpf_runtime"
+    header = directory / "include/bpf/bpf_helpers.h"
+    header.parent.mkdir(parents=True)
+    header.write_bytes(package_file(ebpf_runtime, "include/bpf/bpf_helpers.h") or b"")
+    listing = package_file(ebpf_runtime, "libbpf_headers.sha256") or b""
+    assert listing.count(b"\n") == 6
+    (directory / "libbpf_headers.sha256").write_bytes(listing)
+    monkeypatch.setattr(ebpf_runtime, "__path__", [str(directory), *ebpf_runtime.__path__])
+    return directory
+
+
+@pytest.mark.any_kernel
+def test_a_header_of_libbpfs_that_was_changed_is_refused_with_both_digests(
+    build: Path, counted: Compiler, package: Path
+) -> None:
+    header = package / "include/bpf/bpf_helpers.h"
+    right = header.read_bytes()
+    header.write_bytes(right + b"int planted = 1;\n")
+    expected, actual = (sha256(data).hexdigest() for data in (right, header.read_bytes()))
+    with pytest.raises(DigestError) as caught:
+        OomKill.open(compiled_only(build))
+    assert str(caught.value) == (
+        f"open include/bpf/bpf_helpers.h: its SHA-256 is {actual}, not {expected}. Reinstall the package."
+    )
+    assert (caught.value.name, caught.value.expected, caught.value.actual) == (
+        "include/bpf/bpf_helpers.h",
+        expected,
+        actual,
+    )
+    assert caught.value.report is not None
+    assert caught.value.report.compile_result_name == "source_verification_error"
+    assert not counted.runs()
+    assert not list(build.iterdir())
+    header.write_bytes(right)
+    OomKill.open(compiled_only(build)).close()
+    (kept,) = build.iterdir()
+    header.write_bytes(b"#error not read")  # nor is it looked at where nothing is compiled
+    OomKill.open(compiled_only(build)).close()
+    assert list(build.iterdir()) == [kept]
+
+
+@pytest.mark.any_kernel
+def test_other_headers_of_libbpf_than_before_are_compiled_with(build: Path, counted: Compiler, package: Path) -> None:
+    OomKill.open(compiled_only(build)).close()
+    header, listing = package / "include/bpf/bpf_helpers.h", package / "libbpf_headers.sha256"
+    old = sha256(header.read_bytes()).hexdigest()
+    header.write_bytes(header.read_bytes() + b"/* of another release */\n")
+    listing.write_text(listing.read_text().replace(old, sha256(header.read_bytes()).hexdigest()))
+    before = counted.compilations()
+    OomKill.open(compiled_only(build)).close()
+    assert counted.compilations() == before + 1
+    assert len(list(build.iterdir())) == 2
+
+
+@pytest.mark.any_kernel
+def test_a_header_of_libbpfs_that_is_missing_is_an_error(build: Path, package: Path) -> None:
+    with (package / "libbpf_headers.sha256").open("a") as listing:
+        listing.write(f"{'0' * 64}  include/bpf/missing.h\n")
+    with pytest.raises(OpenError) as caught:
+        OomKill.open(compiled_only(build))
+    assert str(caught.value) == (
+        "open include/bpf/missing.h: it is not in the package ebpf_runtime. Reinstall the package."
+    )
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize(("name", "text"), [("btf.py", b"x"), ("host_compiler.py", b"y")])
+def test_other_rules_than_before_give_the_object_another_name(
+    tmp_path: Path, build: Path, name: str, text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    OomKill.open(compiled_only(build)).close()
+    (old,) = build.iterdir()
+    package = ebpf_codegen if name == "btf.py" else ebpf_runtime
+    (tmp_path / name).write_bytes(text)
+    monkeypatch.setattr(package, "__path__", [str(tmp_path), *package.__path__])
+    importlib.import_module("ebpf_codegen.btf")  # as it was
+    OomKill.open(compiled_only(build)).close()
+    (new,) = {*build.iterdir()} - {old}
+    assert new.name.rpartition("-")[2] == old.name.rpartition("-")[2]  # the same object
 
 
 # Everything that bpf_core_read.h can ask, of members and types that this kernel has and has not.
