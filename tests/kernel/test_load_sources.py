@@ -188,6 +188,25 @@ def test_embedded_btf_that_was_changed_is_refused_with_both_digests(tmp_path: Pa
     assert hidden_from(refused) == [text, right, wrong]
 
 
+@pytest.mark.any_kernel
+def test_an_embedded_source_that_was_changed_is_refused_with_both_digests(
+    tmp_path: Path, build: Path, minimal: bytes
+) -> None:
+    module = carrying(tmp_path, {f"debian/12/{os.uname().release}.btf": minimal})
+    path = Path(module.__file__ or "").with_name("oom_kill.flat.c")
+    right = sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(path.read_bytes() + b"int planted;\n")
+    wrong = sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(DigestError) as caught:
+        module.OomKill.open(ProbeConfig(False, runtime_compiler_output_dir=build))
+    assert str(caught.value) == f"open oom_kill.flat.c: its SHA-256 is {wrong}, not {right}. Reinstall the package."
+    assert (caught.value.name, caught.value.expected, caught.value.actual) == ("oom_kill.flat.c", right, wrong)
+    report = caught.value.report
+    assert report is not None
+    assert (report.compile_result, report.compile_result_name) == (3, "source_verification_error")
+    assert not build.exists()
+
+
 def test_the_compiler_with_the_kernels_types(build: Path) -> None:
     config = ProbeConfig(enable_co_re=False, runtime_compiler_output_dir=build)
     found = readings(OomKill, config)
