@@ -22,7 +22,7 @@ import struct
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import compiled_objects
+from . import vmlinux
 from .compiled_objects import CompiledObjects
 from .config import ProbeConfig
 from .errors import describe
@@ -76,6 +76,7 @@ def compile(source: str, name: str = "program", config: ProbeConfig | None = Non
     except UnicodeEncodeError as error:
         raise CompileError(f"compile {name!r} on this host: its source is not UTF-8.", name=name) from error
     objects = CompiledObjects(name, text, config or ProbeConfig(), LoadReport())
+    objects.warn(2)
     found = objects.find()
     return compile_image(objects, None) if found is None else found
 
@@ -129,8 +130,11 @@ class _Job:
 
         if self.objects.btf is not None:
             return btf.index(self.objects.btf, str(self.objects.config.btf_path))
-        if Path(compiled_objects.KERNEL_BTF).exists():
-            return btf.index(_content(Path(compiled_objects.KERNEL_BTF)), compiled_objects.KERNEL_BTF)
+        file = self.objects.kernel_btf
+        if file == vmlinux.SYSFS:
+            return btf.index(_content(Path(file)), file)
+        if file:
+            return btf.index(vmlinux.btf_of(vmlinux.mapped(trusted(file))), file)
         return self.header_types(scratch)
 
     def header_types(self, scratch: Path) -> btf.IndexedBtf:
@@ -150,7 +154,7 @@ class _Job:
             self.report.compile_result = compile_result("headers_not_found")
             reason = str(error).removesuffix(".")
             raise self.fail(
-                f"{compiled_objects.KERNEL_BTF} is missing, and so are kernel headers: {reason}, or name the BTF of "
+                f"{vmlinux.SYSFS} is missing, and so are kernel headers: {reason}, or name the BTF of "
                 "this kernel by system_probe_config.btf_path"
             ) from error
         self.report.header_result = headers.result
