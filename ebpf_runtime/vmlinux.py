@@ -93,14 +93,14 @@ def _section(data: bytes | mmap) -> tuple[int, int]:
     """Return where the section .BTF of a 64-bit ELF file is, and its length in bytes."""
     import struct
 
-    order = "<" if data[5] == 1 else ">"
+    order = "<" if data[5:6] == b"\1" else ">"
     (table,) = struct.unpack_from(f"{order}Q", data, 0x28)
     size, count, names = struct.unpack_from(f"{order}HHH", data, 0x3A)
+    if not names < count or table + count * size > len(data):
+        raise ValueError("no BTF: the table of sections is cut off")
     headers = [struct.unpack_from(f"{order}IIQQQQ", data, table + index * size) for index in range(count)]
-    if names >= count:
-        raise ValueError("no names of sections")
     for name, kind, _, _, start, length in headers:
         at = headers[names][4] + name
         if data[at : at + 5] == b".BTF\0" and kind != _NOBITS and start + length <= len(data):
             return start, length
-    raise ValueError("no section .BTF")
+    raise ValueError("no BTF: there is no section .BTF")
