@@ -12,6 +12,7 @@ from typing import Any
 
 import ebpf_probes
 from ebpf_collector.printable import printable
+from ebpf_collector.runner import describe_defect
 from ebpf_runtime import (
     EbpfError,
     FallbackWarning,
@@ -71,6 +72,8 @@ def _probe(name: str, cls: Any, config: ProbeConfig) -> dict[str, Any]:
             permitted = not isinstance(failure, PermissionDeniedError)
             report = report or failure.report
             refused = refused or _refused(failure)
+        except Exception as defect:  # the other probes are told of all the same
+            error = describe_defect(defect)
     report = report or LoadReport()
     return {
         "name": name,

@@ -130,7 +130,11 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno:
         name = f" ({error.filename})" if error.filename else ""
         return f"{describe_errno(error.errno)}{name}."
-    # A defect of ours; the place is worth more to the reader's report than a page of traceback.
+    return describe_defect(error)
+
+
+def describe_defect(error: Exception) -> str:
+    """Return an error that should not be, in one line: its place is worth more to a report than a page of traceback."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f"internal error: {type(error).__name__}, {error} "

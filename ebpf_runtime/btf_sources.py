@@ -19,6 +19,7 @@ from .libbpf import captured, library
 from .specs import architecture
 from .trust import SealedCopy, read_trusted
 from .variants import is_transient, raise_transient
+from .vmlinux import kernel_btf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,20 +27,9 @@ if TYPE_CHECKING:
 
     from .specs import ObjectSpec
 
-__all__ = ["BUNDLE", "BtfSource", "Host", "find_btf", "host", "kernel_btf", "select"]
+__all__ = ["BUNDLE", "BtfSource", "Host", "configured_btf", "find_btf", "host", "select"]
 
 BUNDLE = "minimal-btf.tar.xz"
-_SYSFS = "/sys/kernel/btf/vmlinux"
-# Where libbpf looks when sysfs has none; {} is the kernel's release.
-_KNOWN = (
-    "/boot/vmlinux-{}",
-    "/lib/modules/{}/vmlinux-{}",
-    "/lib/modules/{}/build/vmlinux",
-    "/usr/lib/modules/{}/kernel/vmlinux",
-    "/usr/lib/debug/boot/vmlinux-{}",
-    "/usr/lib/debug/boot/vmlinux-{}.debug",
-    "/usr/lib/debug/lib/modules/{}/vmlinux",
-)
 _OS_RELEASE = ("/host/etc/os-release", "/etc/os-release", "/usr/lib/os-release")
 _PLATFORMS = {
     "amzn": "amazon", "amazon": "amazon",
@@ -111,15 +101,14 @@ def find_btf(spec: ObjectSpec, btf_path: str | os.PathLike[str] | None) -> tuple
     if btf_path is not None:
         file = os.fspath(btf_path)
         try:
-            return BtfSource("custom", file, _checked(file, read_trusted(file))), ""
+            return BtfSource("custom", file, configured_btf(file)[1]), ""
         except (TrustError, BtfError) as error:
             raise_transient(spec.name, error)
             warning = str(error)
             notes.append(warning.removesuffix("."))
-    found = kernel_btf()
+    found = kernel_btf(notes)
     if found:
         return BtfSource("kernel", found, notes=tuple(notes)), warning
-    notes.append(f"the kernel shows none in {_SYSFS}")
     try:
         member, data, remark = _embedded(spec, host())
         if remark:
@@ -135,12 +124,15 @@ def find_btf(spec: ObjectSpec, btf_path: str | os.PathLike[str] | None) -> tuple
     return BtfSource("none", notes=tuple(notes)), warning
 
 
-def kernel_btf(release: str | None = None) -> str:
-    """Return the file that libbpf takes the running kernel's BTF from, empty if there is none."""
-    if os.access(_SYSFS, os.R_OK):
-        return _SYSFS
-    release = release or os.uname().release
-    return next((path for known in _KNOWN if os.access(path := known.replace("{}", release), os.R_OK)), "")
+def configured_btf(file: str) -> tuple[bytes, SealedCopy]:
+    """Return what a configured file holds, and a sealed copy that libbpf can read as BTF.
+
+    Raises:
+        TrustError: The file cannot be read, or others could have changed it.
+        BtfError: libbpf finds no BTF in it.
+    """
+    data = read_trusted(file)
+    return data, _checked(file, data)
 
 
 def _checked(file: str, data: bytes) -> SealedCopy:

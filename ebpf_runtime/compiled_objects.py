@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import time
 
+from . import vmlinux
 from .build_directory import BuildDirectory
-from .digests import sha256
-from .host_errors import CompileError, TrustError
+from .digests import package_file, sha256
+from .host_errors import CompileError
 from .load_report import compile_result
 
 TYPE_CHECKING = False
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
     from .load_report import LoadReport
     from .specs import ObjectSpec
 
-__all__ = ["KERNEL_BTF", "CompiledObjects", "compiled_image"]
+__all__ = ["HEADER_LIST", "CompiledObjects", "compiled_image"]
 
-KERNEL_BTF = "/sys/kernel/btf/vmlinux"
-_RULES = ("compiler.py", "header_types.py", "host_source.py", "strip.py")
+HEADER_LIST = "libbpf_headers.sha256"  # digests of libbpf's headers in this package
+# Of each package what has a say.
+_RULES = {
+    "ebpf_codegen": ("btf.py", "compiler.py", "header_types.py", "host_source.py", "strip.py"),
+    "ebpf_runtime": ("host_compiler.py", HEADER_LIST),
+}
 
 
 def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport) -> bytes:
@@ -43,6 +48,7 @@ def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport) ->
     try:
         report.compile_result = compile_result("source_verification_error")
         objects = CompiledObjects(spec.name, spec.read("flat.c"), config, report)
+        objects.warn(6)
         found = objects.find()
         if found is None:
             from .host_compiler import compile_image
@@ -59,7 +65,9 @@ class CompiledObjects:
     Attributes:
         directory: Where it is kept.
         prefix: What the names of these objects begin with.
+        kernel_btf: The file of the kernel's own BTF, empty if it shows none.
         btf: Configured BTF, which serves where the kernel shows none; None: the kernel's, or that of its headers.
+        warning: What is wrong with the configured file, empty if nothing is, or it is known already.
     """
 
     def __init__(self, name: str, source: bytes, config: ProbeConfig, report: LoadReport) -> None:
@@ -70,7 +78,9 @@ class CompiledObjects:
         report.compile_result = compile_result("output_directory_error")
         self.directory = BuildDirectory(config.runtime_compiler_output_dir)
         report.compile_result = compile_result("kernel_version_error")
+        self.kernel_btf = vmlinux.kernel_btf()
         self.btf: bytes | None = None
+        self.warning = ""
         self._needs_headers = False
         parts = (self._kernel(), source, _rules())
         self.prefix = "-".join((name, *(sha256(part)[:16] for part in parts))) + "-" + self._headers()
@@ -111,32 +121,59 @@ class CompiledObjects:
         """
         system = os.uname()
         identity = f"{system.release} {system.version} {system.machine} {os.sysconf('SC_PAGESIZE')}".encode()
-        if os.path.exists(KERNEL_BTF):  # noqa: PTH110  # pathlib would cost more than all the rest
+        if self.kernel_btf == vmlinux.SYSFS:
             return identity
-        if self.config.btf_path is None:
-            self._needs_headers = True
-            places = map(os.path.abspath, self.config.kernel_header_dirs)
-            return "\0".join((identity.decode(), "headers", *places)).encode("utf-8", "surrogatepass")
+        if self.kernel_btf:
+            state = os.stat(self.kernel_btf)  # noqa: PTH116
+            return b"%b %b %d %d" % (identity, os.fsencode(self.kernel_btf), state.st_size, state.st_mtime_ns)
+        if self.config.btf_path is not None:
+            self.btf = self._configured(os.fspath(self.config.btf_path))
+        if self.btf is not None:
+            return identity + sha256(self.btf).encode()
+        self._needs_headers = True
+        places = map(os.path.abspath, self.config.kernel_header_dirs)
+        return "\0".join((identity.decode(), "headers", *places)).encode("utf-8", "surrogatepass")
+
+    def _configured(self, file: str) -> bytes | None:
+        """Return what `btf_path` holds, None where it does not serve, which is no error: headers may be there."""
+        from .btf_sources import configured_btf
+        from .host_errors import BtfError, LibraryNotFoundError, TrustError
         from .trust import read_trusted
 
         try:
-            self.btf = read_trusted(self.config.btf_path)
-        except TrustError as error:
-            raise self.fail(str(error).removesuffix(".")) from error
-        return identity + sha256(self.btf).encode()
+            try:
+                data, copy = configured_btf(file)
+                copy.close()
+            except LibraryNotFoundError:  # which compiling does not need
+                data = read_trusted(file)
+            try:
+                return vmlinux.btf_of(data)
+            except ValueError:
+                next_step = f"Copy {vmlinux.SYSFS} of the same kernel."
+                raise BtfError(f"read {file}: it holds no BTF. {next_step}", name=file) from None
+        except (TrustError, BtfError) as error:
+            note = str(error).removesuffix(".")
+            if note not in self.report.btf_notes:  # CO-RE, tried before, has said so
+                self.warning = f"{error} Looking for BTF elsewhere."
+                self.report.btf_notes += (note,)
+            return None
+
+    def warn(self, stacklevel: int) -> None:
+        """Say what is wrong with the configured file, in the name of the caller that far up."""
+        if self.warning:
+            import warnings
+
+            from .host_errors import FallbackWarning
+
+            warnings.warn(self.warning, FallbackWarning, stacklevel=stacklevel + 1)
 
 
 def _rules() -> bytes:
-    """Return the text of the modules that say how a source is compiled; none of them is imported for that."""
+    """Return the text of what says how a source is compiled; none of the modules is imported for that."""
     import ebpf_codegen
+    import ebpf_runtime
 
-    loader = ebpf_codegen.__spec__.loader if ebpf_codegen.__spec__ else None
-    texts = []
-    for name in _RULES:
-        for directory in ebpf_codegen.__path__:
-            try:
-                texts.append(loader.get_data(f"{directory}/{name}"))  # type: ignore[union-attr]
-                break
-            except OSError:
-                continue
-    return b"\0".join(texts)
+    texts = (
+        package_file(package, name) for package in (ebpf_codegen, ebpf_runtime) for name in _RULES[package.__name__]
+    )
+    return b"\0".join(text or b"" for text in texts)

@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .btf_sources import host, kernel_btf
+from .btf_sources import host
 from .config import ProbeConfig
 from .errors import EbpfError
 from .kernel_headers import HeaderError, find_headers, host_version_code
 from .libbpf import library, origin
 from .load_report import HEADER_RESULTS
 from .privilege import lockdown, missing_capabilities
+from .vmlinux import kernel_btf
 
 __all__ = ["HostFacts", "host_facts"]
 

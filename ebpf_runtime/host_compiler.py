@@ -6,7 +6,8 @@ The same `.bpf.c` as for CO-RE, whose declarations of kernel types get the layou
 compiled first, to BTF of the types that the source declares (`ebpf_codegen.header_types`).
 
 The object is kept, and found again without a compiler (see `compiled_objects`).
-What is compiled is a sealed copy, which nobody can exchange between its check and the compiler.
+What is compiled is a sealed copy, which nobody can exchange between its check and the compiler; of libbpf's headers it
+is a checked copy in a directory that is ours alone.
 
 Needs clang or ziglang, and nothing else that is not in the wheel.
 """
@@ -21,7 +22,7 @@ import struct
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import compiled_objects
+from . import vmlinux
 from .compiled_objects import CompiledObjects
 from .config import ProbeConfig
 from .errors import describe
@@ -75,6 +76,7 @@ def compile(source: str, name: str = "program", config: ProbeConfig | None = Non
     except UnicodeEncodeError as error:
         raise CompileError(f"compile {name!r} on this host: its source is not UTF-8.", name=name) from error
     objects = CompiledObjects(name, text, config or ProbeConfig(), LoadReport())
+    objects.warn(2)
     found = objects.find()
     return compile_image(objects, None) if found is None else found
 
@@ -128,8 +130,11 @@ class _Job:
 
         if self.objects.btf is not None:
             return btf.index(self.objects.btf, str(self.objects.config.btf_path))
-        if Path(compiled_objects.KERNEL_BTF).exists():
-            return btf.index(_content(Path(compiled_objects.KERNEL_BTF)), compiled_objects.KERNEL_BTF)
+        file = self.objects.kernel_btf
+        if file == vmlinux.SYSFS:
+            return btf.index(_content(Path(file)), file)
+        if file:
+            return btf.index(vmlinux.btf_of(vmlinux.mapped(trusted(file))), file)
         return self.header_types(scratch)
 
     def header_types(self, scratch: Path) -> btf.IndexedBtf:
@@ -149,7 +154,7 @@ class _Job:
             self.report.compile_result = compile_result("headers_not_found")
             reason = str(error).removesuffix(".")
             raise self.fail(
-                f"{compiled_objects.KERNEL_BTF} is missing, and so are kernel headers: {reason}, or name the BTF of "
+                f"{vmlinux.SYSFS} is missing, and so are kernel headers: {reason}, or name the BTF of "
                 "this kernel by system_probe_config.btf_path"
             ) from error
         self.report.header_result = headers.result
@@ -210,6 +215,11 @@ class _Job:
         from ebpf_codegen.compiler import MINIMUM_CLANG, compile_object, find_compiler, likely_compiler, made_by
         from ebpf_codegen.errors import CompilerError
 
+        from .libbpf_headers import copy_headers
+
+        self.report.compile_result = compile_result("source_verification_error")
+        include = copy_headers(scratch / "include")
+        self.report.compile_result = compile_result("compile_error")
         source, output = scratch / f"{self.name}.bpf.c", scratch / f"{self.name}.o"
         text = ""
         refused: CompilerError | None = None
@@ -227,7 +237,7 @@ class _Job:
             if likely is not None:
                 try:
                     compile_object(
-                        likely, source, output, architecture(), (_include(),),
+                        likely, source, output, architecture(), include,
                         flags=_FLAGS, prepare=prepare, meanwhile=_import_what_follows, pass_fds=(copy.fd,),
                     )  # fmt: skip
                     made = output.read_bytes()
@@ -245,7 +255,7 @@ class _Job:
                 if refused is not None and likely is not None and used.command == likely.command:
                     raise refused
                 compile_object(
-                    used, source, output, architecture(), (_include(),), flags=_FLAGS, pass_fds=(copy.fd,)
+                    used, source, output, architecture(), include, flags=_FLAGS, pass_fds=(copy.fd,)
                 )  # fmt: skip
             except CompilerError as error:
                 if not error.output:
@@ -297,11 +307,6 @@ def _content(path: Path) -> bytes | mmap.mmap:
             return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
         except (OSError, ValueError):
             return file.read()
-
-
-def _include() -> Path:
-    """Return the directory of libbpf's headers that came with the wheel; the system's serve where it has none."""
-    return Path(__file__).with_name("include")
 
 
 def _first_lines(output: str) -> str:

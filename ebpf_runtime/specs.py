@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .errors import OpenError, describe
+from .errors import OpenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,20 +178,10 @@ class ObjectSpec:
 
     def read_listed(self, name: str, digests: str) -> bytes:
         """Return an embedded file whose digest stands in another, as `sha256sum` writes it; raises as `read` does."""
-        from .digests import sha256
+        from .digests import check_listed
 
         data = self._bytes(name)
-        expected = self._listed(name, digests)
-        actual = sha256(data)
-        if actual != expected:
-            from .host_errors import DigestError
-
-            raise DigestError(
-                f"open {name}: its SHA-256 is {actual}, not {expected or 'listed'}. Reinstall the package.",
-                name=name,
-                expected=expected,
-                actual=actual,
-            )
+        check_listed(name, data, self._bytes(digests))
         return data
 
     def digest(self, suffix: str, *, digests: str = "sha256") -> str:
@@ -200,33 +190,19 @@ class ObjectSpec:
         Raises:
             OpenError: The file of digests is not in the package.
         """
-        return self._listed(f"{self.name}.{suffix}", f"{self.name}.{digests}")
+        from .digests import listed_digest
 
-    def _listed(self, name: str, digests: str) -> str:
-        """Return the digest that a file of digests has for another; empty if it has none."""
-        for line in self._bytes(digests).decode("ascii", "replace").splitlines():
-            digest, _, listed = line.partition("  ")
-            if listed == name:
-                return digest
-        return ""
+        return listed_digest(f"{self.name}.{suffix}", self._bytes(f"{self.name}.{digests}"))
 
     def _bytes(self, name: str) -> bytes:
-        """Read through the package's loader, wherever the package keeps its files (also two places, if editable)."""
+        from .digests import first_file
+
         module = sys.modules[self.module]
         package = sys.modules.get(module.__package__ or "")
-        loader = module.__spec__.loader if module.__spec__ else None
         directories = list(getattr(package, "__path__", ())) or [(module.__file__ or "").rpartition("/")[0]]
-        for directory in directories:
-            try:
-                return loader.get_data(f"{directory}/{name}")  # type: ignore[union-attr,no-any-return]
-            except OSError as error:
-                import errno
-
-                if error.errno in (errno.ENOENT, errno.ENOTDIR, 0, None):  # a loader of archives has no number for it
-                    continue
-                raise OpenError(
-                    f"open {directory}/{name}: {describe(error.errno)}.", name=name, errno=error.errno
-                ) from error
+        found = first_file(module.__spec__.loader if module.__spec__ else None, directories, name)
+        if found is not None:
+            return found
         raise OpenError(
             f"open {name}: it is not beside module {self.module} (looked in {', '.join(directories)}). "
             "Install the package, a checkout alone holds no objects.",

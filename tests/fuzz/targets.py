@@ -12,6 +12,7 @@ from typing import Final
 
 from ebpf_codegen import abi, btf, elf, inspection, model, render
 from ebpf_codegen.errors import CodegenError
+from ebpf_codegen.host_source import host_source
 from ebpf_codegen.source import Documentation
 from ebpf_codegen.strip import strip
 
@@ -20,6 +21,11 @@ __all__ = ["SECONDS", "TARGETS", "object_around"]
 SECONDS: Final = 1.0  # in which each input is done with
 _ORIGIN: Final = render.Origin("bpf/x.bpf.c", "0", "tools/regen x")
 _MAX_BYTES: Final = 1 << 20
+# Declarations of kernel types that `_types` has.
+_DECLARED: Final = """
+struct s { int m; struct { int inner; }; int *missing; int b : 3; } __attribute__((preserve_access_index));
+enum e { ONE = 1 } __attribute__((preserve_access_index));
+"""
 
 
 def read_object(data: bytes) -> None:
@@ -38,9 +44,10 @@ def strip_object(data: bytes) -> None:
 
 
 def read_types(data: bytes) -> None:
-    """Types alone, as a whole and one by one."""
+    """Types alone, as a whole, one by one, and as a kernel's, whose layout a source gets."""
     attempt(lambda: btf.read(data, "x"))
     found = btf.index(data, "x")
+    attempt(lambda: host_source(_DECLARED, found, "x"))
     for number in range(len(found.types)):
         attempt(lambda: found[number])  # noqa: B023  # called at once
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import os
 import subprocess
@@ -12,9 +13,13 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ebpf_codegen import btf, btf_writer, elf
 from ebpf_codegen.compiler import compile_object, find_compiler
+from ebpf_codegen.errors import BtfError, CodegenError
+from ebpf_codegen.host_source import host_source
 from ebpf_codegen.min_btf import minimal_btf
 
 SOURCE = """
@@ -126,9 +131,55 @@ def test_ambiguous_types_stay_ambiguous(target: Path) -> None:
     assert len([item for item in found.types if isinstance(item, btf.Struct) and item.name == "task"]) == 2
 
 
+FULL = btf_writer.write(KERNEL, "little")
+# For the layout on a host, what SOURCE declares and more.
+DECLARED = """
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct inner { int deep; };
+struct task { int pid; struct inner in; struct inner *ptr; int items[4]; struct { int deep; }; int missing; };
+struct bits { unsigned low : 3; unsigned high : 5; };
+enum states { running = 5, absent = 6 };
+#pragma clang attribute pop
+"""
+
+
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "ebpf_codegen", "min-btf", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+WORDS = (len(FULL) - 24 - int.from_bytes(FULL[20:24], "little")) // 4
+
+
+@pytest.mark.parametrize(
+    ("number", "item", "text"),
+    [
+        (ARRAY, btf.Array(INT, 0, 8), "kernel: .BTF, type 5: a part of it has no type."),
+        (
+            ANONYMOUS,
+            btf.Struct("", 16, (btf.Member("", ANONYMOUS, 0, 0),), True),
+            "kernel: .BTF: a type that x.o asks for holds itself.",
+        ),
+    ],
+)
+def test_damaged_types_are_one_clear_error(target: Path, number: int, item: btf.BtfType, text: str) -> None:
+    types = [*KERNEL[:number], item, *KERNEL[number + 1 :]]
+    found = elf.parse(target.read_bytes(), "x.o")
+    with pytest.raises(BtfError) as caught:
+        minimal_btf([found], btf.index(btf_writer.write(types, "little"), "kernel"))
+    assert str(caught.value) == text
+
+
+@given(st.lists(st.tuples(st.integers(0, WORDS - 1), st.integers(0, 40) | st.integers(0, (1 << 32) - 1)), max_size=4))
+@settings(max_examples=300, deadline=None)
+def test_whatever_is_damaged_is_cut_or_refused(target: Path, changes: list[tuple[int, int]]) -> None:
+    data = bytearray(FULL)
+    for word, value in changes:
+        data[24 + 4 * word : 28 + 4 * word] = value.to_bytes(4, "little")
+    with contextlib.suppress(CodegenError):
+        minimal_btf([elf.read(target)], btf.index(bytes(data)))
+    with contextlib.suppress(CodegenError):
+        host_source(DECLARED, btf.index(bytes(data)), "x.c")
 
 
 def archive(directory: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from errno import errorcode
@@ -14,12 +15,16 @@ from typing import Any
 import jsonschema
 import pytest
 
+import ebpf_probes
+from ebpf_codegen import btf, btf_bundle, btf_writer
+from ebpf_collector.doctor import examine, exit_code
 from ebpf_collector.schema import doctor as doctor_schema
 from ebpf_probes.ebpf_inventory import EbpfInventory
 from ebpf_probes.oom_kill import OomKill
 from ebpf_probes.tcp_queue_length import TcpQueueLength
-from ebpf_runtime import libbpf
+from ebpf_runtime import ProbeConfig, libbpf
 from tests.support.kernel import assert_nothing_new, identifiers
+from tests.support.mounts import hidden_from
 
 pytestmark = pytest.mark.kernel
 
@@ -150,6 +155,46 @@ def test_a_probe_that_does_not_work_is_exit_code_1_with_every_reason(tmp_path: P
     assert probe["co_re_result"] in ("verifier", "loader")
     assert [item["variant"] for item in probe["refused"]] == ["fentry", "kprobe", "raw_tp"]
     assert probe["error"].startswith("load probe 'oom_kill' by CO-RE: ")
+
+
+@pytest.mark.any_kernel
+def test_a_defect_of_one_probe_keeps_no_other_from_being_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = 0
+
+    def defective(*_: object) -> None:
+        nonlocal line
+        line = sys._getframe().f_lineno + 1
+        raise KeyError(5)
+
+    monkeypatch.setattr(EbpfInventory, "open_and_load", defective)
+    found = examine(ProbeConfig())
+    jsonschema.validate(found, doctor_schema())
+    assert [(item["name"], item["works"], item["permitted"]) for item in found["probes"]] == [
+        ("ebpf_inventory", False, True), ("oom_kill", True, True), ("tcp_queue_length", True, True),
+    ]  # fmt: skip
+    assert found["probes"][0]["error"] == (f"internal error: KeyError, 5 (test_doctor.py:{line}). Please report it.")
+    assert exit_code(found) == 1
+
+
+@pytest.mark.any_kernel
+def test_damaged_btf_is_one_clear_error_of_each_probe(tmp_path: Path) -> None:
+    """BTF of the probes' types, with numbers of five bytes, which libbpf takes and no compiler has."""
+    objects = [path for folder in ebpf_probes.__path__ for path in Path(folder).glob("*.bpf.o")]
+    ((_, data),) = btf_bundle.cut(objects, btf_bundle.find([Path("/sys/kernel/btf/vmlinux")]))
+    types = [
+        item._replace(size=5, bits=40) if isinstance(item, btf.Int) and not item.is_bool else item
+        for item in btf.read(data).types
+    ]
+    damaged = tmp_path / "damaged.btf"
+    damaged.write_bytes(btf_writer.write(types, "little"))
+    config = ProbeConfig(False, btf_path=damaged, runtime_compiler_output_dir=tmp_path / "b")
+    probes = hidden_from(lambda: examine(config))["probes"]
+    assert [item["name"] for item in probes] == list(CLASSES)
+    for item in probes:
+        assert re.fullmatch(
+            rf"compile '{item['name']}' on this host: {damaged}: \.BTF, type \d+: C has no integer of 5 bytes\.",
+            item["error"],
+        )
 
 
 @pytest.mark.any_kernel

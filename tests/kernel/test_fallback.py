@@ -25,20 +25,25 @@ from typing import Any
 import pytest
 from elftools.elf.elffile import ELFFile
 
+import ebpf_codegen
 import ebpf_probes
+import ebpf_runtime
 from ebpf_codegen import compiler
 from ebpf_probes.oom_kill import OomKill, OomKillEvent, OomKillSource
 from ebpf_runtime import (
     CompileError,
     CoReError,
+    DigestError,
     FallbackWarning,
     LoadError,
+    OpenError,
     ProbeConfig,
     VerifierError,
-    compiled_objects,
     kernel_headers,
+    vmlinux,
 )
 from ebpf_runtime import compile as compile_here
+from ebpf_runtime.digests import package_file
 from tests.support.header_trees import headers
 from tests.support.kills import kill_one, victims_cgroup
 from tests.support.mounts import hidden_from
@@ -350,7 +355,7 @@ def test_an_interrupt_ends_a_compiler_that_hangs(build: Path, counted: Compiler)
 def test_a_kernel_without_btf_and_headers_needs_the_btf_of_btf_path(
     tmp_path: Path, build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled_objects, "KERNEL_BTF", str(tmp_path / "missing"))
+    monkeypatch.setattr(vmlinux, "SYSFS", str(tmp_path / "missing"))
     monkeypatch.setattr(kernel_headers, "DEFAULT_DIRECTORIES", (f"{tmp_path}/missing/{{}}",))
     with pytest.raises(CompileError) as caught:
         OomKill.open(compiled_only(build))
@@ -413,6 +418,90 @@ struct {
         "Run tools/regen, or reinstall the package."
     )
     assert not list(build.iterdir())
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory whose files stand before those of the package ebpf_runtime, with its list of libbpf's headers."""
+    directory = tmp_path / "ebpf_runtime"
+    header = directory / "include/bpf/bpf_helpers.h"
+    header.parent.mkdir(parents=True)
+    header.write_bytes(package_file(ebpf_runtime, "include/bpf/bpf_helpers.h") or b"")
+    listing = package_file(ebpf_runtime, "libbpf_headers.sha256") or b""
+    assert listing.count(b"\n") == 6
+    (directory / "libbpf_headers.sha256").write_bytes(listing)
+    monkeypatch.setattr(ebpf_runtime, "__path__", [str(directory), *ebpf_runtime.__path__])
+    return directory
+
+
+@pytest.mark.any_kernel
+def test_a_header_of_libbpfs_that_was_changed_is_refused_with_both_digests(
+    build: Path, counted: Compiler, package: Path
+) -> None:
+    header = package / "include/bpf/bpf_helpers.h"
+    right = header.read_bytes()
+    header.write_bytes(right + b"int planted = 1;\n")
+    expected, actual = (sha256(data).hexdigest() for data in (right, header.read_bytes()))
+    with pytest.raises(DigestError) as caught:
+        OomKill.open(compiled_only(build))
+    assert str(caught.value) == (
+        f"open include/bpf/bpf_helpers.h: its SHA-256 is {actual}, not {expected}. Reinstall the package."
+    )
+    assert (caught.value.name, caught.value.expected, caught.value.actual) == (
+        "include/bpf/bpf_helpers.h",
+        expected,
+        actual,
+    )
+    assert caught.value.report is not None
+    assert caught.value.report.compile_result_name == "source_verification_error"
+    assert not counted.runs()
+    assert not list(build.iterdir())
+    header.write_bytes(right)
+    OomKill.open(compiled_only(build)).close()
+    (kept,) = build.iterdir()
+    header.write_bytes(b"#error not read")  # nor is it looked at where nothing is compiled
+    OomKill.open(compiled_only(build)).close()
+    assert list(build.iterdir()) == [kept]
+
+
+@pytest.mark.any_kernel
+def test_other_headers_of_libbpf_than_before_are_compiled_with(build: Path, counted: Compiler, package: Path) -> None:
+    OomKill.open(compiled_only(build)).close()
+    header, listing = package / "include/bpf/bpf_helpers.h", package / "libbpf_headers.sha256"
+    old = sha256(header.read_bytes()).hexdigest()
+    header.write_bytes(header.read_bytes() + b"/* of another release */\n")
+    listing.write_text(listing.read_text().replace(old, sha256(header.read_bytes()).hexdigest()))
+    before = counted.compilations()
+    OomKill.open(compiled_only(build)).close()
+    assert counted.compilations() == before + 1
+    assert len(list(build.iterdir())) == 2
+
+
+@pytest.mark.any_kernel
+def test_a_header_of_libbpfs_that_is_missing_is_an_error(build: Path, package: Path) -> None:
+    with (package / "libbpf_headers.sha256").open("a") as listing:
+        listing.write(f"{'0' * 64}  include/bpf/missing.h\n")
+    with pytest.raises(OpenError) as caught:
+        OomKill.open(compiled_only(build))
+    assert str(caught.value) == (
+        "open include/bpf/missing.h: it is not in the package ebpf_runtime. Reinstall the package."
+    )
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize(("name", "text"), [("btf.py", b"x"), ("host_compiler.py", b"y")])
+def test_other_rules_than_before_give_the_object_another_name(
+    tmp_path: Path, build: Path, name: str, text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    OomKill.open(compiled_only(build)).close()
+    (old,) = build.iterdir()
+    package = ebpf_codegen if name == "btf.py" else ebpf_runtime
+    (tmp_path / name).write_bytes(text)
+    monkeypatch.setattr(package, "__path__", [str(tmp_path), *package.__path__])
+    importlib.import_module("ebpf_codegen.btf")  # as it was
+    OomKill.open(compiled_only(build)).close()
+    (new,) = {*build.iterdir()} - {old}
+    assert new.name.rpartition("-")[2] == old.name.rpartition("-")[2]  # the same object
 
 
 # Everything that bpf_core_read.h can ask, of members and types that this kernel has and has not.
@@ -581,30 +670,95 @@ print(b"ours" in compile(code, "x", ProbeConfig(runtime_compiler_output_dir={str
     assert (run.stdout, run.stderr) == ("True\n", "")
 
 
-@pytest.mark.any_kernel
-def test_other_headers_than_before_are_compiled_with(
-    tmp_path: Path, build: Path, counted: Compiler, monkeypatch: Any
-) -> None:
-    """Where the kernel shows no BTF; an object that was made with headers that are gone serves on."""
-    monkeypatch.setattr(compiled_objects, "KERNEL_BTF", str(tmp_path / "missing"))
-    source = """
+TASK = "struct task_struct {{ char before[{}]; int pid; }};\n"
+OFFSET = """
 struct task_struct { int pid; } __attribute__((preserve_access_index));
 __attribute__((section("raw_tp/x"))) int offset(struct task_struct *task)
 {
 	return (long)&task->pid - (long)task;
 }
 """
+
+
+def compiled_offset(config: ProbeConfig) -> int:
+    """Return where a task's pid is, as it was compiled."""
+    section = ELFFile(io.BytesIO(compile_here(OFFSET, "offset", config))).get_section_by_name("raw_tp/x")
+    assert section is not None
+    return int(struct.unpack_from("<i", section.data(), 4)[0])  # r0 = the offset
+
+
+NO_BTF = "read {}: libbpf finds no intact BTF in it. Copy /sys/kernel/btf/vmlinux of the same kernel."
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize(
+    ("content", "owner", "problem"),
+    [
+        (None, 0, "read {}: ENOENT, no such file or directory ({}). Check the path."),
+        (b"no BTF", 0, NO_BTF),
+        (b"", 0, NO_BTF),
+        (b"x", 1000, "read {}: it belongs to user 1000, who could have changed it. Give it to root (chown root {})."),
+    ],
+    ids=["missing", "garbage", "empty", "of another user"],
+)
+def test_headers_serve_where_btf_path_does_not_with_one_warning(
+    tmp_path: Path, build: Path, monkeypatch: Any, content: bytes | None, owner: int, problem: str
+) -> None:
+    monkeypatch.setattr(vmlinux, "SYSFS", str(tmp_path / "missing"))
+    tree = headers(tmp_path / "headers", None)
+    (tree / "include/linux/sched.h").write_text(TASK.format(104))
+    path = tmp_path / "custom.btf"
+    if content is not None:
+        path.write_bytes(content)
+        os.chown(path, owner, owner)
+    config = ProbeConfig(False, btf_path=path, kernel_header_dirs=[tree], runtime_compiler_output_dir=build)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert compiled_offset(config) == 104
+    (warning,) = caught
+    assert (warning.category, warning.filename) == (FallbackWarning, __file__)
+    assert str(warning.message) == f"{problem.replace('{}', str(path))} Looking for BTF elsewhere."
+
+
+@pytest.mark.any_kernel
+def test_a_bad_btf_path_is_told_once_where_co_re_was_tried_before(tmp_path: Path, build: Path) -> None:
+    path = tmp_path / "custom.btf"
+    path.write_bytes(b"no BTF")
+
+    def told(enable_co_re: bool) -> list[list[str]]:
+        config = ProbeConfig(enable_co_re, btf_path=path, runtime_compiler_output_dir=build)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with pytest.raises(CompileError) as failure:
+                OomKill.open_and_load(config)
+        report = failure.value.report
+        assert report is not None
+        return [[str(item.message) for item in caught], [Path(item.filename).name for item in caught],
+                list(report.btf_notes)]  # fmt: skip
+
+    text = NO_BTF.format(path)
+    messages, files, notes = hidden_from(lambda: told(True))
+    assert messages[0] == f"{text} Looking for BTF elsewhere."
+    assert messages[1].endswith(" Falling back to compiling it on this host.")
+    assert (len(messages), notes[0], notes.count(notes[0])) == (2, text.removesuffix("."), 1)
+    messages, files, notes = hidden_from(lambda: told(False))
+    assert (messages, files) == ([f"{text} Looking for BTF elsewhere."], ["oom_kill.py"])
+    assert notes == [text.removesuffix(".")]
+
+
+@pytest.mark.any_kernel
+def test_other_headers_than_before_are_compiled_with(
+    tmp_path: Path, build: Path, counted: Compiler, monkeypatch: Any
+) -> None:
+    """Where the kernel shows no BTF; an object that was made with headers that are gone serves on."""
+    monkeypatch.setattr(vmlinux, "SYSFS", str(tmp_path / "missing"))
     trees = {size: headers(tmp_path / f"headers{size}", None) for size in (104, 208)}
 
     def write(tree: Path, size: int) -> None:
-        text = f"struct task_struct {{ char before[{size}]; int pid; }};\n"
-        (tree / "include/linux/sched.h").write_text(text)
+        (tree / "include/linux/sched.h").write_text(TASK.format(size))
 
     def offset(tree: Path) -> int:
-        config = ProbeConfig(kernel_header_dirs=[tree], runtime_compiler_output_dir=build)
-        section = ELFFile(io.BytesIO(compile_here(source, "offset", config))).get_section_by_name("raw_tp/x")
-        assert section is not None
-        return int(struct.unpack_from("<i", section.data(), 4)[0])  # r0 = the offset
+        return compiled_offset(ProbeConfig(kernel_header_dirs=[tree], runtime_compiler_output_dir=build))
 
     for size, tree in trees.items():
         write(tree, size)

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -39,6 +39,7 @@ from tests.support.kernel import assert_nothing_new, identifiers, open_files
 from tests.support.kills import kill_one, victims_cgroup
 from tests.support.mounts import hidden_from
 from tests.support.sources import make_module, write_source
+from tests.unit.codegen.writers import ElfWriter
 from tests.unit.collector.recording import RecordingSender
 
 pytestmark = pytest.mark.kernel
@@ -188,6 +189,25 @@ def test_embedded_btf_that_was_changed_is_refused_with_both_digests(tmp_path: Pa
     assert hidden_from(refused) == [text, right, wrong]
 
 
+@pytest.mark.any_kernel
+def test_an_embedded_source_that_was_changed_is_refused_with_both_digests(
+    tmp_path: Path, build: Path, minimal: bytes
+) -> None:
+    module = carrying(tmp_path, {f"debian/12/{os.uname().release}.btf": minimal})
+    path = Path(module.__file__ or "").with_name("oom_kill.flat.c")
+    right = sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(path.read_bytes() + b"int planted;\n")
+    wrong = sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(DigestError) as caught:
+        module.OomKill.open(ProbeConfig(False, runtime_compiler_output_dir=build))
+    assert str(caught.value) == f"open oom_kill.flat.c: its SHA-256 is {wrong}, not {right}. Reinstall the package."
+    assert (caught.value.name, caught.value.expected, caught.value.actual) == ("oom_kill.flat.c", right, wrong)
+    report = caught.value.report
+    assert report is not None
+    assert (report.compile_result, report.compile_result_name) == (3, "source_verification_error")
+    assert not build.exists()
+
+
 def test_the_compiler_with_the_kernels_types(build: Path) -> None:
     config = ProbeConfig(enable_co_re=False, runtime_compiler_output_dir=build)
     found = readings(OomKill, config)
@@ -279,6 +299,67 @@ def test_headers_of_another_kernel_are_refused(build: Path, tmp_path: Path) -> N
     found = hidden_from(lambda: refusal(config))
     assert (found["kind"], found["headers"], found["compile"]) == (CompileError.__name__, 8, 9)
     assert f"{headers} has LINUX_VERSION_CODE 263169 (4.4.1), the running kernel " in found["text"]
+
+
+IMAGE = Path(f"/boot/vmlinux-{os.uname().release}")
+
+
+def beside_an_image(content: bytes, function: Callable[[], Any]) -> Any:
+    """Return what a function returns where the kernel shows no BTF, and libbpf finds this image of the kernel."""
+
+    def within() -> Any:
+        IMAGE.write_bytes(content)
+        return function()
+
+    return hidden_from(within, ("/sys/kernel/btf", "/boot"))
+
+
+def test_an_image_of_the_kernel_without_btf_does_not_hide_the_bundle(tmp_path: Path, minimal: bytes) -> None:
+    here = host()
+    name = f"{here.distribution}/{here.version}/{MACHINE}/{here.release}.btf"
+    module = carrying(tmp_path, {name: minimal})
+    found = beside_an_image(Path("/bin/true").read_bytes(), lambda: readings(module.OomKill, only_co_re()))
+    assert (found["btf"], found["file"], found["co_re"]) == ("embedded", name, "embedded")
+    assert found["notes"] == ["the kernel shows none in /sys/kernel/btf/vmlinux", f"{IMAGE} holds none"]
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize("content", [b"", b"no ELF", b"\x7fELF\x02\x01", b"\x9f\xeb\x01"])
+def test_an_image_of_the_kernel_without_btf_is_told_and_btf_is_not_found(content: bytes) -> None:
+    found = beside_an_image(content, lambda: refusal(only_co_re()))
+    assert (found["kind"], found["co_re"]) == (CoReError.__name__, "btf_not_found")
+    assert (
+        f" No BTF was found: the kernel shows none in /sys/kernel/btf/vmlinux; {IMAGE} holds none; "
+        "this package embeds none."
+    ) in found["text"]
+
+
+@pytest.mark.parametrize("is_elf", [True, False])
+def test_btf_in_an_image_of_the_kernel_serves_co_re_and_the_compiler(build: Path, is_elf: bool) -> None:
+    content = KERNEL_BTF.read_bytes()
+    if is_elf:
+        elf = ElfWriter(machine=62)
+        elf.section(".text", b"\x90")
+        elf.section(".BTF", content)
+        content = elf.build()
+    found = beside_an_image(content, lambda: readings(OomKill, only_co_re()))
+    assert (found["origin"], found["btf"], found["file"], found["co_re"]) == ("co_re", "kernel", str(IMAGE), "default")
+    assert found["notes"] == ["the kernel shows none in /sys/kernel/btf/vmlinux"]
+    config = ProbeConfig(False, runtime_compiler_output_dir=build)
+    found = beside_an_image(content, lambda: readings(OomKill, config))
+    assert (found["origin"], found["headers"], found["compile"]) == ("compiled", 0, 1)
+
+
+@pytest.mark.any_kernel
+def test_the_compiler_takes_no_btf_of_an_image_that_others_could_have_changed(build: Path) -> None:
+    def refused() -> dict[str, Any]:
+        os.chown(IMAGE, 1000, 1000)
+        return refusal(ProbeConfig(False, runtime_compiler_output_dir=build))
+
+    assert beside_an_image(KERNEL_BTF.read_bytes(), refused)["text"] == (
+        f"compile 'oom_kill' on this host: read {IMAGE}: it belongs to user 1000, who could have changed it. "
+        f"Give it to root (chown root {IMAGE})."
+    )
 
 
 # What the kernel answers is read off the relocated instruction.

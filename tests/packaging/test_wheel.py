@@ -108,7 +108,7 @@ def test_wheel_holds_every_module_template_and_header(wheel: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts and path.name != "types.txt"
     }
     expected |= {f"ebpf_runtime/include/bpf/{header}" for header in LIBBPF_HEADERS}
-    expected |= {"ebpf_runtime/include/bpf/LICENSE"}
+    expected |= {"ebpf_runtime/include/bpf/LICENSE", "ebpf_runtime/libbpf_headers.sha256"}
     expected |= {
         f"ebpf_probes/{probe}{suffix}"
         for probe in PROBES
@@ -124,6 +124,15 @@ def test_wheel_holds_every_module_template_and_header(wheel: Path) -> None:
     }
     installed = {name for name in contents(wheel) if ".dist-info/" not in name}
     assert installed == expected
+
+
+def test_libbpfs_headers_match_their_digests(wheel: Path) -> None:
+    files = contents(wheel)
+    lines = files["ebpf_runtime/libbpf_headers.sha256"].decode().splitlines()
+    digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    assert sorted(digests) == [f"include/bpf/{header}" for header in LIBBPF_HEADERS]
+    for name, digest in digests.items():
+        assert hashlib.sha256(files[f"ebpf_runtime/{name}"]).hexdigest() == digest, name
 
 
 def test_header_of_helpers_declares_all_and_explains_none(wheel: Path) -> None:

@@ -21,13 +21,14 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from . import btf
-from .errors import UnsupportedError
+from .errors import BtfError, UnsupportedError
 
 __all__ = ["declared_types", "host_source"]
 
 _ATTRIBUTE: Final = "preserve_access_index"
 _FAR: Final = 1 << 28  # beyond every kernel structure
 _POINTER: Final = 8
+_INTEGERS: Final = {1: "char", 2: "short", 4: "int", 8: "long long", 16: "__int128"}
 
 _TOKEN: Final = re.compile(
     r"(?P<directive>^[ \t]*\#(?:[^\n\\]|\\[^\n]|\\\n)*)"
@@ -152,7 +153,10 @@ def host_source(text: str, kernel: btf.IndexedBtf, source: str) -> str:
     edits: list[tuple[int, int, str]] = []
     for item in _Scanner(text, source).scan():
         if isinstance(item, _Declared):
-            edits.append((item.start, item.end, layout.declare(item)))
+            try:
+                edits.append((item.start, item.end, layout.declare(item)))
+            except RecursionError:
+                raise BtfError(f"{kernel.source}: .BTF: a type of {item.name}'s members holds itself.") from None
         else:
             edits.append((item.start, item.end, ""))
     pieces = [layout.prelude(), '#line 1 "', source, '"\n']
@@ -465,7 +469,7 @@ class _Layout:
 
     def bitfield(self, member: _Member, found: _Found) -> str:
         size = self.kernel.size(found.type)
-        kind = _integer(size, self.is_signed(found.type))
+        kind = self.integer(found.type, size)
         start = found.bit_offset // (8 * size) * size
         low = found.bit_offset - 8 * start
         skip = f"{kind} : {low}; " if low else ""
@@ -564,7 +568,14 @@ class _Layout:
         return _Laid("char", 1) if declared == "char" and size == 1 else self.number(type_id, size)
 
     def number(self, type_id: int, size: int) -> _Laid:
-        return _Laid(_integer(size, self.is_signed(type_id)), size)
+        return _Laid(self.integer(type_id, size), size)
+
+    def integer(self, type_id: int, size: int) -> str:
+        """Return C's integer of this size, and of the sign of the kernel's type."""
+        kind = _INTEGERS.get(size)
+        if kind is None:
+            raise BtfError(f"{self.kernel.source}: .BTF, type {type_id}: C has no integer of {size} bytes.")
+        return f"{'signed' if self.is_signed(type_id) else 'unsigned'} {kind}"
 
     def is_signed(self, type_id: int) -> bool:
         item = self.kernel[self.kernel.resolve(type_id)]
@@ -586,8 +597,3 @@ def _names(body: _Body) -> list[str]:
 
 def _pad(offset: int, name: str) -> str:
     return f"struct {{ char ebpf_pad_{name}[{offset}]; " if offset else "struct { "
-
-
-def _integer(size: int, signed: bool) -> str:
-    kinds = {1: "char", 2: "short", 4: "int", 8: "long long", 16: "__int128"}
-    return f"{'signed' if signed else 'unsigned'} {kinds[size]}"

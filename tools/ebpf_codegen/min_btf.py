@@ -20,7 +20,7 @@ from . import btf, btf_ext
 from .btf_ext import CoReRelocation
 from .btf_writer import write
 from .elf import Elf
-from .errors import CodegenError
+from .errors import BtfError, CodegenError
 
 __all__ = ["minimal_btf"]
 
@@ -42,7 +42,10 @@ def minimal_btf(objects: Sequence[Elf], full: btf.IndexedBtf) -> bytes:
             )
         finder = _Finder(item.btf, full, cut)
         for relocation in _relocations(item):
-            finder.keep(relocation)
+            try:
+                finder.keep(relocation)
+            except RecursionError:
+                raise BtfError(f"{full.source}: .BTF: a type that {item.source} asks for holds itself.") from None
     return cut.blob()
 
 
@@ -112,7 +115,10 @@ class _Cut:
         ids = {type_id: number for number, type_id in enumerate(sorted(self.parts), 1)}
         types: list[btf.BtfType] = [btf.Void()]
         for type_id in ids:
-            types.append(self.cut(type_id, ids))
+            try:
+                types.append(self.cut(type_id, ids))
+            except KeyError:  # of all that is kept, only void is not in *ids*
+                raise BtfError(f"{self.full.source}: .BTF, type {type_id}: a part of it has no type.") from None
         return write(types, self.full.byte_order)
 
     def cut(self, type_id: int, ids: dict[int, int]) -> btf.BtfType:

@@ -202,3 +202,20 @@ def test_a_type_declared_twice_is_absent_once() -> None:
     """As in a header that is included twice: its guard leaves one, but both are laid out."""
     text = host_source(f"struct gone {{ int a; }}{MARKED}\n" * 2, kernel(), "x.c")
     assert text.partition('#line 1 "x.c"\n')[0].count("struct gone *: 0,") == 1
+
+
+def test_numbers_of_no_size_that_c_has_are_refused() -> None:
+    made = BtfWriter()
+    odd = made.integer("odd", 3)
+    made.struct("task", 8, [("pid", odd, 0)])
+    with pytest.raises(BtfError) as caught:
+        host_source(f"struct task {{ int pid; }}{MARKED}", btf.index(made.build(), "kernel"), "x.c")
+    assert str(caught.value) == "kernel: .BTF, type 1: C has no integer of 3 bytes."
+
+
+def test_a_struct_that_holds_itself_is_refused() -> None:
+    made = BtfWriter()
+    made.struct("task", 8, [("", 1, 0)])
+    with pytest.raises(BtfError) as caught:
+        host_source(f"struct task {{ int pid; }}{MARKED}", btf.index(made.build(), "kernel"), "x.c")
+    assert str(caught.value) == "kernel: .BTF: a type of task's members holds itself."
