@@ -139,6 +139,7 @@ class CompiledObjects:
         from .btf_sources import configured_btf
         from .host_errors import BtfError, LibraryNotFoundError, TrustError
         from .trust import read_trusted
+        from .variants import raise_transient
 
         try:
             try:
@@ -152,6 +153,7 @@ class CompiledObjects:
                 next_step = f"Copy {vmlinux.SYSFS} of the same kernel."
                 raise BtfError(f"read {file}: it holds no BTF. {next_step}", name=file) from None
         except (TrustError, BtfError) as error:
+            raise_transient(self.name, error)
             note = str(error).removesuffix(".")
             if note not in self.report.btf_notes:  # CO-RE, tried before, has said so
                 self.warning = f"{error} Looking for BTF elsewhere."

@@ -195,7 +195,8 @@ class _Job:
         except TrustError as error:
             raise self.fail(str(error).removesuffix(".")) from error
         except OSError as error:
-            raise self.fail(f"{describe(error.errno or 0)} ({error.filename})") from error
+            place = error.filename or self.objects.directory.path
+            raise self.fail(f"{describe(error.errno or 0)} ({place})") from error
         if _relocated_bytes(image):
             raise self.fail(
                 "the object still has CO-RE relocations, which only some of bpf_core_read.h's macros avoid "

@@ -809,13 +809,13 @@ def test_a_source_that_cannot_be_written_is_refused(tmp_path: Path, build: Path)
 @pytest.mark.any_kernel
 def test_a_full_disk_does_not_hide_what_the_compiler_says(build: Path, counted: Compiler) -> None:
     counted.write(
-        'case "$*" in *--version*) echo clang version 19.0.0; exit;; esac; echo "x.c:1:2: error: no" >&2; exit 1'
+        'case "$*" in *--version*) echo clang version 19.0.0; exit;; esac; '
+        f'cat /dev/zero > {build}/rest 2>/dev/null; echo "x.c:1:2: error: no" >&2; exit 1'
     )
     build.mkdir(mode=0o700)
 
     def said() -> list[Any]:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k,mode=0700", "none", str(build)], check=True)
-        (build / "rest").write_bytes(bytes(36 << 10))
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "none", str(build)], check=True)
         with pytest.raises(CompileError) as caught:
             OomKill.open(compiled_only(build))
         (kept,) = {path.name for path in build.iterdir()} - {"rest"} or {""}
@@ -830,3 +830,17 @@ def test_a_full_disk_does_not_hide_what_the_compiler_says(build: Path, counted: 
         text,
     )
     assert (log, result, kept) == ("x.c:1:2: error: no\n", "compile_error", "")
+
+
+@pytest.mark.any_kernel
+def test_a_disk_that_is_full_before_is_named(build: Path, counted: Compiler) -> None:
+    build.mkdir(mode=0o700)
+
+    def said() -> list[str]:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k,mode=0700", "none", str(build)], check=True)
+        with pytest.raises(CompileError) as caught:
+            OomKill.open(compiled_only(build))
+        return [str(caught.value), *(path.name for path in build.iterdir())]
+
+    assert hidden_from(said, ()) == [f"compile 'oom_kill' on this host: ENOSPC, no space left on device ({build})."]
+    assert not counted.runs()

@@ -68,6 +68,7 @@ FOREIGN = {
         "perf_buffer.py",
         "programs.py",
         "ring_buffer.py",
+        "variants.py",
         "walks.py",
     },
     "libbpf_structures": {
