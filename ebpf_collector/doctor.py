@@ -146,7 +146,7 @@ def text(found: dict[str, Any]) -> str:
         _line("kernel", f"{host['release']} ({host['version'] or 'version unknown'}), {host['architecture']}"),
         _line("distribution", host["distribution"] or "unknown"),
         _line("lockdown", host["lockdown"] or "not told (no securityfs)"),
-        _line("capabilities", f"missing: {missing}" if missing else "all that BPF needs"),
+        _line("capabilities", f"missing: {missing}" if missing else "CAP_BPF and CAP_PERFMON"),
         _line(
             "libbpf",
             libbpf["error"] or f"{libbpf['version']}, {libbpf['origin']} ({libbpf['file']})",

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import os
 import re
+from _ctypes import get_errno
 from pathlib import Path
 
-from .errors import OpenError
+from .errors import OpenError, describe
 from .host_errors import BtfError, DigestError, TrustError
 from .libbpf import captured, library
 from .specs import architecture
 from .trust import SealedCopy, read_trusted
+from .variants import is_transient, raise_transient
 from .vmlinux import kernel_btf
 
 TYPE_CHECKING = False
@@ -101,6 +103,7 @@ def find_btf(spec: ObjectSpec, btf_path: str | os.PathLike[str] | None) -> tuple
         try:
             return BtfSource("custom", file, configured_btf(file)[1]), ""
         except (TrustError, BtfError) as error:
+            raise_transient(spec.name, error)
             warning = str(error)
             notes.append(warning.removesuffix("."))
     found = kernel_btf(notes)
@@ -116,6 +119,7 @@ def find_btf(spec: ObjectSpec, btf_path: str | os.PathLike[str] | None) -> tuple
     except OpenError:
         notes.append("this package embeds none")
     except (TrustError, BtfError) as error:
+        raise_transient(spec.name, error)
         notes.append(str(error).removesuffix("."))
     return BtfSource("none", notes=tuple(notes)), warning
 
@@ -132,13 +136,24 @@ def configured_btf(file: str) -> tuple[bytes, SealedCopy]:
 
 
 def _checked(file: str, data: bytes) -> SealedCopy:
-    """Return a sealed copy that libbpf can read as BTF."""
-    copy = SealedCopy("btf", data)
+    """Return a sealed copy that libbpf can read as BTF.
+
+    Raises:
+        BtfError: It cannot; or something was short meanwhile, which is no fault of the file.
+    """
+    try:
+        copy = SealedCopy("btf", data)
+    except OSError as error:
+        raise BtfError(f"copy {file}: {describe(error.errno or 0)}.", name=file, errno=error.errno or 0) from None
     lib = library()
     with captured():
         pointer = lib.btf__parse(copy.path.encode(), None)
+        number = get_errno()
     if not pointer:
         copy.close()
+        unread = BtfError(f"read {file}: {describe(number)}.", name=file, errno=number)
+        if is_transient(unread):
+            raise unread
         raise BtfError(
             f"read {file}: libbpf finds no intact BTF in it. Copy /sys/kernel/btf/vmlinux of the same kernel.",
             name=file,

@@ -130,8 +130,11 @@ class AttachError(_LoggedError):
     """A loaded program could not be attached; *log* is what libbpf said."""
 
 
-class PermissionDeniedError(EbpfError):
-    """The process lacks a capability that BPF needs, or the kernel's lockdown lets no process do it."""
+class PermissionDeniedError(_LoggedError):
+    """The process lacks a capability that BPF needs, or the kernel's lockdown lets no process do it.
+
+    *log* is what libbpf said while a probe was loaded.
+    """
 
 
 class MapError(EbpfError):

@@ -51,12 +51,14 @@ __all__ = [
     "c_size_t",
     "c_uint32",
     "captured",
+    "detections",
     "library",
     "load_walker",
     "memory_at",
     "open_options",
     "origin",
     "require",
+    "short_of_files",
     "undeclared",
     "version",
     "walker",
@@ -64,6 +66,7 @@ __all__ = [
 
 _WARN = 0
 _FLOOR = (1, 1)
+_ATTACHING = 4  # files: an event, its link, and two for a test of what the kernel has
 
 
 class _PrintCallback(CFuncPtr):
@@ -214,6 +217,7 @@ _loaded: Library | None = None
 _origin = ("", "")
 _lock = allocate_lock()
 _sinks: dict[int, list[str]] = {}  # by thread
+detections: list[str] = []  # libbpf's warnings that it could not tell what the kernel has, of any thread
 
 
 def library() -> Library:
@@ -359,12 +363,32 @@ def open_options(name: str, btf_path: str | None = None, log_level: int = 0) -> 
     return _OPEN_OPTIONS.pack(size, name_at, False, 0, 0, 0, path_at, 0, 0, log_level), (name_kept, path_kept)
 
 
+def short_of_files(count: int) -> int:
+    """Return 0 if *count* more files can be opened now, else the error number that says what is short.
+
+    To be asked before libbpf loads or attaches: it tests once a process what the kernel has, and a test that could not
+    open a file is remembered as a no.
+    """
+    fds: list[int] = []
+    try:
+        while len(fds) < count:
+            fds.append(os.eventfd(0))
+    except OSError as error:
+        return error.errno or 0
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return 0
+
+
 def attach_by(function: str, program: int, *arguments: object) -> tuple[int, int, str]:
     """Attach a program by one of libbpf's functions.
 
     Returns:
         The bpf_link, 0 where it refused; the error number; and what libbpf said.
     """
+    if number := short_of_files(_ATTACHING):
+        return 0, number, ""
     call = getattr(library(), function)
     with captured() as messages:
         pointer = call(program, *arguments)
@@ -408,7 +432,10 @@ def _on_print(level: int, template: int, arguments: int) -> int:
     text = c_void_p()
     length = _libc.vasprintf(byref(text), template, arguments)
     if length >= 0 and text.value:
-        sink.append(memory_at(text.value, length).raw.decode("utf-8", "replace").removeprefix("libbpf: "))
+        said = memory_at(text.value, length).raw.decode("utf-8", "replace").removeprefix("libbpf: ")
+        sink.append(said)
+        if said.startswith("Detection of kernel "):
+            detections.append(said)
         _libc.free(text)
     return 0
 

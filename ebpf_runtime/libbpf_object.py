@@ -47,9 +47,9 @@ class LibbpfObject(Handle):
             number = get_errno()
         del kept
         if not self.pointer:
+            said = " ".join("".join(messages).split())
             raise OpenError(
-                f"open object {spec.name!r}: {describe(number)}; {' '.join(''.join(messages).split())}. "
-                "Rebuild the package.",
+                f"open object {spec.name!r}: {describe(number)}{'; ' if said else ''}{said}. Rebuild the package.",
                 name=spec.name,
                 errno=number,
             )

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
 from . import registry
@@ -45,6 +44,8 @@ __all__ = ["Loaded", "Opened"]
 
 # What flows through these is bound to them, and is no value that the map keeps.
 _STREAMS = ("PERF_EVENT_ARRAY", "RINGBUF", "USER_RINGBUF")
+# Beside those of maps and programs: the object's BTF, an inner map, and two for a test of what the kernel has.
+_FILES = 4
 _RING_BUFFERS = ("RINGBUF", "USER_RINGBUF")
 # Programs of these kinds hang on a trampoline, which takes a program only once on kernels before 5.13.
 _TRAMPOLINES = ("fentry", "fexit", "fmod_ret", "freplace", "lsm")
@@ -177,13 +178,13 @@ class Opened:
             CoReError: That is forbidden.
             CompileError: It failed, too.
         """
-        from .variants import is_transient
+        from .variants import raise_transient
 
-        if is_transient(error):
-            raise error  # the compiler would want of the same
+        raise_transient(self.spec.name, error)  # the compiler would want of the same
         from .host_errors import CoReError, FallbackWarning
 
-        what = f"load probe {self.spec.name!r} by CO-RE: {error}"
+        reason = str(error).removeprefix(f"load probe {self.spec.name!r}: ")
+        what = f"load probe {self.spec.name!r} by CO-RE: {reason}"
         if self.report.btf_source == "none":
             self.report.co_re_result = "btf_not_found"
             what += f" No BTF was found: {'; '.join(self.report.btf_notes)}."
@@ -300,6 +301,11 @@ class Opened:
                 continue
             try:
                 loaded = self._try(variant, tuple(refused))
+            except (OpenError, VariableError) as error:
+                from .variants import raise_transient
+
+                raise_transient(self.spec.name, error, refused)
+                raise
             except (LoadError, PermissionDeniedError) as error:
                 from .variants import locked_down, raise_transient, refusal
 
@@ -351,9 +357,16 @@ class Opened:
             loaded = self._try_light(self._light, variant, refused)
             if loaded is not None:
                 return loaded
-        from .libbpf import captured, library
+        from .libbpf import captured, library, short_of_files
         from .libbpf_object import initial_memory
 
+        files = self._files(variant)
+        if number := short_of_files(files):
+            raise LoadError(
+                f"load probe {self.spec.name!r}: {describe(number)}; libbpf has to have {files} more.",
+                name=self.spec.name,
+                errno=number,
+            )
         lib = library()
         opened = self._object(self._image)
         try:
@@ -386,15 +399,16 @@ class Opened:
             with captured() as messages:
                 result = lib.bpf_object__load(opened.pointer)
             if result:
-                from .privilege import missing_capabilities
-                from .variants import not_permitted
-                from .verifier import load_error
+                from .variants import misjudged, not_permitted
+                from .verifier import btf_step, load_error
 
-                missing = missing_capabilities()
-                if -result == errno.EPERM and missing:
-                    raise not_permitted(self.spec.name, missing)
+                if (error := misjudged(self.spec.name, messages)) is not None:
+                    raise error
+                if (denied := not_permitted(self.spec.name, -result, "".join(messages))) is not None:
+                    raise denied
                 sections = {item.c_name: item.section for item in self.spec.programs}
-                raise load_error(self.spec.name, -result, messages, self._image, sections)
+                step = btf_step(self.spec, uses_file=self._btf is not None and self._btf.path is not None)
+                raise load_error(self.spec.name, -result, messages, self._image, sections, step)
             return Loaded(self.spec, opened, variant, refused, self.origin, self.report, self.light_refusal)
         except BaseException:
             opened.close()
@@ -427,6 +441,11 @@ class Opened:
         except BaseException:
             opened.close()
             raise
+
+    def _files(self, variant: str) -> int:
+        """Return how many files libbpf may have open at once to load a variant."""
+        programs = sum(item.loads_in(variant) for item in self.spec.programs)
+        return _FILES + len(self.spec.maps) + len(self.spec.section_types) + programs
 
     def _entries(self, item: MapSpec) -> int:
         """Return the size that a map was given; a ring buffer's is a power of two of pages."""

@@ -11,6 +11,7 @@ _STATUS = "/proc/self/status"
 _LOCKDOWN = "/sys/kernel/security/lockdown"
 _STATUS_BYTES = 1 << 16
 _SYS_ADMIN = 21
+_SYS_ADMIN_NAME = "CAP_SYS_ADMIN"
 _NET_ADMIN_BIT = 12
 _NET_ADMIN = "CAP_NET_ADMIN"
 _NEEDED = {39: "CAP_BPF", 38: "CAP_PERFMON"}
@@ -22,7 +23,7 @@ def missing_capabilities(*more: str) -> tuple[str, ...]:
     CAP_SYS_ADMIN stands for all of them but CAP_NET_ADMIN, and is what kernels before 5.8 ask for.
 
     Args:
-        more: "CAP_NET_ADMIN" for what attaches to networks and cgroups.
+        more: "CAP_NET_ADMIN" for what attaches to networks and cgroups; "CAP_SYS_ADMIN" for what nothing else gives.
 
     Source: /proc/self/status, field CapEff; capabilities(7).
     """
@@ -40,7 +41,8 @@ def missing_capabilities(*more: str) -> tuple[str, ...]:
             network = () if _NET_ADMIN not in more or effective >> _NET_ADMIN_BIT & 1 else (_NET_ADMIN,)
             if effective >> _SYS_ADMIN & 1:
                 return network
-            return (*(name for bit, name in _NEEDED.items() if not effective >> bit & 1), *network)
+            administrator = (_SYS_ADMIN_NAME,) if _SYS_ADMIN_NAME in more else ()
+            return (*(name for bit, name in _NEEDED.items() if not effective >> bit & 1), *network, *administrator)
     return ()
 
 

@@ -12,7 +12,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["RefusedVariant", "is_transient", "locked_down", "no_variant", "not_permitted", "raise_transient", "refusal"]
+__all__ = [
+    "RefusedVariant",
+    "is_transient",
+    "locked_down",
+    "misjudged",
+    "no_variant",
+    "not_permitted",
+    "raise_transient",
+    "refusal",
+]
 
 # What is short for a moment or interrupts, by which no kernel says what it can do; and the next step.
 _TRANSIENT = {
@@ -22,7 +31,10 @@ _TRANSIENT = {
     errno.EINTR: "Try again.",
     errno.EAGAIN: "Try again.",
 }
-
+# Next steps of errors that have others when something is short.
+_WRONG_STEPS = (" Check the path.", " Rebuild the package.")
+_DETECTION = re.compile(r"Detection of kernel (?P<feature>.*) support failed: -(?P<error>\w+)\s*$")
+_NO_MODULES = "failed to iterate BTF objects: -1"
 
 # Helpers that read the kernel's memory, as the verifier names one that it does not give.
 _READS_KERNEL = re.compile(r"(?:unknown func|cannot use helper) bpf_probe_read(?:_kernel)?(?:_str)?#")
@@ -78,31 +90,61 @@ def raise_transient(name: str, error: EbpfError, refused: Sequence[RefusedVarian
     """
     if not is_transient(error):
         return
+    step = _TRANSIENT[error.errno]
+    if str(error).endswith(step):
+        raise error
     # The verifier accepts a program before it gets a file descriptor; its log has nothing to say.
     what = (
         f"load program {error.program!r}: {describe(error.errno)}." if isinstance(error, VerifierError) else str(error)
     )
+    for wrong in _WRONG_STEPS:
+        what = what.removesuffix(wrong)
     reason = what if what.startswith("load probe ") else f"load probe {name!r}: {what}"
-    raised = LoadError(
-        f"{reason} {_TRANSIENT[error.errno]}", name=name, errno=error.errno, log=getattr(error, "log", "")
-    )
+    raised = LoadError(f"{reason} {step}", name=name, errno=error.errno, log=getattr(error, "log", ""))
     raised.refused = tuple(refused)
     raise raised from error
 
 
+def misjudged(name: str, messages: Sequence[str]) -> LoadError | None:
+    """Return the error for a load that failed after libbpf was short of something when it tested the kernel.
+
+    What it could not test it takes for missing as long as the process lives, so whatever fails then says nothing of the
+    kernel. None where no test failed so.
+
+    Source: libbpf src/libbpf.c, kernel_supports(); since 1.6 it names the error.
+    """
+    from .libbpf import detections
+
+    for said in detections:
+        found = _DETECTION.match(said)
+        number = next((number for number in _TRANSIENT if found and found["error"] in _spellings(number)), 0)
+        if found and number:
+            return LoadError(
+                f"load probe {name!r}: {describe(number)}, when libbpf tested the kernel for {found['feature']}, which "
+                f"it takes for missing from now on. Restart this process. {_TRANSIENT[number]}",
+                name=name,
+                errno=number,
+                log="".join(messages),
+            )
+    return None
+
+
+def _spellings(number: int) -> tuple[str, str]:
+    return str(number), errno.errorcode[number]
+
+
 def no_variant(name: str, refused: list[RefusedVariant]) -> EbpfError:
     """Return the error for an object of which no variant works."""
-    from .privilege import missing_capabilities
-
-    missing = missing_capabilities()
-    if missing and any(item.errno == errno.EPERM for item in refused):
-        return not_permitted(name, missing)
+    for item in refused:
+        if (denied := not_permitted(name, item.errno, item.log)) is not None:
+            return denied
     said: dict[str, list[str]] = {}  # what several variants share is said once
     for item in refused:
-        said.setdefault(f"{item.phase}, {item.reason}", []).append(item.variant)
+        reason = item.reason.removeprefix(f"load probe {name!r}: ").rstrip(".")
+        said.setdefault(f"{item.phase}, {reason}", []).append(item.variant)
     reasons = "; ".join(f"{', '.join(variants)}: {text}" for text, variants in said.items())
     error = LoadError(
-        f"load probe {name!r}: no variant works here. {reasons}",
+        f"load probe {name!r}: no variant works here. {reasons}.",
         name=name,
         errno=refused[-1].errno,
         log="\n".join(item.log for item in refused),
@@ -131,11 +173,29 @@ def locked_down(name: str, refused: Sequence[RefusedVariant]) -> PermissionDenie
     return error
 
 
-def not_permitted(name: str, missing: tuple[str, ...]) -> PermissionDeniedError:
-    """Return the error for a process that lacks capabilities."""
+def not_permitted(name: str, number: int, log: str) -> PermissionDeniedError | None:
+    """Return the error for a load or an attachment that a missing capability explains; None if it is not why.
+
+    Args:
+        number: The error number.
+        log: What libbpf said.
+    Kernel: 5.8; before, CAP_SYS_ADMIN is asked for. The ids of BTF are for CAP_SYS_ADMIN alone; libbpf looks for types
+        in modules by them, and does without since 1.3.
+    """
+    from .privilege import missing_capabilities
+
+    if number != errno.EPERM:
+        return None
+    missing, reason, step = missing_capabilities(), "", ""
+    if not missing and _NO_MODULES in log and (missing := missing_capabilities("CAP_SYS_ADMIN")):
+        reason = ", without which libbpf before 1.3 does not look for types of the kernel's modules"
+        step = ", or install libbpf 1.3"
+    if not missing:
+        return None
     return PermissionDeniedError(
-        f"load probe {name!r}: EPERM, this process lacks {' and '.join(missing)}. "
-        "Run as root, or grant the capabilities (setcap, AmbientCapabilities=).",
+        f"load probe {name!r}: EPERM, this process lacks {' and '.join(missing)}{reason}. "
+        f"Run as root, or grant the capabilities (setcap, AmbientCapabilities=){step}.",
         name=name,
         errno=errno.EPERM,
+        log=log,
     )

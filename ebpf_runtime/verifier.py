@@ -13,7 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["decisive_line", "load_error"]
+    from .specs import ObjectSpec
+
+__all__ = ["btf_step", "decisive_line", "load_error"]
 
 _REFUSED = re.compile(r"^prog '(?P<program>[^']*)': BPF program load failed", re.MULTILINE)
 _LOG = re.compile(r"-- BEGIN PROG LOAD LOG --\n(?P<log>.*?)-- END PROG LOAD LOG --", re.DOTALL)
@@ -26,10 +28,36 @@ _NOISE = re.compile(r"^(processed \d+ insns|verification time|stack depth|func#|
 _NO_PIN = re.compile(r"^map '(?P<map>[^']*)': failed to auto-pin at '(?P<path>.*)': ", re.MULTILINE)
 _NO_MAP = re.compile(r"^map '(?P<map>[^']*)': failed to create: ", re.MULTILINE)
 _SHOWN = 3
+_BY_BTF = ("iter", "struct_ops", "tracing")  # ways of attaching that take the running kernel's own
+
+
+def btf_step(spec: ObjectSpec, *, uses_file: bool) -> str:
+    """Return what to do where the kernel shows no BTF.
+
+    Args:
+        uses_file: Whether the BTF for relocations came from a file; one is of no use to programs that attach by BTF.
+    """
+    from .hooks import hook_of
+
+    def needs_kernel(variant: str) -> bool:
+        hooks = [hook_of(item.section) for item in spec.programs if item.loads_in(variant)]
+        return any(hook.way in _BY_BTF or hook.kind == "lsm_cgroup" for hook in hooks)
+
+    if uses_file or all(map(needs_kernel, spec.variants or ("",))):
+        return (
+            "Mount sysfs on /sys, or take a kernel with BTF (CONFIG_DEBUG_INFO_BTF): a BTF file serves relocations "
+            "alone, not programs that attach by BTF."
+        )
+    return "Mount sysfs on /sys, or name a BTF file by btf_path."
 
 
 def load_error(
-    probe: str, number: int, messages: list[str], image: bytes, sections: Mapping[str, str] | None = None
+    probe: str,
+    number: int,
+    messages: list[str],
+    image: bytes,
+    sections: Mapping[str, str] | None = None,
+    btf_step: str = "",
 ) -> LoadError | MapError:
     """Return the error for a refused load, made from libbpf's messages.
 
@@ -41,6 +69,7 @@ def load_error(
         messages: What libbpf said, in order.
         image: The object, whose line information maps instructions to C.
         sections: The programs' sections by name, to tell what the kernel lacks.
+        btf_step: What to do where that is BTF.
     """
     said = "".join(messages)
     if (error := _map_error(number, said)) is not None:
@@ -59,7 +88,7 @@ def load_error(
             return lacking
     if refused is None or not text.strip():
         reason = _first_reason(messages)
-        hint = " Mount sysfs on /sys, or name a BTF file by btf_path." if "kernel BTF" in reason else ""
+        hint = f" {btf_step}" if "kernel BTF" in reason else ""
         return LoadError(
             f"load probe {probe!r}: {describe(number)}{'; ' + reason if reason else ''}.{hint}",
             name=probe,
@@ -118,8 +147,10 @@ def _no_target(program: str, target: str, number: int, said: str, section: str) 
     hook = hook_of(section)
     if hook.way == "iter":
         return lacking(LoadError, f"load program {program!r}", program, number, iterator_floor_of(hook), said)
-    near = near_names(hook) if section.startswith("tp_btf") else near_functions(target)
-    hint = f"Near names: {', '.join(near)}." if near else "See /sys/kernel/tracing/available_filter_functions."
+    is_tracepoint = hook.kind == "tp_btf"
+    near = near_names(hook) if is_tracepoint else near_functions(target)
+    listing = "available_events" if is_tracepoint else "available_filter_functions"
+    hint = f"Near names: {', '.join(near)}." if near else f"See /sys/kernel/tracing/{listing}."
     return LoadError(
         f"load program {program!r}: {describe(number)}, the kernel's BTF has no {target!r} to hang it on. {hint}",
         name=program,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ebpf_runtime.errors import MapError, describe
 
+from .base import index_of, integer
 from .keyed import KeyedMap, typed
 from .walk import allocate
 
@@ -61,9 +62,9 @@ class ArrayMap(KeyedMap[int, V]):
         return memory
 
     def _index(self, key: object) -> int:
-        if not isinstance(key, int) or not 0 <= key < self.max_entries:
-            raise IndexError(f"map {self.name!r} has entries 0 to {self.max_entries - 1}, not {key!r}")
-        return key
+        if isinstance(key, int) and 0 <= key < self.max_entries:  # no further call: all reading goes this way
+            return key
+        return index_of(self, key, self.max_entries)
 
     def _pack_index(self, buffer: Any, offset: int, key: object) -> None:
         buffer[offset : offset + 4] = self._index(key).to_bytes(4, "little")
@@ -86,8 +87,13 @@ class ArrayMap(KeyedMap[int, V]):
         return value
 
     def get(self, key: int, default: Any = None) -> V | Any:
-        """Return the value at *key*, or *default* where the array has no such entry."""
-        return self[key] if isinstance(key, int) and 0 <= key < self.max_entries else default
+        """Return the value at *key*, or *default* where the array has no such entry.
+
+        Raises:
+            IndexError: *key* is no integer.
+        """
+        index = key if isinstance(key, int) else integer(self, key, self.max_entries)
+        return self[index] if 0 <= index < self.max_entries else default
 
     def __len__(self) -> int:
         return self.max_entries

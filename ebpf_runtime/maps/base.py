@@ -15,12 +15,12 @@ from ebpf_runtime.pinning import KernelMap
 from ebpf_runtime.privilege import missing_capabilities
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Any, Self
 
     from ebpf_runtime.records import Field
     from ebpf_runtime.specs import MapSpec
 
-__all__ = ["NOT_SUPPORTED", "Map", "exact"]
+__all__ = ["NOT_SUPPORTED", "Map", "exact", "index_of", "integer"]
 
 # What kernels answer that lack a command, for any map or for this type; the first is the kernel's own ENOTSUPP.
 NOT_SUPPORTED = (524, errno.EOPNOTSUPP, errno.EINVAL)
@@ -115,8 +115,7 @@ class Map(KernelMap):
                 name=self.name,
                 errno=number,
             )
-        if number in (errno.E2BIG, errno.ENOSPC, errno.ENOMEM):
-            # The kernel's E2BIG is not about arguments, as its usual text has it.
+        if number in (errno.E2BIG, errno.ENOSPC, errno.ENOMEM) and action in _ADDING:
             reason = "E2BIG, it is full" if number == errno.E2BIG else describe(number)
             return MapFullError(
                 f"{what}: {reason}; it holds at most {self.max_entries} entries. "
@@ -140,7 +139,10 @@ class Map(KernelMap):
         return MapError(f"{what}: {_NAMES.get(number) or describe(number)}.", name=self.name, errno=number)
 
 
-_NAMES = {524: "ENOTSUPP, not supported for maps of this type"}
+# The actions that take room; after any other no number of the kernel's says that a map is full.
+_ADDING = ("update", "push into")
+# The kernel's E2BIG is not about arguments, as its usual text has it.
+_NAMES = {524: "ENOTSUPP, not supported for maps of this type", errno.E2BIG: "E2BIG, too large"}
 
 
 def exact(entries: Map, data: object, size: int, what: str) -> bytes:
@@ -152,3 +154,35 @@ def exact(entries: Map, data: object, size: int, what: str) -> bytes:
     if isinstance(data, bytes) and len(data) == size:
         return data
     raise RecordError(f"use map {entries.name!r}: {data!r} is not the {size} bytes of a {what}.", name=entries.name)
+
+
+def index_of(entries: Map, key: object, count: int) -> int:
+    """Return a key that must be an index below *count*.
+
+    Raises:
+        IndexError: It is none.
+    """
+    index = integer(entries, key, count)
+    if 0 <= index < count:
+        return index
+    raise _no_index(entries, key, count)
+
+
+def integer(entries: Map, key: Any, count: int) -> int:
+    """Return a key that must be an integer, of whatever type.
+
+    Raises:
+        IndexError: It is none.
+    """
+    if isinstance(key, int):
+        return key
+    from operator import index  # a numpy integer, most likely
+
+    try:
+        return index(key)
+    except TypeError:
+        raise _no_index(entries, key, count) from None
+
+
+def _no_index(entries: Map, key: object, count: int) -> IndexError:
+    return IndexError(f"map {entries.name!r} has entries 0 to {count - 1}, not {key!r}")

@@ -7,9 +7,9 @@ import ctypes
 import errno
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from .base import Map
+from .base import Map, index_of
 from .by_key import Walked, store_all
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ def opened(thing: Any, flags: int = os.O_RDONLY) -> Iterator[int]:
 class DescriptorMap(Map, Generic[K]):
     """An array of objects of the kernel; a program sees the object, user space gives a file descriptor."""
 
+    _EMPTY: ClassVar[tuple[int, ...]] = (errno.ENOENT,)  # what the kernel says of deleting what is not there
+
     def _encoded(self, key: K) -> bytes:
         return self._index(key)
 
     def _index(self, index: object) -> bytes:
-        if not isinstance(index, int) or not 0 <= index < self.max_entries:
-            raise IndexError(f"map {self.name!r} has entries 0 to {self.max_entries - 1}, not {index!r}")
-        return index.to_bytes(4, "little")
+        return index_of(self, index, self.max_entries).to_bytes(4, "little")
 
     def __len__(self) -> int:
         return self.max_entries
@@ -85,7 +85,7 @@ class DescriptorMap(Map, Generic[K]):
 
     def _remove(self, key: bytes) -> bool:
         result: int = self._lib.bpf_map_delete_elem(self.fd, key)
-        if result and result != -errno.ENOENT:
+        if result and -result not in self._EMPTY:
             raise self._fail("delete from", -result)
         return not result
 

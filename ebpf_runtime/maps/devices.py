@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ebpf_runtime.errors import RecordError
 from ebpf_runtime.records import u32
 
+from .base import index_of
 from .descriptors import DescriptorMap
 from .hash import HashMap
 
@@ -41,6 +42,16 @@ class _RedirectionMap(HashMap[int, Redirection]):
         super().__init__(name, kind, fd, sizes, u32(0), value)
         self._unpack_value = self._unpack_redirection
         self._number = None
+
+    def _checked(self, key: int) -> int:
+        """Refuse to change an entry that an array has not."""
+        return key if self.type == "DEVMAP_HASH" else index_of(self, key, self.max_entries)
+
+    def update_elem(self, key: int, value: Redirection, *, exist: bool | None = None) -> None:
+        super().update_elem(self._checked(key), value, exist=exist)
+
+    def _delete(self, key: Any) -> bool:
+        return super()._delete(self._checked(key))
 
     def _unpack_redirection(self, block: bytes, base: int) -> Redirection:
         words = [int.from_bytes(block[at : at + 4], "little") for at in range(base, base + self.value_size, 4)]
@@ -84,6 +95,11 @@ class DeviceMap(_RedirectionMap):
             return socket.if_nametoindex(value)
         except OSError as error:
             raise self._fail(f"find device {value!r} for", errno.ENODEV) from error
+        except ValueError as error:
+            raise RecordError(
+                f"find device {value!r} for map {self.name!r}: no device has such a name. Take one of `ip link`.",
+                name=self.name,
+            ) from error
 
     def __setitem__(self, key: int, value: Redirection | int | str) -> None:
         self.update_elem(key, value)  # type: ignore[arg-type]  # _pack_value takes them all

@@ -137,7 +137,7 @@ class HashMap(KeyedMap[K, V], MutableMapping[K, V]):
             if error.errno not in NOT_SUPPORTED or self.fd < 0:
                 raise
             value = self.lookup(key)
-            if not self._delete(key):
+            if value is None or not self._delete(key):
                 value = None
         if value is not None:
             return value

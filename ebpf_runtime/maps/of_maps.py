@@ -15,7 +15,7 @@ from ebpf_runtime.libbpf_structures import MapCreateOptions
 from ebpf_runtime.records import u32
 
 from . import map_class
-from .base import Map
+from .base import Map, index_of
 from .by_key import Walked, store_all
 from .descriptors import opened
 from .keyed import KeyedMap
@@ -195,9 +195,7 @@ class ArrayOfMaps(_OfMaps[int, M], Generic[M]):
     """
 
     def _checked(self, key: int) -> int:
-        if not isinstance(key, int) or not 0 <= key < self.max_entries:
-            raise IndexError(f"map {self.name!r} has entries 0 to {self.max_entries - 1}, not {key!r}")
-        return key
+        return index_of(self, key, self.max_entries)
 
     def __len__(self) -> int:
         return self.max_entries

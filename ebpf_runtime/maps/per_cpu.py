@@ -69,16 +69,26 @@ class _PerCpu(KeyedMap[K, tuple[V, ...]], Generic[K, V]):
 
         Raises:
             KeyError: The key is absent.
-            RecordError: The values are not numbers, or their sum does not fit a record's member.
+            RecordError: The values are not numbers or have a union, or their sum does not fit a record's member.
         """
         return self._reduced("sum", key)
 
     def max(self, key: K) -> V:
-        """Return the greatest over all CPUs of the value under *key*; of records, of each member."""
+        """Return the greatest over all CPUs of the value under *key*; of records, of each member.
+
+        Raises:
+            KeyError: The key is absent.
+            RecordError: The values are not numbers, or have a union.
+        """
         return self._reduced("max", key)
 
     def min(self, key: K) -> V:
-        """Return the least over all CPUs of the value under *key*; of records, of each member."""
+        """Return the least over all CPUs of the value under *key*; of records, of each member.
+
+        Raises:
+            KeyError: The key is absent.
+            RecordError: The values are not numbers, or have a union.
+        """
         return self._reduced("min", key)
 
     def _items_reduced(self, how: Reduction) -> Iterator[tuple[K, V]]:
@@ -92,7 +102,7 @@ class _PerCpu(KeyedMap[K, tuple[V, ...]], Generic[K, V]):
         values = cells(data, self._value, self.value_size, self._cell_bytes, self._cpus)
         if how is None:
             return values
-        check(how, self.name)
+        check(self._value, how, self.name)
         return reduced(values, how, self.name)
 
 
@@ -106,7 +116,7 @@ class PerCpuHashMap(_PerCpu[K, V], HashMap[K, tuple[V, ...]]):
         """Yield (key, value) with the "sum", "max" or "min" over all CPUs.
 
         Raises:
-            RecordError: The values are not numbers.
+            RecordError: The values are not numbers, or have a union.
             MapError: The kernel refused.
         """
         return self._items_reduced(how)
@@ -119,7 +129,7 @@ class PerCpuHashMap(_PerCpu[K, V], HashMap[K, tuple[V, ...]]):
         Args:
             reduce: Return one value an entry instead: the "sum" (of 64 bits), "max" or "min" over all CPUs.
         Raises:
-            RecordError: What is to be reduced is no number, or a sum needs more than 64 bits.
+            RecordError: What is to be reduced is no number or has a union, or a sum needs more than 64 bits.
             MapError: The kernel refused.
         """
         from ebpf_runtime import arrays
@@ -141,7 +151,7 @@ class PerCpuArrayMap(_PerCpu[int, V], ArrayMap[tuple[V, ...]]):
         """Yield the "sum", "max" or "min" over all CPUs of each value, in order.
 
         Raises:
-            RecordError: The values are not numbers.
+            RecordError: The values are not numbers, or have a union.
             MapError: The kernel refused.
         """
         return (value for _, value in self._items_reduced(how))
@@ -152,7 +162,7 @@ class PerCpuArrayMap(_PerCpu[int, V], ArrayMap[tuple[V, ...]]):
         Args:
             reduce: Return one value an index instead: the "sum" (of 64 bits), "max" or "min" over all CPUs.
         Raises:
-            RecordError: What is to be reduced is no number, or a sum needs more than 64 bits.
+            RecordError: What is to be reduced is no number or has a union, or a sum needs more than 64 bits.
             MapError: The kernel refused.
         """
         return self._cells_array(self._read_columns().values, reduce)

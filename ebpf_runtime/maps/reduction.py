@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from ebpf_runtime.errors import RecordError
@@ -16,25 +17,44 @@ __all__ = ["check", "reducer"]
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {"sum": sum, "max": max, "min": min}
 
 
-def check(how: str, name: str) -> None:
-    """Refuse what is no reduction.
+def check(field: Field | None, how: str, name: str) -> None:
+    """Refuse what is no reduction, and values with a union: nothing tells which member its bytes are.
 
     Raises:
-        RecordError: There is none of this name.
+        RecordError: There is no such reduction, or no reducing such values: names map and member.
     """
     if how not in _FUNCTIONS:
         raise RecordError(f"reduce map {name!r}: {how!r} is none of sum, max and min.", name=name)
+    if members := _of_union(field):
+        raise RecordError(
+            f"{how} the values of map {name!r}: {members} have the same bytes. Take the values of all CPUs.", name=name
+        )
+
+
+def _of_union(field: Any) -> str:
+    """Return the first two members of a union in a value, as `'x' and 'y' of Name`; empty where there is none."""
+    from ebpf_runtime.records import _Nested, _overlap
+
+    while hasattr(field, "element"):
+        field = field.element  # of an array
+    if not isinstance(field, _Nested):
+        return ""
+    for one, other in combinations([member for member in field.type._fields_ if member.shared], 2):
+        if _overlap(one, other):
+            return f"{one.name!r} and {other.name!r} of {field.kind}"
+    return next(filter(None, map(_of_union, field.type._fields_)), "")
 
 
 def reducer(field: Field | None, how: str, name: str) -> Callable[[Sequence[Any]], Any]:
     """Return a function from the values of all CPUs to their sum, max or min, member by member for records.
 
     Raises:
-        RecordError: There is no such reduction; the function, if something is not a number: names map and member.
+        RecordError: There is no such reduction, or the values have a union; the function, if something is not a
+            number: names map and member.
     """
     from ebpf_runtime.records import Record, fields
 
-    check(how, name)
+    check(field, how, name)
     combine = _FUNCTIONS[how]
 
     def of(values: Sequence[Any], what: str) -> Any:

@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
+
+from ebpf_runtime.errors import EbpfError, MapError
 
 from .base import exact
 from .by_key import Walked
 from .descriptors import DescriptorMap
+from .key_walk import walk_keys
 from .keyed import KeyedMap
 
 __all__ = ["ReuseportSocketArrayMap", "SocketHashMap", "SocketMap"]
 
 K = TypeVar("K")
+
+_COOKIE_BYTES = 8
 
 
 class _SocketMap(Walked[K, int], DescriptorMap[K], Generic[K]):
@@ -24,7 +30,7 @@ class _SocketMap(Walked[K, int], DescriptorMap[K], Generic[K]):
         """Return the cookie of a socket (SO_COOKIE), or None if there is none under *key*.
 
         Raises:
-            MapError: The kernel refused; ENOSPC where values have 4 bytes.
+            MapError: The kernel refused, or values have 4 bytes.
         Source: bpf(2) BPF_MAP_LOOKUP_ELEM, libbpf bpf_map_lookup_elem().
         """
         return self._number(self._encoded(key))
@@ -38,20 +44,48 @@ class _SocketMap(Walked[K, int], DescriptorMap[K], Generic[K]):
         """
         self._store(self._encoded(key), value)
 
-    def __iter__(self) -> Iterator[K]:
-        """Yield the keys that have a socket."""
-        return cast("Iterator[K]", self._filled())
+    def _fail(self, action: str, number: int, *, feature: str = "", minimum_kernel: str = "") -> EbpfError:
+        if number == errno.ENOSPC and self.value_size < _COOKIE_BYTES:
+            return MapError(
+                f"{action} map {self.name!r}: its values have {self.value_size} bytes, "
+                f"a socket's cookie needs {_COOKIE_BYTES}. Declare the value as __u64 to read it.",
+                name=self.name,
+                errno=number,
+            )
+        return super()._fail(action, number, feature=feature, minimum_kernel=minimum_kernel)
 
 
-class SocketMap(_SocketMap[int]):
+class _SocketArray(_SocketMap[int]):
+    """Sockets by index. Where values have 4 bytes the kernel does not tell which entries have one."""
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the indices that have a socket.
+
+        Raises:
+            MapError: The kernel refused, or values have 4 bytes.
+        """
+        return self._filled()
+
+    def clear(self) -> None:
+        """Empty every entry, also where values have 4 bytes.
+
+        Raises:
+            MapError: The kernel refused.
+        """
+        DescriptorMap.clear(self)
+
+
+class SocketMap(_SocketArray):
     """An array of connected or listening sockets.
 
     Kernel: 4.14; may be read from 5.8 on.
     """
 
+    _EMPTY = (errno.ENOENT, errno.EINVAL)
+
 
 class SocketHashMap(_SocketMap[K]):
-    """Sockets by any key.
+    """Sockets by any key. Where values have 4 bytes its keys may be walked, and `in` walks them.
 
     Kernel: 4.18; may be read from 5.8 on.
     """
@@ -70,18 +104,24 @@ class SocketHashMap(_SocketMap[K]):
         return bytes(block)
 
     def __iter__(self) -> Iterator[K]:
-        """Yield the keys that have a socket."""
-        return self._entries._all_keys()
+        """Yield the key of each socket once, also while sockets come and go."""
+        decode, _ = self._entries._decoders()
+        return (decode(key, 1)[0] for key in walk_keys(self._entries))
+
+    def __contains__(self, key: K) -> bool:
+        if self.value_size < _COOKIE_BYTES:  # looking up says ENOSPC, with a socket or without
+            return self._encoded(key) in walk_keys(self._entries)
+        return super().__contains__(key)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return sum(1 for _ in walk_keys(self._entries))
 
     def _close(self) -> None:
         self._entries._close()
         super()._close()
 
 
-class ReuseportSocketArrayMap(_SocketMap[int]):
+class ReuseportSocketArrayMap(_SocketArray):
     """Listening sockets of one port that a program chooses among.
 
     Kernel: 4.19.

@@ -13,7 +13,10 @@ from typing import Any
 
 from ebpf_runtime.errors import MapError
 
+from .base import index_of, integer
 from .by_key import Walked
+from .key_walk import walk_keys
+from .keyed import KeyedMap
 
 __all__ = ["KernelSymbols", "StackTraceMap"]
 
@@ -30,6 +33,9 @@ class StackTraceMap(Walked[int, tuple[int, ...]]):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        name, kind, fd, sizes, _, _ = arguments
+        self._entries: KeyedMap[int, bytes] = KeyedMap(name, kind, fd, sizes, None, None)  # to walk it
+        self._buckets = 1 << (self.max_entries - 1).bit_length()  # the kernel rounds up
         self._has_build_ids = bool(self.flags & _STACK_BUILD_ID)
 
     def lookup(self, stack_id: int) -> tuple[int, ...] | None:
@@ -72,25 +78,21 @@ class StackTraceMap(Walked[int, tuple[int, ...]]):
     def delete(self, stack_id: int) -> bool:
         """Remove a stack; return whether there was one.
 
+        Raises:
+            IndexError: The map has no entry of this number, or it is an error of bpf_get_stackid().
+            MapError: The kernel refused.
         Source: bpf(2) BPF_MAP_DELETE_ELEM, libbpf bpf_map_delete_elem().
         """
-        result: int = self._lib.bpf_map_delete_elem(self.fd, self._key_bytes(stack_id))
+        result: int = self._lib.bpf_map_delete_elem(
+            self.fd, index_of(self, stack_id, self._buckets).to_bytes(4, "little")
+        )
         if result and result != -errno.ENOENT:
             raise self._fail("delete from", -result)
         return not result
 
     def __iter__(self) -> Iterator[int]:
-        """Yield the numbers of all stacks."""
-        key: Any = None
-        buffer = ctypes.create_string_buffer(4)
-        while True:
-            result: int = self._lib.bpf_map_get_next_key(self.fd, key, buffer)
-            if result == -errno.ENOENT:
-                return
-            if result:
-                raise self._fail("iterate over", -result)
-            key = buffer.raw[:4]
-            yield int.from_bytes(key, "little")
+        """Yield the number of each stack once, also while stacks are removed."""
+        return (int.from_bytes(key, "little") for key in walk_keys(self._entries))
 
     def __contains__(self, stack_id: int) -> bool:
         return self._read(stack_id) is not None
@@ -105,19 +107,21 @@ class StackTraceMap(Walked[int, tuple[int, ...]]):
         names = KernelSymbols.shared()
         return tuple(map(names.name, self[stack_id]))
 
-    def _key_bytes(self, stack_id: int) -> bytes:
-        return (stack_id & 0xFFFFFFFF).to_bytes(4, "little")
-
     def _read(self, stack_id: int) -> bytes | None:
-        if stack_id < 0:
-            return None  # an error of bpf_get_stackid()
+        number = integer(self, stack_id, self._buckets)
+        if not 0 <= number < self._buckets:
+            return None  # below 0: an error of bpf_get_stackid()
         buffer = ctypes.create_string_buffer(self.value_size)
-        result: int = self._lib.bpf_map_lookup_elem(self.fd, self._key_bytes(stack_id), buffer)
+        result: int = self._lib.bpf_map_lookup_elem(self.fd, number.to_bytes(4, "little"), buffer)
         if result == -errno.ENOENT:
             return None
         if result:
             raise self._fail("look up in", -result)
         return buffer.raw
+
+    def _close(self) -> None:
+        self._entries._close()
+        super()._close()
 
 
 class KernelSymbols:

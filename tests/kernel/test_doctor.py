@@ -22,7 +22,7 @@ from ebpf_collector.schema import doctor as doctor_schema
 from ebpf_probes.ebpf_inventory import EbpfInventory
 from ebpf_probes.oom_kill import OomKill
 from ebpf_probes.tcp_queue_length import TcpQueueLength
-from ebpf_runtime import ProbeConfig
+from ebpf_runtime import ProbeConfig, libbpf
 from tests.support.kernel import assert_nothing_new, identifiers
 from tests.support.mounts import hidden_from
 
@@ -110,6 +110,32 @@ def test_without_capabilities_the_exit_code_is_3_and_they_are_named() -> None:
             f"load probe '{probe['name']}': EPERM, this process lacks CAP_BPF and CAP_PERFMON. Run as root, or grant "
             "the capabilities (setcap, AmbientCapabilities=)."
         )
+
+
+@pytest.mark.any_kernel
+@pytest.mark.skipif(os.geteuid() != 0, reason="drops the capabilities of root")
+@pytest.mark.parametrize("fallback", [True, False], ids=["fallback", "no fallback"])
+def test_cap_sys_admin_is_named_where_libbpf_needs_it(tmp_path: Path, fallback: bool) -> None:
+    """The inventory knows types that the kernel may lack, and old libbpf cannot do without looking in its modules."""
+    config = tmp_path / "c.yaml"
+    config.write_text(json.dumps({"system_probe_config": {"allow_runtime_compiled_fallback": fallback}}))
+    capabilities = "-all,+bpf,+perfmon"
+    prefix = ("setpriv", f"--inh-caps={capabilities}", f"--bounding-set={capabilities}")
+    libbpf.library()
+    run = doctor("--json", "--config", str(config), prefix=prefix, EBPF_LIBBPF=libbpf.origin()[1])
+    found = told(run)
+    assert found["host"]["missing_capabilities"] == []
+    probe = next(item for item in found["probes"] if item["name"] == "ebpf_inventory")
+    if libbpf.version() >= (1, 3):
+        assert (run.returncode, probe["error"]) == (0, "")
+        return
+    assert (run.returncode, run.stderr) == (3, "")
+    assert (probe["works"], probe["permitted"], probe["warnings"], probe["origin"]) == (False, False, [], "")
+    assert probe["error"] == (
+        "load probe 'ebpf_inventory': EPERM, this process lacks CAP_SYS_ADMIN, without which libbpf before 1.3 does "
+        "not look for types of the kernel's modules. Run as root, or grant the capabilities (setcap, "
+        "AmbientCapabilities=), or install libbpf 1.3."
+    )
 
 
 @pytest.mark.any_kernel

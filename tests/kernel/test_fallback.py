@@ -55,8 +55,8 @@ pytestmark = pytest.mark.kernel
 
 # Where there are kprobes, both are refused with the same line.
 NO_VARIANT = (
-    "load probe 'oom_kill' by CO-RE: load probe 'oom_kill': no variant works here. fentry: load, ",
-    "load probe 'oom_kill' by CO-RE: load probe 'oom_kill': no variant works here. fentry, kprobe: load, ",
+    "load probe 'oom_kill' by CO-RE: no variant works here. fentry: load, ",
+    "load probe 'oom_kill' by CO-RE: no variant works here. fentry, kprobe: load, ",
 )
 
 

@@ -240,11 +240,33 @@ def test_without_btf_and_with_compiling_forbidden_there_is_one_error() -> None:
     assert (found["kind"], found["co_re"], found["compile"]) == (CoReError.__name__, "btf_not_found", 0)
     assert found["warnings"] == []
     assert "\n" not in found["text"]
-    assert found["text"].startswith("load probe 'oom_kill' by CO-RE: load probe 'oom_kill': no variant works here. ")
+    assert found["text"].startswith("load probe 'oom_kill' by CO-RE: no variant works here. ")
     assert found["text"].count("failed to find valid kernel BTF") == 1  # said once for all variants
     assert found["text"].endswith(
         " No BTF was found: the kernel shows none in /sys/kernel/btf/vmlinux; this package embeds none."
         " Set system_probe_config.allow_runtime_compiled_fallback to true to compile it on this host."
+    )
+
+
+@pytest.mark.parametrize("has_file", [True, False], ids=["btf_path", "no file"])
+def test_programs_that_attach_by_btf_are_not_sent_after_a_file(tmp_path: Path, has_file: bool) -> None:
+    """Which they have already, or which would not help."""
+    code = 'SEC("tp_btf/sched_switch")\nint on_switch(void *ctx) { return 0; }\n'
+    module = make_module(tmp_path, write_source(tmp_path, "one", code))
+    path = tmp_path / "full.btf"
+    path.write_bytes(KERNEL_BTF.read_bytes())
+
+    def text() -> str:
+        with pytest.raises(CoReError) as caught:
+            module.One.open_and_load(only_co_re(btf_path=path) if has_file else only_co_re())
+        return str(caught.value)
+
+    none = "No BTF was found: the kernel shows none in /sys/kernel/btf/vmlinux; this package embeds none. "
+    assert hidden_from(text) == (
+        "load probe 'one' by CO-RE: ESRCH, no such process; failed to find valid kernel BTF. Mount sysfs on /sys, or "
+        "take a kernel with BTF (CONFIG_DEBUG_INFO_BTF): a BTF file serves relocations alone, not programs that attach "
+        f"by BTF. {'' if has_file else none}Set system_probe_config.allow_runtime_compiled_fallback to true to compile "
+        "it on this host."
     )
 
 

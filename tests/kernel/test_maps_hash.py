@@ -500,6 +500,28 @@ def test_per_cpu_records_are_reduced_by_member(made: ModuleType, maps: Any) -> N
     assert maps.wide_per_cpu.max(3).ranks == (max(CPUS), 1)
 
 
+def test_records_with_a_union_are_not_reduced(made: ModuleType, maps: Any) -> None:
+    value = made.EitherValue.zeroed(count=1, reads=2, last=3)
+    maps.either[1] = (value,) * len(CPUS)
+    values = made.EitherValues(count=1, of=(value, value))
+    maps.eithers[1] = (values,) * len(CPUS)
+    assert maps.either[1][0].writes == maps.eithers[1][0].of[1].writes == 2
+    for entries in (maps.either, maps.eithers):
+        for how in ("sum", "max", "min"):
+            for use in (
+                lambda entries, how: getattr(entries, how)(1),
+                lambda entries, how: list(entries.reduced(how)),
+                lambda entries, how: entries.to_numpy(reduce=how),
+            ):
+                with pytest.raises(RecordError) as caught:
+                    use(entries, how)
+                assert str(caught.value) == (
+                    f"{how} the values of map {entries.name!r}: 'reads' and 'writes' of EitherValue have the same "
+                    "bytes. Take the values of all CPUs."
+                )
+                assert caught.value.name == entries.name
+
+
 def test_other_reductions_are_refused(maps: Any) -> None:
     maps.per_cpu[1] = (1,) * len(CPUS)
     for entries, use in (

@@ -92,6 +92,47 @@ def test_arrays_are_read_in_batches(maps: Any) -> None:
         pass
 
 
+@pytest.mark.parametrize("name", ["numbers", "mapped", "cells"])
+def test_an_index_is_any_integer(made: ModuleType, maps: Any, name: str) -> None:
+    array = getattr(maps, name)
+    value = {"numbers": 7, "mapped": made.WideValue.zeroed(count=7), "cells": (7,) * CPUS}[name]
+    for integer in (3, numpy.int64(3), numpy.uint8(3)):
+        array[integer] = value
+        assert array[integer] == array.get(integer) == array.lookup(integer) == value
+    array.update({numpy.int16(1): value})
+    assert array[True] == array[1] == value  # as for hashes
+    assert array.get(numpy.int64(5000), "none") == array.get(-1, "none") == "none"
+    for wrong in ("x", 3.0, numpy.float64(3), None, numpy.int64(5000)):
+        with pytest.raises(IndexError) as caught:
+            array[wrong]
+        assert str(caught.value) == f"map {name!r} has entries 0 to {len(array) - 1}, not {wrong!r}"
+    for wrong in ("x", 3.0, numpy.float64(3), None):
+        with pytest.raises(IndexError) as caught:
+            array.get(wrong, "none")
+        assert str(caught.value) == f"map {name!r} has entries 0 to {len(array) - 1}, not {wrong!r}"
+
+
+def test_an_index_is_any_integer_also_of_maps_that_are_no_plain_arrays(probe: Any, outer: Any) -> None:
+    maps, one = probe.maps, numpy.int64(1)
+    probe.programs.on_call.attach()
+    os.getppid()
+    number = probe.data.last_stack
+    assert maps.stacks[numpy.int64(number)] == maps.stacks[number]
+    assert numpy.int64(number) in maps.stacks
+    assert maps.stacks.delete(numpy.int64(number)) is True
+    maps.programs[one] = probe.programs.on_tail_call
+    assert (maps.programs[one], one in maps.programs, list(maps.programs)) == (maps.programs[1], True, [1])
+    maps.devices[one] = "lo"
+    assert maps.devices.pop(one) == Redirection(1)
+    with outer.by_index[one] as inner:
+        outer.by_index[numpy.int64(0)] = inner
+    assert sorted(outer.by_index) == [0, 1]
+    for entries, count in ((maps.programs, 4), (outer.by_index, 3)):
+        with pytest.raises(IndexError) as caught:
+            entries[1.0]
+        assert str(caught.value) == f"map {entries.name!r} has entries 0 to {count - 1}, not 1.0"
+
+
 def test_mapped_arrays_are_memory(made: ModuleType, probe: Any) -> None:
     mapped = probe.maps.mapped
     mapped[3] = made.WideValue(count=1 << 40, balance=-3, ranks=(4, 5))
@@ -378,6 +419,40 @@ def test_stacks(probe: Any) -> None:
         stacks[number]
 
 
+@pytest.mark.parametrize("number", [4096, 1 << 32, -14])
+def test_there_are_no_stacks_beyond_the_end(probe: Any, number: int) -> None:
+    probe.programs.on_call.attach()
+    os.getppid()
+    stacks = probe.maps.stacks
+    for change in (stacks.delete, stacks.__delitem__):
+        with pytest.raises(IndexError) as caught:
+            change(number)
+        assert str(caught.value) == f"map 'stacks' has entries 0 to 4095, not {number}"
+    assert (stacks.get(number), stacks.pop(number, "none"), number in stacks) == (None, "none", False)
+    assert stacks.lookup(probe.data.last_stack + (1 << 32)) is None
+    with pytest.raises(KeyError):
+        stacks[number]
+    stacks.clear()
+    assert stacks.delete(4095) is False  # the kernel has rounded 3000 up
+
+
+def test_a_walk_over_stacks_survives_deletion(probe: Any) -> None:
+    probe.programs.on_call.attach()
+    for _ in range(4):
+        os.getppid()
+    stacks = probe.maps.stacks
+    numbers = list(stacks)
+    assert len(numbers) > 2
+    walked = []
+    for number in stacks:
+        walked.append(number)
+        assert len(walked) <= len(numbers)
+        if number != numbers[0]:
+            assert stacks.delete(number)
+    assert walked == numbers
+    assert list(stacks) == numbers[:1]
+
+
 @present("by_task")
 def test_storage_of_tasks(maps: Any) -> None:
     by_task = maps.by_task
@@ -460,6 +535,50 @@ def test_device_maps(maps: Any) -> None:
     assert len(maps.devices_hash) == 0
 
 
+def test_a_device_whose_name_cannot_be_one_is_refused(maps: Any) -> None:
+    for name in ("lo\0", "\ud800"):
+        with pytest.raises(RecordError) as caught:
+            maps.devices[0] = name
+        assert str(caught.value) == (
+            f"find device {name!r} for map 'devices': no device has such a name. Take one of `ip link`."
+        )
+    assert 0 not in maps.devices
+
+
+@pytest.mark.parametrize("name", ["devices", "cpus"])
+@pytest.mark.parametrize("index", [4, 99, -1])
+def test_device_and_cpu_arrays_have_no_entries_beyond_their_end(maps: Any, name: str, index: int) -> None:
+    entries = getattr(maps, name)
+    for change, arguments in (
+        (entries.__setitem__, (index, 1)),
+        (entries.update_elem, (index, Redirection(1))),
+        (entries.delete, (index,)),
+        (entries.__delitem__, (index,)),
+    ):
+        with pytest.raises(IndexError) as caught:
+            change(*arguments)
+        assert str(caught.value) == f"map {name!r} has entries 0 to 3, not {index}"
+    if index >= 0:
+        assert (entries.pop(index, None), entries.get(index), index in entries) == (None, None, False)
+        with pytest.raises(IndexError):
+            entries.update({index: 1})
+    entries.update({0: 1})
+    assert list(entries) == [0]
+
+
+def test_numbers_of_device_hashes_are_any(maps: Any) -> None:
+    maps.devices_hash[99] = "lo"
+    assert (maps.devices_hash.pop(99, None), maps.devices_hash.delete(99)) == (Redirection(1), False)
+    for number in range(4):
+        maps.devices_hash[number << 8] = "lo"
+    with pytest.raises(MapFullError) as caught:
+        maps.devices_hash[99] = "lo"
+    assert str(caught.value) == (
+        "update map 'devices_hash': E2BIG, it is full; it holds at most 4 entries. "
+        "Delete some, or make it larger before load."
+    )
+
+
 def test_cpu_maps(maps: Any) -> None:
     maps.cpus[0] = 192
     assert maps.cpus[0] == Redirection(192)
@@ -513,6 +632,83 @@ def test_socket_maps(maps: Any) -> None:
             maps.sockets_hash[1 << 40]
         with pytest.raises(MapError, match="update map 'sockets': E"):
             maps.sockets[1] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+
+COOKIES_NEED_8_BYTES = "its values have 4 bytes, a socket's cookie needs 8. Declare the value as __u64 to read it."
+
+
+def assert_not_shown(entries: Any, key: int) -> None:
+    """Assert that what would read a value says why it cannot, and takes nothing out."""
+    for read in (
+        entries.lookup,
+        entries.get,
+        entries.pop,
+        entries.__getitem__,
+        lambda _: list(entries.items()),
+        lambda _: list(entries.values()),
+    ):
+        with pytest.raises(MapError) as caught:
+            read(key)
+        assert type(caught.value) is MapError
+        assert str(caught.value) == f"look up in map {entries.name!r}: {COOKIES_NEED_8_BYTES}"
+        assert caught.value.errno == errno.ENOSPC
+    assert entries.delete(key) is True
+    assert entries.delete(key) is False
+    with pytest.raises(KeyError):
+        del entries[key]
+
+
+def test_socket_hashes_with_short_values_are_walked_and_emptied(maps: Any) -> None:
+    entries = maps.sock_hash_short
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        entries.update({1 << 31: client, 7: client})
+        assert sorted(entries) == sorted(entries.keys()) == [7, 1 << 31]
+        assert (len(entries), 7 in entries, 8 in entries) == (2, True, False)
+        assert_not_shown(entries, 7)
+        assert (list(entries), 7 in entries) == ([1 << 31], False)
+        entries.update({7: client, 8: client})
+        for key in entries:
+            del entries[key]
+        assert len(entries) == 0
+        entries.update({7: client, 8: client})
+        entries.clear()
+        assert list(entries) == []
+
+
+def test_socket_arrays_with_short_values_are_emptied(maps: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        entries = maps.sockets_short
+        entries[2] = client
+        # The kernel gives the same answer for every index, with a socket or without.
+        for ask in (lambda: 2 in entries, lambda: list(entries), lambda: list(entries.keys())):
+            with pytest.raises(MapError) as caught:
+                ask()
+            assert str(caught.value) == f"look up in map 'sockets_short': {COOKIES_NEED_8_BYTES}"
+        assert_not_shown(entries, 2)
+        entries.update({0: client, 3: client})
+        entries.clear()
+        assert [entries.delete(index) for index in range(4)] == [False] * 4
+        assert len(entries) == 4
+
+
+def test_reuseport_arrays_with_short_values_are_emptied(maps: Any) -> None:
+    entries = maps.listeners_short
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        entries[1] = server
+        assert_not_shown(entries, 1)
+        entries[1] = server
+        entries.clear()
+        assert [entries.delete(index) for index in range(4)] == [False] * 4
+
+
+def test_an_empty_entry_of_a_socket_map_may_be_deleted(maps: Any) -> None:
+    assert maps.sockets.delete(1) is False
+    with pytest.raises(KeyError):
+        del maps.sockets[1]
+    assert maps.sockets_hash.delete(1) is False
 
 
 def test_reuseport_arrays(maps: Any) -> None:
@@ -658,6 +854,13 @@ def test_a_closed_inner_map_says_that_it_is_closed_and_not_the_probe(outer: Any)
             use()
         assert str(caught.value) == text
     assert outer.first[5] == 55
+
+
+def test_an_inner_map_that_is_too_large_is_not_told_as_a_full_one(outer: Any) -> None:
+    with pytest.raises(MapError) as caught:
+        outer.by_name.create(max_entries=(1 << 32) - 1)
+    assert type(caught.value) is MapError
+    assert str(caught.value) == "make 'inner' for map 'by_name': E2BIG, too large."
 
 
 def test_no_map_is_made_for_a_closed_probe(outer: Any) -> None:

@@ -48,6 +48,13 @@ def test_an_absent_tracepoint_of_btf_has_near_names(tmp_path: Path) -> None:
     )
 
 
+def test_an_absent_tracepoint_of_btf_without_near_names_has_the_list_of_them(tmp_path: Path) -> None:
+    assert str(refused(tmp_path, "tp_btf/like_no_other_at_all")) == (
+        "load program 'program': ESRCH, no such process, the kernel's BTF has no 'like_no_other_at_all' to hang it on. "
+        "See /sys/kernel/tracing/available_events."
+    )
+
+
 def test_an_absent_tracepoint_has_near_names_and_nothing_is_printed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,19 +3,27 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 # What a refusal imports: without file descriptors nothing can be imported.
-from ebpf_runtime import EbpfError, LoadError, ProbeConfig, host_errors, refusals, variants, verifier
+from ebpf_runtime import EbpfError, LoadError, ProbeConfig, btf_sources, host_errors, refusals, variants, verifier
+from ebpf_runtime.libbpf import version
+from ebpf_runtime.specs import architecture
 from tests.support.files import free_files
-from tests.support.sources import make_module, write_source
+from tests.support.sources import add_loader_programs, make_module, write_source
 
 pytestmark = pytest.mark.kernel
 
 # The better variant takes more file descriptors than the other.
 SOURCE = """
+const volatile __u64 step = 1;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -35,20 +43,48 @@ VARIANT(both)
 VARIANT(one)
 int on_exit(void *ctx)
 {
+	__u32 key = 0;
+	__u64 *number = bpf_map_lookup_elem(&numbers, &key);
+
+	if (number)
+		*number += step;
 	return 0;
 }
 """
 RAISE = "Raise this process's limit of open files (ulimit -n, LimitNOFILE=)."
 
+LIBBPF = f"load probe 'short': EMFILE, too many open files; libbpf has to have 8 more. {RAISE}"
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    assert all((host_errors, refusals, variants, verifier))
+    assert all((btf_sources, host_errors, refusals, variants, verifier))
     directory = tmp_path_factory.mktemp("shortages")
     module = make_module(directory, write_source(directory, "short", SOURCE))
     with module.Short.open_and_load() as probe:
-        assert probe.variant == "both"
+        assert (probe.variant, probe.path) == ("both", "libbpf")
     return module
+
+
+@pytest.fixture(scope="module")
+def made_light(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """The same with loader programs."""
+    directory = tmp_path_factory.mktemp("light")
+    module = make_module(directory, write_source(directory, "short", SOURCE))
+    add_loader_programs(module)
+    with module.Short.open_and_load() as probe:
+        assert (probe.variant, probe.path) == ("both", "light")
+    return module
+
+
+def opening(prefix: str = "") -> list[str]:
+    """Return what opening an object says: since 1.4 libbpf takes a file for each map then."""
+    error = f"{prefix}load probe 'short': open object 'short': EMFILE, too many open files. {RAISE}"
+    return [error] if version() >= (1, 4) else []
+
+
+def object_of(made: ModuleType) -> Path:
+    return Path(str(made.__file__)).with_name(f"short.{architecture()}.bpf.o")
 
 
 def outcomes(made: ModuleType, config: ProbeConfig) -> dict[str, EbpfError | None]:
@@ -74,9 +110,104 @@ def test_too_few_file_descriptors_are_no_refusal_of_the_kernel(made: ModuleType,
     errors = {text: error for text, error in found.items() if error is not None}
     assert {(type(error), error.errno) for error in errors.values()} == {(LoadError, 24)}
     assert all(text.startswith("load probe 'short': ") and text.endswith(f". {RAISE}") for text in errors)
-    assert {
-        f"load probe 'short': load program 'on_enter': EMFILE, too many open files. {RAISE}",
-        f"load probe 'short': load program 'on_exit': EMFILE, too many open files. {RAISE}",
-        f"load probe 'short': attach program 'on_enter' to raw_tp/sys_enter: EMFILE, too many open files. {RAISE}",
-        f"load probe 'short': attach program 'on_exit' to raw_tp/sys_exit: EMFILE, too many open files. {RAISE}",
-    } <= set(errors)
+    assert list(errors) == [
+        f"load probe 'short': open {object_of(made)}: EMFILE, too many open files. {RAISE}",
+        *opening(),
+        LIBBPF,
+    ]
+
+
+@pytest.mark.any_kernel
+def test_too_few_file_descriptors_for_a_loader_program(made_light: ModuleType) -> None:
+    found = outcomes(made_light, ProbeConfig())
+    assert list(found) == [
+        f"load probe 'short': open {object_of(made_light)}: EMFILE, too many open files. {RAISE}",
+        *opening(),
+        LIBBPF,
+        "both",
+    ]
+
+
+@pytest.mark.any_kernel
+def test_a_btf_file_that_could_not_be_read_is_no_bad_one(made: ModuleType, tmp_path: Path) -> None:
+    """The kernel's own BTF would do, and is not taken: it may not be the one that was wanted."""
+    file = tmp_path / "good.btf"
+    file.write_bytes(Path("/sys/kernel/btf/vmlinux").read_bytes())
+    found = outcomes(made, ProbeConfig(btf_path=file))
+    assert list(found) == [
+        f"load probe 'short': read {file}: EMFILE, too many open files. {RAISE}",
+        *opening(),
+        LIBBPF,
+        "both",
+    ]
+
+
+# Run in a process of its own: libbpf tests what the kernel has once a process.
+FRESH = """
+import importlib, json, mmap, pkgutil, sys
+import ebpf_runtime
+from ebpf_runtime import EbpfError, libbpf
+from ebpf_runtime.libbpf import version
+from ebpf_runtime.specs import architecture
+from tests.support.files import free_files
+
+for item in pkgutil.iter_modules(ebpf_runtime.__path__):
+    importlib.import_module(f"ebpf_runtime.{item.name}")
+checked = libbpf.short_of_files
+if sys.argv[2] == "unchecked":  # as when another thread takes what was free a moment before
+    libbpf.short_of_files = lambda count: 0
+module = importlib.import_module(sys.argv[1])
+said = []
+
+def load():
+    try:
+        with module.Short.open_and_load() as probe:
+            said.append(f"loaded {probe.variant}, refused {len(probe.refused)}")
+    except EbpfError as error:
+        said.append(f"{type(error).__name__} {error.errno} {error}")
+
+for free in range(20):
+    with free_files(free):
+        load()
+    if libbpf.detections:
+        break
+libbpf.short_of_files = checked
+load()
+print(json.dumps(said))
+"""
+
+
+def said_in_a_fresh_process(made: ModuleType, how: str) -> list[str]:
+    places = [str(Path(str(made.__file__)).parents[1]), *filter(None, sys.path)]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FRESH, made.__name__, how],
+        capture_output=True, text=True, check=False, env={"PYTHONPATH": ":".join(places)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    said: list[str] = json.loads(done.stdout)
+    return said
+
+
+@pytest.mark.any_kernel
+def test_libbpf_never_tests_the_kernel_while_files_are_short(made: ModuleType) -> None:
+    """What a process could not load it loads once files are free again."""
+    *short, last = said_in_a_fresh_process(made, "checked")
+    assert last == "loaded both, refused 0"
+    assert list(dict.fromkeys(line for line in short if line not in opening("LoadError 24 "))) == [
+        f"LoadError 24 load probe 'short': open {object_of(made)}: EMFILE, too many open files. {RAISE}",
+        f"LoadError 24 {LIBBPF}",
+        last,
+    ]
+
+
+@pytest.mark.any_kernel
+def test_what_libbpf_could_not_test_is_told_with_the_only_way_out(made: ModuleType) -> None:
+    *_, first, later = said_in_a_fresh_process(made, "unchecked")
+    assert (
+        first
+        == later
+        == (
+            "LoadError 24 load probe 'short': EMFILE, too many open files, when libbpf tested the kernel for global "
+            f"variables, which it takes for missing from now on. Restart this process. {RAISE}"
+        )
+    )

@@ -32,6 +32,21 @@ struct wide_value {
 	__u32 ranks[2];
 } __attribute__((packed));
 
+/* A value that says in two ways what it is, and the same inside others. */
+struct either_value {
+	__u64 count;
+	union {
+		__u32 reads;
+		__u32 writes;
+	};
+	__u32 last;
+};
+
+struct either_values {
+	__u64 count;
+	struct either_value of[2];
+};
+
 /* A prefix of IP addresses of both versions. */
 struct prefix {
 	__u32 length;
@@ -77,6 +92,8 @@ MAP(lru, LRU_HASH, 64, __u32, __u64);
 MAP(lru_per_cpu, LRU_PERCPU_HASH, 64, __u32, __u64);
 MAP(per_cpu, PERCPU_HASH, 20000, __u32, __u32);
 MAP(wide_per_cpu, PERCPU_HASH, 64, __u32, struct wide_value);
+MAP(either, PERCPU_HASH, 4, __u32, struct either_value);
+MAP(eithers, PERCPU_ARRAY, 4, __u32, struct either_values);
 MAP(cells, PERCPU_ARRAY, 5, __u32, __u64);
 MAP(numbers, ARRAY, 5000, __u32, __u32);
 PUSHED(queue, BPF_MAP_TYPE_QUEUE, 3, __u32);
@@ -94,7 +111,9 @@ WORDS(cpus, 16 /* BPF_MAP_TYPE_CPUMAP */, 4, 8);
 WORDS(xsks, 17 /* BPF_MAP_TYPE_XSKMAP */, 4, 4);
 WORDS(sockets, 15 /* BPF_MAP_TYPE_SOCKMAP */, 4, 8);
 WORDS(listeners, 20 /* BPF_MAP_TYPE_REUSEPORT_SOCKARRAY */, 4, 8);
-WORDS(stacks, 7 /* BPF_MAP_TYPE_STACK_TRACE */, 64, 127 * 8);
+WORDS(sockets_short, 15 /* BPF_MAP_TYPE_SOCKMAP */, 4, 4);
+WORDS(listeners_short, 20 /* BPF_MAP_TYPE_REUSEPORT_SOCKARRAY */, 4, 4);
+WORDS(stacks, 7 /* BPF_MAP_TYPE_STACK_TRACE */, 3000, 127 * 8);
 
 struct {
 	__uint(type, 18 /* BPF_MAP_TYPE_SOCKHASH */);
@@ -102,6 +121,13 @@ struct {
 	__type(key, __u64);
 	__uint(value_size, 8);
 } sockets_hash SEC(".maps");
+
+struct {
+	__uint(type, 18 /* BPF_MAP_TYPE_SOCKHASH */);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, __u32);
+} sock_hash_short SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -128,8 +154,8 @@ int on_call(struct bpf_raw_tracepoint_args *ctx)
 
 	if (bpf_get_current_pid_tgid() >> 32 != wanted_pid || ctx->args[1] != wanted_call)
 		return 0;
+	last_stack = bpf_get_stackid(ctx, &stacks, calls & 3); /* calls from one place have four stacks */
 	calls++;
-	last_stack = bpf_get_stackid(ctx, &stacks, 0);
 	cell = bpf_map_lookup_elem(&cells, &zero);
 	if (cell)
 		*cell += 1;

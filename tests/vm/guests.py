@@ -135,7 +135,7 @@ class Fleet:
         if not (reports / "report.xml").exists():
             raise VmtestError(f"run the tests: the guest ended with {status} and wrote no report. It said\n{said}")
         outcomes = Outcomes.read(reports / "report.xml")
-        answers = Answers.read(reports / "matrix.json", outcomes.by_name)
+        answers = Answers.read(reports / "matrix.json")
         release = f"{kernel.release} ({kernel.version})"
         return Finished(release, outcomes, answers, start, time.monotonic(), said)
 

@@ -16,6 +16,7 @@ import pytest
 from ebpf_collector.workloads.memory_cgroup import MemoryCgroup
 from ebpf_probes.oom_kill import OomKill, OomKillConstraint, OomKillEvent, OomKillSource
 from tests.support.kills import LIMIT_BYTES, Kill, kill_one, victims_cgroup
+from tests.vm.matrix import note_equal
 
 pytestmark = pytest.mark.kernel
 
@@ -97,6 +98,7 @@ def test_kills_are_equal_in_all_variants(probes: dict[str, OomKill]) -> None:
         for event in streams["fentry"]:
             assert event.victim_cgroup == group.name
             assert not event.group_member
+    note_equal("oom_kill", streams, "kills")
 
 
 @contextmanager

@@ -6,11 +6,8 @@ The answers go to the file that EBPF_MATRIX names, as `tests.vm.matrix` reads th
 
 from __future__ import annotations
 
-import json
-import os
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,10 +20,12 @@ from ebpf_probes.oom_kill import OomKill
 from ebpf_probes.tcp_queue_length import TcpQueueLength
 from ebpf_runtime import CoReError, EbpfError, ProbeConfig, VerifierError, possible_cpus
 from ebpf_runtime.errors import describe
+from ebpf_runtime.verifier import decisive_line
 from tests.kernel.test_tcp_queue_length import half_full, move_data
 from tests.support.kills import kill_one, victims_cgroup
 from tests.support.planted import plant
 from tests.support.tcp import connection, workers_cgroup
+from tests.vm.matrix import note_equal, write
 
 pytestmark = pytest.mark.kernel
 
@@ -34,20 +33,14 @@ CO_RE_ONLY = ProbeConfig(allow_runtime_compiled_fallback=False)
 PROBES: dict[str, Any] = {"oom_kill": OomKill, "tcp_queue_length": TcpQueueLength, "ebpf_inventory": EbpfInventory}
 
 
-def write(section: str, answers: object) -> None:
-    """Add a section to the file of answers."""
-    path = Path(os.environ["EBPF_MATRIX"])
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | {section: answers}))
-
-
 def refusal(error: EbpfError) -> str:
     """Return errno and the line of the log that says why, on one line."""
     if isinstance(error, CoReError) and isinstance(error.__cause__, EbpfError):
         error = error.__cause__  # its advice is of no use here
     number = describe(error.errno).partition(",")[0] if error.errno else type(error).__name__
-    said = error.reason if isinstance(error, VerifierError) else str(error)
-    return f"{number}: {' '.join(said.split())}"
+    said = " ".join((error.reason if isinstance(error, VerifierError) else str(error)).split())
+    line = decisive_line(getattr(error, "log", "")) or next((item.line for item in error.refused if item.log), "")
+    return f"{number}: {said}" + (f" Log: {line}" if line and line not in said else "")
 
 
 def attempt(cls: Any, variant: str) -> dict[str, str]:
@@ -177,3 +170,4 @@ def test_inventory_variants_are_equal() -> None:
     assert len(readings) == 2
     assert len(readings[0][0]) == len(planted) >= 3
     assert all(reading == readings[0] for reading in readings)
+    note_equal("ebpf_inventory", works, "maps")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ebpf_runtime import EbpfError
-from tests.vm.inside_matrix import PROBES, refusal, write
+from tests.vm.inside_matrix import PROBES, refusal
+from tests.vm.matrix import write
 
 pytestmark = pytest.mark.kernel
 

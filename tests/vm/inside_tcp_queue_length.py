@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import pytest
 
+from ebpf_collector.probes.tcp_queue_length import Tracer
 from tests.kernel import test_tcp_queue_length as suite
 from tests.support.kernel import send_length_refusal
-from tests.support.tcp import workers_cgroup
+from tests.support.tcp import connection, workers_cgroup
+from tests.vm.matrix import note_equal
 
 pytestmark = pytest.mark.kernel
 
@@ -32,4 +34,19 @@ def test_tcp_variant_is_exact(variant: str) -> None:
 
 def test_tcp_variants_are_equal() -> None:
     with workers_cgroup() as group:
-        suite.test_variants_agree_on_the_same_traffic(group)
+        readings = suite.readings_of_the_same_traffic(group)
+    note_equal("tcp_queue_length", readings, "calls")
+
+
+def test_tcp_variants_poll_the_same() -> None:
+    """What each says of a connection that stands still; the kernel's iterator is all that sees it."""
+    with workers_cgroup() as group, connection(group) as ends:
+        ends.fill()
+        readings = {}
+        for variant in suite.POLLED:
+            if variant in (*VARIANTS, "iter"):
+                with Tracer(suite.load(variant).attach()) as tracer:
+                    (readings[variant],) = suite.of_group(tracer.get_and_flush(), group)
+    assert len(readings) >= 3
+    assert len(set(readings.values())) == 1
+    note_equal("tcp_queue_length", readings, "stalled")

@@ -8,27 +8,24 @@ others as they are.
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PAGE", "Answers", "cell", "page", "rows"]
+__all__ = ["PAGE", "Answers", "cell", "note_equal", "page", "rows", "write"]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "kernels.md"
-# The tests whose success says that the readings of variants are equal, by probe.
-EQUAL = {
-    "oom_kill": "test_kills_are_equal_in_all_variants",
-    "tcp_queue_length": "test_tcp_variants_are_equal",
-    "ebpf_inventory": "test_inventory_variants_are_equal",
-}
 _HEAD = """\
 # What works on which kernel
 
-Written by `make vm`; do not edit. Each section is a guest, with a kernel of Debian. *Readings equal*: all variants
-that load were attached at once, and said the same of the same kills, of the same connection, and of the same maps.
-Where a cell is not *yes*, it has the error's number and the kernel's or libbpf's own line.
+Written by `make vm`; do not edit. Each section is a guest, with a kernel of Debian. *Readings equal* tells of what
+all variants of the probe that have it in their cell said the same: the same *kills* and the same *calls* on a
+connection, with all of them attached at once; the same *stalled* connection and the same *maps*, one after another.
+Where a cell is not *yes*, it has the error's number, the reason, and behind *log* the line of the verifier's or
+libbpf's log that decided, where there is one and the reason does not have it.
 """
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 _LONGEST = 300
@@ -42,21 +39,41 @@ class Answers:
     """By probe and variant: `loads` and `attaches`, each empty if it worked, else the reason."""
     default: Mapping[str, Mapping[str, str]]
     """By probe: `variant`, `origin` and `loads`, of what is loaded when nobody asks for a variant."""
-    tests: Mapping[str, str]
-    """Outcomes by the name of the test."""
+    equal: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
+    """By probe and variant: of what it said the same as the others."""
 
     @classmethod
-    def read(cls, path: Path, tests: Mapping[str, str]) -> Answers:
+    def read(cls, path: Path) -> Answers:
         """Read what a guest has left in *path*."""
         found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        return cls(found.get("variants", {}), found.get("default", {}), tests)
+        return cls(found.get("variants", {}), found.get("default", {}), found.get("equal", {}))
 
-    def equal(self, probe: str) -> str:
-        """Return `yes` if the readings of a probe's variants were compared and are equal, or what became of that."""
+    def compared(self, probe: str, variant: str) -> str:
+        """Return of what a variant said the same as the others of its probe."""
         if sum(not any(answer.values()) for answer in self.variants[probe].values()) == 1:
             return "the only one"
-        outcome = self.tests.get(EQUAL[probe], "not compared")
-        return "yes" if outcome == "passed" else outcome
+        return ", ".join(self.equal.get(probe, {}).get(variant, ())) or "not compared"
+
+
+def write(section: str, answers: object) -> None:
+    """Add a section to the guest's file of answers; does nothing outside of a guest."""
+    if "EBPF_MATRIX" not in os.environ:
+        return
+    path = Path(os.environ["EBPF_MATRIX"])
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | {section: answers}))
+
+
+def note_equal(probe: str, variants: Iterable[str], what: str) -> None:
+    """Note in the guest's file of answers that these variants, two at least, said the same of something."""
+    names = list(variants)
+    if len(names) < 2 or "EBPF_MATRIX" not in os.environ:
+        return
+    equal = {name: dict(of) for name, of in Answers.read(Path(os.environ["EBPF_MATRIX"])).equal.items()}
+    of_probe = equal.setdefault(probe, {})
+    for name in names:
+        of_probe[name] = [*of_probe.get(name, []), what]
+    write("equal", equal)
 
 
 def rows(answers: Answers) -> Iterator[str]:
@@ -68,7 +85,7 @@ def rows(answers: Answers) -> Iterator[str]:
         for variant, answer in variants.items():
             loads, attaches = answer.get("loads", "not tried"), answer.get("attaches", "")
             works = not loads and not attaches
-            cells = [cell(loads), "" if loads else cell(attaches), answers.equal(probe) if works else ""]
+            cells = [cell(loads), "" if loads else cell(attaches), answers.compared(probe, variant) if works else ""]
             yield f"| `{probe}` | `{variant}` | {' | '.join(cells)} |"
     if answers.variants and answers.default:
         yield ""

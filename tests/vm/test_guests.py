@@ -107,8 +107,19 @@ def assert_variants_equal(outcomes: Outcomes) -> None:
         "test_every_variant_is_tried",
         "test_kills_are_equal_in_all_variants",
         "test_tcp_variants_are_equal",
+        "test_tcp_variants_poll_the_same",
         "test_what_loads_by_default_reads_and_what_does_not_says_why",
     } <= outcomes.names("passed")
+
+
+def assert_compared(answers: Answers, cgroup: str) -> None:
+    """Fail unless the readings of every variant that works were compared with those of another."""
+    for probe in answers.variants:
+        for variant in works(answers, probe):
+            assert answers.compared(probe, variant) != "not compared", (probe, variant)
+    calls = {name for name, of in answers.equal["tcp_queue_length"].items() if "calls" in of}
+    unseen = {"iter"} if cgroup == "v2" else {"iter", "tp_btf_probe"}
+    assert calls == works(answers, "tcp_queue_length") - unseen
 
 
 def works(answers: Answers, probe: str) -> set[str]:
@@ -140,6 +151,7 @@ def test_all_variants_are_equal(guest: Guest) -> None:
     since_5_12 = {"task_vma"} if numbers(guest.series) >= (5, 12) else set()
     assert works(answers, "ebpf_inventory") == {"task_file"} | since_5_12
     assert all(answer["origin"] == "co_re" for answer in answers.default.values())
+    assert_compared(answers, "v2")
 
 
 @pytest.mark.guest(Boot((*VARIANTS_EQUAL, MATRIX), title="cgroup v1", cgroup="v1"))
@@ -148,6 +160,7 @@ def test_all_variants_are_equal_with_cgroup_version_1(guest: Guest) -> None:
     assert_passed(guest.outcomes, columns, group_kill, guest.series)
     assert_variants_equal(guest.outcomes)
     assert works(guest.answers, "oom_kill") == {"fentry", "kprobe", "raw_tp"}
+    assert_compared(guest.answers, "v1")
 
 
 @pytest.mark.guest(

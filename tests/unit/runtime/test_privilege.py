@@ -47,6 +47,17 @@ def test_networks_need_a_capability_of_their_own(monkeypatch: pytest.MonkeyPatch
     assert missing_capabilities("CAP_NET_ADMIN") == ()
 
 
+@pytest.mark.parametrize(
+    ("effective", "missing"),
+    [(BPF | PERFMON, ("CAP_SYS_ADMIN",)), (SYS_ADMIN, ()), (BPF, ("CAP_PERFMON", "CAP_SYS_ADMIN"))],
+)
+def test_what_nothing_else_gives_is_asked_for_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, effective: int, missing: tuple[str, ...]
+) -> None:
+    status(monkeypatch, tmp_path, f"CapEff:\t{effective:016x}\n")
+    assert missing_capabilities("CAP_SYS_ADMIN") == missing
+
+
 @pytest.mark.parametrize("text", [None, "Name:\tx\n"])
 def test_where_it_cannot_be_told_nothing_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None
