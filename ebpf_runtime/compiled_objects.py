@@ -82,7 +82,9 @@ class CompiledObjects:
         self.btf: bytes | None = None
         self.warning = ""
         self._needs_headers = False
-        parts = (self._kernel(), source, _rules())
+        kernel = self._kernel()
+        report.compile_result = compile_result("input_hash_error")
+        parts = (kernel, source, _rules())
         self.prefix = "-".join((name, *(sha256(part)[:16] for part in parts))) + "-" + self._headers()
 
     def _headers(self) -> str:

@@ -195,7 +195,7 @@ class _Job:
         except TrustError as error:
             raise self.fail(str(error).removesuffix(".")) from error
         except OSError as error:
-            place = error.filename or self.objects.directory.path
+            place = error.filename or self.objects.directory.path  # writing does not name it
             raise self.fail(f"{describe(error.errno or 0)} ({place})") from error
         if _relocated_bytes(image):
             raise self.fail(
@@ -205,6 +205,10 @@ class _Job:
         return image, used
 
     def unusable(self, error: CodegenError) -> CompileError:
+        from ebpf_codegen.errors import NoCompilerError
+
+        if isinstance(error, NoCompilerError):
+            self.report.compile_result = compile_result("compiler_not_found")
         return self.fail(" ".join(str(error).split()).removesuffix("."))
 
     def made(self, scratch: Path) -> tuple[bytes, compiler.Compiler]:
@@ -232,7 +236,9 @@ class _Job:
                 from ebpf_codegen.host_source import host_source
 
                 text = host_source(self.source.decode("utf-8"), self.types(scratch), f"{self.name}.flat.c")
+                self.report.compile_result = compile_result("input_hash_error")
                 copy.seal(text.encode())
+                self.report.compile_result = compile_result("compile_error")
 
             likely = likely_compiler()
             if likely is not None:

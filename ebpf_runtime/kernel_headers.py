@@ -27,7 +27,7 @@ from .trust import read_trusted, trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from .config import ProbeConfig
 
@@ -53,6 +53,7 @@ _CRITICAL = ("include/linux/types.h", "include/linux/kconfig.h")
 _MAX_MEMBERS = 1 << 17
 _AT_SYSINFO_EHDR = 33
 _PT_NOTE = 4
+_INVALID = HEADER_RESULTS.index("validation_failure")
 
 
 class HeaderError(EbpfError):
@@ -94,18 +95,25 @@ def find_headers(
     release = release or os.uname().release
     version_code = version_code or host_version_code()
     refused: list[str] = []
+    results: list[int] = []  # of the refusals that have one
+
+    def note(where: str, error: EbpfError) -> None:
+        refused.append(f"{where}: {str(error).removesuffix('.')}")
+        if isinstance(error, HeaderError):
+            results.append(error.result)
+
     if config.kernel_header_dirs:
         try:
             return KernelHeaders(_validated(config.kernel_header_dirs, version_code), "custom")
         except HeaderError as error:
-            refused.append(f"kernel_header_dirs: {error}")
+            note("kernel_header_dirs", error)
     else:
         try:
             return KernelHeaders(
                 _validated((path.format(release) for path in DEFAULT_DIRECTORIES), version_code), "default"
             )
         except HeaderError as error:
-            refused.append(f"the usual directories: {error}")
+            note("the usual directories", error)
         unpacked = Path(default_directory("kheaders"), _build(release))
         is_unpacked = os.path.isdir(unpacked)  # noqa: PTH112  # is_dir() raises where we may not look
         if look_only and not is_unpacked and os.access(archive, os.R_OK):
@@ -117,7 +125,7 @@ def find_headers(
                 _unpack_once(archive, unpacked)
             return KernelHeaders(_validated([unpacked], version_code), "sysfs")
         except EbpfError as error:
-            refused.append(f"{archive}: {str(error).removesuffix('.')}")
+            note(archive, error)
     # Of a name that is ours, so that what is deleted was downloaded by us, whatever the configured directory is.
     downloads = _download_directory(config) / f"ebpf-runtime-{release}"
     is_mendable = False
@@ -125,7 +133,7 @@ def find_headers(
         try:
             return KernelHeaders(_validated(_below(downloads, release), version_code), "previously_downloaded")
         except HeaderError as error:
-            refused.append(f"downloaded before: {error}")
+            note("downloaded before", error)
             is_mendable = isinstance(error.__cause__, TrustError)
     if look_only or is_mendable or not config.enable_kernel_header_download:
         step = "set system_probe_config.enable_kernel_header_download to true"
@@ -134,7 +142,7 @@ def find_headers(
         raise HeaderError(
             f"find the headers of kernel {release}: {'; '.join(refused)}. Install them "
             f"(apt install linux-headers-$(uname -r), dnf install kernel-devel-$(uname -r)), or {step}",
-            _worst(refused),
+            "validation_failure" if _INVALID in results else "not_found",
         )
     import shutil
 
@@ -178,11 +186,6 @@ def _below(downloads: Path, release: str) -> list[Path]:
     apart = ("usr/src/linux-*-obj/*/*/include", "usr/src/linux-*/include")
     found = (path.parent for pattern in apart for path in sorted(downloads.glob(pattern)))
     return [*(downloads / path for path in usual), *found]
-
-
-def _worst(refused: Sequence[str]) -> str:
-    """Return the result code: found and not valid, or not found at all."""
-    return "validation_failure" if any("LINUX_VERSION_CODE" in reason for reason in refused) else "not_found"
 
 
 def host_version_code() -> int:

@@ -294,6 +294,25 @@ def test_without_a_compiler_the_error_says_how_to_get_one(build: Path, monkeypat
         "Install one (apt install clang-16, dnf install clang) or run pip install 'ziglang==0.15.2', "
         "or set EBPF_CLANG."
     )
+    assert caught.value.report is not None
+    assert (caught.value.report.compile_result, caught.value.report.compile_result_name) == (6, "compiler_not_found")
+
+
+@pytest.mark.any_kernel
+def test_a_source_whose_copy_cannot_be_hashed_is_told_as_such(build: Path) -> None:
+    def told() -> list[Any]:
+        with pytest.raises(CompileError) as caught:
+            OomKill.open(compiled_only(build))
+        report = caught.value.report
+        assert report is not None
+        return [str(caught.value), report.compile_result, report.compile_result_name]
+
+    assert hidden_from(told, ("/proc",)) == [
+        "compile 'oom_kill' on this host: copy oom_kill.bpf.c: /proc does not show the copy (ENOENT, no such file or "
+        "directory). Mount the proc of this process's namespace at /proc.",
+        11,
+        "input_hash_error",
+    ]
 
 
 @pytest.mark.any_kernel
@@ -810,12 +829,12 @@ def test_a_source_that_cannot_be_written_is_refused(tmp_path: Path, build: Path)
 def test_a_full_disk_does_not_hide_what_the_compiler_says(build: Path, counted: Compiler) -> None:
     counted.write(
         'case "$*" in *--version*) echo clang version 19.0.0; exit;; esac; '
-        f'cat /dev/zero > {build}/rest 2>/dev/null; echo "x.c:1:2: error: no" >&2; exit 1'
+        f'cat /dev/zero >{build}/rest 2>/dev/null; echo "x.c:1:2: error: no" >&2; exit 1'
     )
     build.mkdir(mode=0o700)
 
     def said() -> list[Any]:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "none", str(build)], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k,mode=0700", "none", str(build)], check=True)
         with pytest.raises(CompileError) as caught:
             OomKill.open(compiled_only(build))
         (kept,) = {path.name for path in build.iterdir()} - {"rest"} or {""}
@@ -833,14 +852,17 @@ def test_a_full_disk_does_not_hide_what_the_compiler_says(build: Path, counted: 
 
 
 @pytest.mark.any_kernel
-def test_a_disk_that_is_full_before_is_named(build: Path, counted: Compiler) -> None:
+def test_a_disk_without_room_for_libbpfs_headers_is_named(build: Path, counted: Compiler) -> None:
     build.mkdir(mode=0o700)
 
-    def said() -> list[str]:
+    def said() -> list[Any]:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k,mode=0700", "none", str(build)], check=True)
         with pytest.raises(CompileError) as caught:
             OomKill.open(compiled_only(build))
-        return [str(caught.value), *(path.name for path in build.iterdir())]
+        return [str(caught.value), [path.name for path in build.iterdir()]]
 
-    assert hidden_from(said, ()) == [f"compile 'oom_kill' on this host: ENOSPC, no space left on device ({build})."]
+    assert hidden_from(said, ()) == [
+        f"compile 'oom_kill' on this host: ENOSPC, no space left on device ({build}).",
+        [],
+    ]
     assert not counted.runs()

@@ -524,13 +524,13 @@ def test_a_check_that_cannot_be_compiled_sends_so(build: Path, monkeypatch: pyte
         "clang. Name a clang of 16 or newer."
     )
     assert (reported, code, commits) == ([text], 1, 1)
-    tags = datadogs_tags("asset:oom-kill", "result:compile_error")
+    tags = datadogs_tags("asset:oom-kill", "result:compiler_not_found")
     assert points == [["monotonic_count", "ebpf__runtime_compilation__compile__error", 1, tags]]
     reported, code, points, commits = sent_of_a_failed_start(config, MetricScheme.NATIVE)
     assert (reported, code, commits) == ([text], 1, 1)
     seconds = points[-1][2]
     assert points == [
-        ["gauge", "ebpf_collector.compile_result", 7, ["probe:oom_kill", "result:compile_error"]],
+        ["gauge", "ebpf_collector.compile_result", 6, ["probe:oom_kill", "result:compiler_not_found"]],
         ["gauge", "ebpf_collector.compile_seconds", seconds, ["probe:oom_kill"]],
     ]
 

@@ -210,7 +210,7 @@ def test_without_headers_there_is_a_clear_refusal(tmp_path: Path) -> None:
 def test_without_a_compiler_there_is_a_clear_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EBPF_CLANG", "/nonexistent/clang")
     kind, text, headers, compiled = refusal(ProbeConfig(runtime_compiler_output_dir=tmp_path / "build"))
-    assert (kind, headers, compiled) == (CompileError.__name__, "not_attempted", "compile_error")
+    assert (kind, headers, compiled) == (CompileError.__name__, "not_attempted", "compiler_not_found")
     assert text == (
         "compile 'oom_kill' on this host: use EBPF_CLANG=/nonexistent/clang: it does not answer like clang. "
         "Name a clang of 16 or newer."

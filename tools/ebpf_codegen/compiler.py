@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from .errors import CompilerError
+from .errors import CompilerError, NoCompilerError
 
 __all__ = [
     "ARCHITECTURES",
@@ -68,18 +68,18 @@ def find_clang() -> Compiler | None:
     """Return an installed clang of at least `MINIMUM_CLANG`, or None; `EBPF_CLANG` alone decides where set.
 
     Raises:
-        CompilerError: `EBPF_CLANG` names something that is not a clang of at least `MINIMUM_CLANG`, or as
+        NoCompilerError: `EBPF_CLANG` names something that is not a clang of at least `MINIMUM_CLANG`, or as
             `find_compiler`.
     """
     chosen = os.environ.get("EBPF_CLANG")
     if chosen:
         compiler = _probe((chosen,))
         if compiler is None:
-            raise CompilerError(
+            raise NoCompilerError(
                 f"use EBPF_CLANG={chosen}: it does not answer like clang. Name a clang of {MINIMUM_CLANG} or newer."
             )
         if compiler.major < MINIMUM_CLANG:
-            raise CompilerError(
+            raise NoCompilerError(
                 f"use EBPF_CLANG={chosen}: clang {compiler.major} is too old (it truncates 64-bit enumerators). "
                 f"Name a clang of {MINIMUM_CLANG} or newer."
             )
@@ -95,13 +95,14 @@ def find_compiler() -> Compiler:
     """Return the clang to build with: an installed one, else the one of the `ziglang` package.
 
     Raises:
-        CompilerError: There is neither, and the text says how to get one; or something was short, so it cannot be told.
+        NoCompilerError: There is neither, and the text says how to get one.
+        CompilerError: Something was short, so it cannot be told.
     """
     compiler = find_clang()
     if compiler is None and _has_ziglang():
         compiler = _probe(_ZIGLANG_COMMAND)
     if compiler is None:
-        raise CompilerError(
+        raise NoCompilerError(
             f"find a BPF compiler: no clang of {MINIMUM_CLANG} or newer on PATH or in /usr/lib/llvm-*. "
             f"Install one (apt install clang-16, dnf install clang) or run pip install '{ZIGLANG}', "
             "or set EBPF_CLANG."

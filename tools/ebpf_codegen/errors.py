@@ -3,6 +3,7 @@
 
 CodegenError
 ├── CompilerError    no usable clang, or clang refused the source
+│   └── NoCompilerError    no usable clang
 ├── ElfError         the object file is damaged or not a BPF object
 ├── BtfError         the type information is damaged
 ├── UnsupportedError valid C that has no Python form yet
@@ -17,6 +18,7 @@ __all__ = [
     "CompilerError",
     "DriftError",
     "ElfError",
+    "NoCompilerError",
     "UnsupportedError",
 ]
 
@@ -31,6 +33,10 @@ class CompilerError(CodegenError):
     def __init__(self, message: str, output: str = "") -> None:
         super().__init__(message)
         self.output = output
+
+
+class NoCompilerError(CompilerError):
+    """No usable compiler was found."""
 
 
 class ElfError(CodegenError):

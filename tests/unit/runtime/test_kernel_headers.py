@@ -62,9 +62,18 @@ def test_configured_directories_come_first_and_alone(defaults: Path, tmp_path: P
     found = look(ProbeConfig(kernel_header_dirs=[build, link, tmp_path / "missing", common]))
     assert (HEADER_RESULTS[found.result], found.directories) == ("custom", (build, common))
     result, text = refusal(ProbeConfig(kernel_header_dirs=[build], kernel_header_download_dir=tmp_path / "none"))
-    assert result == "not_found"
+    assert result == "validation_failure"
     assert f"kernel_header_dirs: {build} lack include/linux/kconfig.h" in text
     assert "the usual directories" not in text
+
+
+def test_configured_directories_that_are_missing_are_not_found(tmp_path: Path) -> None:
+    downloads = tmp_path / "none"
+    result, text = refusal(ProbeConfig(kernel_header_dirs=[tmp_path / "x"], kernel_header_download_dir=downloads))
+    assert (result, text.partition(". ")[0]) == (
+        "not_found",
+        f"find the headers of kernel {RELEASE}: kernel_header_dirs: there are none",
+    )
 
 
 @pytest.mark.parametrize("path", kernel_headers.DEFAULT_DIRECTORIES)
@@ -257,7 +266,7 @@ def test_downloaded_headers_that_others_could_have_changed_are_kept_to_be_mended
     if is_allowed:
         step = f"delete {tmp_path}/d/ebpf-runtime-{RELEASE}"
     assert refusal(config) == (
-        "not_found",
+        "validation_failure",
         f"find the headers of kernel {RELEASE}: the usual directories: there are none; /nonexistent/kheaders.tar.xz: "
         f"it is not there (CONFIG_IKHEADERS); downloaded before: read {directory}: it has mode 0775, so others could "
         f"have changed it. Take that away (chmod go-w {directory}). Install them (apt install linux-headers-$(uname "
