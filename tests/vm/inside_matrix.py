@@ -39,7 +39,8 @@ def refusal(error: EbpfError) -> str:
         error = error.__cause__  # its advice is of no use here
     number = describe(error.errno).partition(",")[0] if error.errno else type(error).__name__
     said = " ".join((error.reason if isinstance(error, VerifierError) else str(error)).split())
-    line = decisive_line(getattr(error, "log", "")) or next((item.line for item in error.refused if item.log), "")
+    logs = [*(item.log for item in reversed(error.refused)), getattr(error, "log", "")]
+    line = next(filter(None, map(decisive_line, logs)), "")
     return f"{number}: {said}" + (f" Log: {line}" if line and line not in said else "")
 
 
