@@ -273,7 +273,7 @@ class _Maker(type):
     def __init__(cls, name: str, *arguments: Any, **options: Any) -> None:
         super().__init__(name, *arguments)
         for method in ("__init__", "__new__"):
-            if any(method in vars(base) for base in cls.__mro__ if base is not object):
+            if getattr(cls, method) is not getattr(object, method):
                 raise RecordError(
                     f"define {name}: a record cannot have {method} of its own. Make it a class method that calls "
                     f"{name}(...).",
