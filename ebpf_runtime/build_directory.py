@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import stat
 
-from .digests import sha256
+from .digests import check_digest, sha256
 from .errors import describe
-from .host_errors import CompileError, DigestError
+from .host_errors import CompileError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,15 +113,7 @@ class BuildDirectory:
                 data = file.read()
         except OSError as error:
             raise CompileError(f"read {path}: {describe(error.errno or 0)}. Delete it.", name=name) from error
-        expected = name.removesuffix(".o").rpartition("-")[2]
-        actual = sha256(data)
-        if actual != expected:
-            raise DigestError(
-                f"read {path}: its SHA-256 is {actual}, not {expected}. Delete it.",
-                name=name,
-                expected=expected,
-                actual=actual,
-            )
+        check_digest(name, data, name.removesuffix(".o").rpartition("-")[2], f"read {path}", "Delete it.")
         return data
 
     def write_object(self, name: str, data: bytes) -> Path:

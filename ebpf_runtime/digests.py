@@ -19,7 +19,7 @@ else:
     except ImportError:  # a Python built without its own
         from hashlib import sha256 as _sha256
 
-__all__ = ["check_listed", "first_file", "listed_digest", "package_file", "sha256"]
+__all__ = ["check_digest", "check_listed", "first_file", "listed_digest", "package_file", "sha256"]
 
 
 def sha256(data: bytes) -> str:
@@ -42,13 +42,21 @@ def check_listed(name: str, data: bytes, listing: bytes) -> None:
     Raises:
         DigestError: It is not; tells both digests.
     """
-    expected = listed_digest(name, listing)
+    check_digest(name, data, listed_digest(name, listing), f"open {name}", "Reinstall the package.")
+
+
+def check_digest(name: str, data: bytes, expected: str, action: str, step: str) -> None:
+    """Do nothing if a file's digest is *expected*; what was done with it, and what to do next, go into the error.
+
+    Raises:
+        DigestError: It is not; tells both digests.
+    """
     actual = sha256(data)
     if actual != expected:
         from .host_errors import DigestError
 
         raise DigestError(
-            f"open {name}: its SHA-256 is {actual}, not {expected or 'listed'}. Reinstall the package.",
+            f"{action}: its SHA-256 is {actual}, not {expected or 'listed'}. {step}",
             name=name,
             expected=expected,
             actual=actual,

@@ -12,7 +12,7 @@ from pathlib import Path
 import ebpf_runtime
 
 from .compiled_objects import HEADER_LIST
-from .digests import check_listed, package_file
+from .digests import check_digest, package_file
 from .errors import OpenError
 
 __all__ = ["copy_headers"]
@@ -31,11 +31,11 @@ def copy_headers(directory: Path) -> tuple[Path, ...]:
     if listing is None:
         return ()
     for line in listing.decode("ascii", "replace").splitlines():
-        name = line.partition("  ")[2]
+        expected, _, name = line.partition("  ")
         data = package_file(ebpf_runtime, name)
         if data is None:
             raise OpenError(f"open {name}: it is not in the package ebpf_runtime. Reinstall the package.", name=name)
-        check_listed(name, data, listing)
+        check_digest(name, data, expected, f"open {name}", "Reinstall the package.")
         path = directory / Path(name).relative_to("include")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.write_bytes(data)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ def check(field: Field | None, how: str, name: str) -> None:
         )
 
 
+@lru_cache(maxsize=32)  # the value of one key may be all that is reduced at once
 def _of_union(field: Any) -> str:
     """Return the first two members of a union in a value, as `'x' and 'y' of Name`; empty where there is none."""
     from ebpf_runtime.records import _Nested, _overlap

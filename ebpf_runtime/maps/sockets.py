@@ -13,8 +13,8 @@ from ebpf_runtime.errors import EbpfError, MapError
 from .base import exact
 from .by_key import Walked
 from .descriptors import DescriptorMap
-from .key_walk import walk_keys
 from .keyed import KeyedMap
+from .walk import walk_keys
 
 __all__ = ["ReuseportSocketArrayMap", "SocketHashMap", "SocketMap"]
 

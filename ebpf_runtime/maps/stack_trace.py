@@ -15,8 +15,8 @@ from ebpf_runtime.errors import MapError
 
 from .base import index_of, integer
 from .by_key import Walked
-from .key_walk import walk_keys
 from .keyed import KeyedMap
+from .walk import walk_keys
 
 __all__ = ["KernelSymbols", "StackTraceMap"]
 

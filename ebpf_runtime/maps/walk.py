@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .keyed import KeyedMap
 
-__all__ = ["Columns", "Walk", "address", "allocate", "batches", "made_ready"]
+__all__ = ["Columns", "Walk", "address", "allocate", "batches", "made_ready", "walk_keys"]
 
 _BATCH = 4096
 _REMEMBERED = 16  # keys behind which a walk can go on
@@ -64,16 +64,17 @@ def made_ready(parts: Sequence[bytearray | mmap.mmap]) -> Iterator[Thread | None
 
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    mapped = [part for part in parts if isinstance(part, mmap.mmap)]  # the thread keeps them
+    places = [(address(part), len(part)) for part in mapped]
     left = deque(range(steps))
 
     def touch() -> None:
         with suppress(IndexError):  # all is done, or the block is over
-            while True:
+            while mapped:
                 step = left.popleft()
-                for part in parts:
-                    first, end = (_page(len(part) * number // steps) for number in (step, step + 1))
-                    memory = address(part) + first
-                    if isinstance(part, mmap.mmap) and madvise(memory, end - first, _MADV_POPULATE_WRITE):
+                for place, size in places:
+                    first, end = (_page(size * number // steps) for number in (step, step + 1))
+                    if madvise(place + first, end - first, _MADV_POPULATE_WRITE):
                         return
 
     thread = Thread(target=touch, name="map-memory")
@@ -221,6 +222,31 @@ def batches(entries: KeyedMap[Any, Any], take: bool = False) -> Iterator[tuple[b
         count = walk.read(key_address, value_address, room)
         if count:
             yield bytes(keys[: count * entries.key_size]), bytes(values[: count * entries._value_bytes]), count
+
+
+def walk_keys(entries: KeyedMap[Any, Any]) -> Iterator[bytes]:
+    """Yield the bytes of each key once, also while entries come and go; no value is looked up.
+
+    Raises:
+        MapError: The kernel refused.
+    Source: bpf(2) BPF_MAP_GET_NEXT_KEY, libbpf bpf_map_get_next_key().
+    """
+    walk = _KeyWalk(entries)
+    key = ctypes.create_string_buffer(entries.key_size)
+    while not walk.over:
+        if walk.read(ctypes.addressof(key), 0, 1):
+            yield key.raw
+
+
+class _KeyWalk(Walk):
+    """A walk entry by entry, for maps whose values it does not need or the kernel does not show."""
+
+    def __init__(self, entries: KeyedMap[Any, Any]) -> None:
+        super().__init__(entries)
+        self._by_batch = False
+
+    def _read_entry(self, key: bytes, value: int) -> bool:
+        return True
 
 
 class Columns:

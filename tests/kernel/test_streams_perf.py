@@ -188,7 +188,17 @@ def offline() -> Iterator[None]:
             SWITCH.write_text("1")
 
 
-def test_a_poller_and_a_task_that_wait_see_a_cpu_that_comes_online(feed: ModuleType) -> None:
+@pytest.fixture
+def on_first(feed: ModuleType) -> Iterator[Any]:
+    """A probe that writes to its perf buffer, which has no buffers yet; its work is done on CPU 0."""
+    before = open_files()
+    with open_feed(feed) as probe, on(0):
+        probe.bss.target = 2
+        yield probe
+    assert open_files() == before
+
+
+def test_a_poller_and_a_task_that_wait_see_a_cpu_that_comes_online(on_first: Any) -> None:
     """No other record wakes them."""
 
     async def first_number(perf: Any, wait: float) -> int:
@@ -202,53 +212,45 @@ def test_a_poller_and_a_task_that_wait_see_a_cpu_that_comes_online(feed: ModuleT
         SWITCH.write_text("1")
         await asyncio.sleep(wait)
         with on(1):
-            burst(probe, 1)
+            burst(on_first, 1)
         return await asyncio.wait_for(task, 5)
 
-    before = open_files()
-    with open_feed(feed) as probe, on(0):
-        probe.bss.target = 2
-        perf = probe.maps.perf
-        with offline():
-            perf.open(8)
-            assert asyncio.run(first_number(perf, 0.5)) == 1
-        with offline(), Poller(perf) as poller:
-            assert list(poller.poll(0.25)) == []
-            SWITCH.write_text("1")
-            assert list(poller.poll(0.25)) == []
-            with on(1):
-                burst(probe, 1)
-            # What is readable ends the wait, where no slice of it does.
-            assert poller._waiter._epoll.poll(5)
-            assert [event.number for _, event in poller.poll(5)] == [2]
-    assert open_files() == before
+    perf = on_first.maps.perf
+    with offline():
+        perf.open(8)
+        assert asyncio.run(first_number(perf, 0.5)) == 1
+    with offline(), Poller(perf) as poller:
+        assert list(poller.poll(0.25)) == []
+        SWITCH.write_text("1")
+        assert list(poller.poll(0.25)) == []
+        with on(1):
+            burst(on_first, 1)
+        # What is readable ends the wait, where no slice of it does.
+        assert poller._waiter._epoll.poll(5)
+        assert [event.number for _, event in poller.poll(5)] == [2]
 
 
-def test_a_cpu_that_comes_online_gets_a_buffer_and_one_that_goes_keeps_it(feed: ModuleType) -> None:
-    before = open_files()
-    with open_feed(feed) as probe, on(0):
-        probe.bss.target = 2
-        perf = probe.maps.perf
-        with offline():
-            perf.open(8)
-            assert 1 not in perf.cpus
-            assert list(perf.poll(0.01)) == []  # makes the epoll that the CPU's buffer joins
+def test_a_cpu_that_comes_online_gets_a_buffer_and_one_that_goes_keeps_it(on_first: Any) -> None:
+    perf = on_first.maps.perf
+    with offline():
+        perf.open(8)
+        assert 1 not in perf.cpus
+        assert list(perf.poll(0.01)) == []  # makes the epoll that the CPU's buffer joins
+    time.sleep(0.25)
+    assert list(perf.poll(0)) == []
+    assert 1 in perf.cpus
+    with on(1):
+        burst(on_first, 5)
+    assert [event.number for event in perf.poll(5)] == [1, 2, 3, 4, 5]
+    with on(1):
+        burst(on_first, 3)
+    with offline():
         time.sleep(0.25)
-        assert list(perf.poll(0)) == []
+        assert [event.number for event in perf.poll(5)] == [6, 7, 8]
         assert 1 in perf.cpus
-        with on(1):
-            burst(probe, 5)
-        assert [event.number for event in perf.poll(5)] == [1, 2, 3, 4, 5]
-        with on(1):
-            burst(probe, 3)
-        with offline():
-            time.sleep(0.25)
-            assert [event.number for event in perf.poll(5)] == [6, 7, 8]
-            assert 1 in perf.cpus
-        time.sleep(0.25)
-        assert list(perf.poll(0)) == []
-        with on(1):
-            burst(probe, 2)
-        assert [event.number for event in perf.poll(5)] == [9, 10]
-        assert (perf.lost, perf.lost_by_cpu[1], probe.bss.dropped) == (0, 0, 0)
-    assert open_files() == before
+    time.sleep(0.25)
+    assert list(perf.poll(0)) == []
+    with on(1):
+        burst(on_first, 2)
+    assert [event.number for event in perf.poll(5)] == [9, 10]
+    assert (perf.lost, perf.lost_by_cpu[1], on_first.bss.dropped) == (0, 0, 0)
