@@ -22,7 +22,6 @@ EbpfError
 
 from __future__ import annotations
 
-import errno as _errno
 import os
 
 TYPE_CHECKING = False
@@ -168,4 +167,6 @@ def describe(number: int) -> str:
     """Return an error number as `ENOENT, no such file or directory`."""
     if number == _ENOTSUPP:
         return "ENOTSUPP, this kernel does not support it"
-    return f"{_errno.errorcode.get(number, f'error {number}')}, {os.strerror(number).lower()}"
+    from errno import errorcode
+
+    return f"{errorcode.get(number, f'error {number}')}, {os.strerror(number).lower()}"

@@ -6,7 +6,6 @@ Source: libbpf 1.7 src/libbpf.c, section_defs; Linux include/uapi/linux/bpf.h, b
 
 from __future__ import annotations
 
-import errno
 import os
 
 from . import system_calls
@@ -194,16 +193,20 @@ def _kprobe_refusal() -> tuple[str, int, str] | None:
         return None
     if any(os.access(f"{tracefs}/kprobe_events", os.F_OK) for tracefs in _TRACEFS):
         return None
-    return "attach", errno.ENOENT, "this kernel has no kprobes (it is built without CONFIG_KPROBE_EVENTS)"
+    from errno import ENOENT
+
+    return "attach", ENOENT, "this kernel has no kprobes (it is built without CONFIG_KPROBE_EVENTS)"
 
 
 def _trampoline_refusal(hook: Hook) -> tuple[str, int, str] | None:
     """A program for BTF type 1, no function, is refused with EINVAL; EPERM to a process that may is a policy."""
+    from errno import EPERM
+
     from .privilege import missing_capabilities
 
     fd = system_calls.program_load(hook.program_type, _RETURN_0, expected_attach_type=hook.attach_type, attach_btf_id=1)
     if fd >= 0:
         os.close(fd)
-    if fd == -errno.EPERM and not missing_capabilities():
-        return "load", errno.EPERM, f"{describe(errno.EPERM)}: this kernel refuses every {hook.kind} program"
+    if fd == -EPERM and not missing_capabilities():
+        return "load", EPERM, f"{describe(EPERM)}: this kernel refuses every {hook.kind} program"
     return None

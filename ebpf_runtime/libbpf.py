@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import sys
 from _ctypes import FUNCFLAG_CDECL, CFuncPtr, byref, dlopen, dlsym, get_errno
+from _struct import Struct
 from _thread import allocate_lock, get_ident
-from struct import Struct
 
 from .system_calls import Function, address, c_char
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from struct import Struct, pack
+from _struct import Struct, pack
 
 from . import system_calls
 

@@ -7,9 +7,8 @@ what needs reading of symbols or of the kernel's list of functions.
 
 from __future__ import annotations
 
-import errno
 import os
-from struct import pack
+from _struct import pack
 
 from . import system_calls
 from .errors import AttachError, EbpfError, PermissionDeniedError, describe
@@ -194,7 +193,11 @@ class BaseProgram(Handle):
 
         def made() -> int | Link:
             result = make(cookie)
-            if not cookie or not isinstance(result, int) or -result not in (errno.EINVAL, errno.E2BIG):
+            if not cookie or not isinstance(result, int):
+                return result
+            from errno import E2BIG, EINVAL
+
+            if -result not in (EINVAL, E2BIG):
                 return result
             plain = make(0)
             if isinstance(plain, int):

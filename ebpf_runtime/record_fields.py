@@ -6,7 +6,7 @@ Imported by the probes that have them.
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct
 
 from .records import Field, _Number
 

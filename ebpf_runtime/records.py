@@ -10,18 +10,20 @@ read like those of a dataclass.
 
 from __future__ import annotations
 
-import struct
-
 from .errors import RecordError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import struct
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any, ClassVar, Self, dataclass_transform
 
     from .record_fields import array, bitfield, either, enumeration, padding, raw, s128, text, u128
 
     Buffer = Any  # bytes, bytearray, memoryview, mmap: what struct.unpack_from takes
+else:
+    # The functions behind `struct`, which has none of its own.
+    import _struct as struct
 
 __all__ = [
     "Field",

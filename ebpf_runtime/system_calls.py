@@ -20,7 +20,7 @@ from _ctypes import (
     dlsym,
     get_errno,
 )
-from struct import Struct
+from _struct import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
