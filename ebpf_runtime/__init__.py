@@ -14,15 +14,12 @@ from .errors import (
     EbpfError,
     LoadError,
     MapError,
-    MapFullError,
     OpenError,
     PermissionDeniedError,
     RecordError,
     VariableError,
-    VerifierError,
 )
-from .namespaces import Links, Maps, Programs
-from .probe import OpenProbe, Probe
+from .probe import Links, Maps, OpenProbe, Probe, Programs
 from .records import (
     Field,
     Record,
@@ -53,19 +50,12 @@ if TYPE_CHECKING:
     from .enums import CEnum
     from .facts import HostFacts, host_facts
     from .host_compiler import compile
-    from .host_errors import (
-        BtfError,
-        CompileError,
-        CoReError,
-        DigestError,
-        FallbackWarning,
-        LibraryNotFoundError,
-        TrustError,
-    )
     from .iterators import IteratorProgram
     from .kernel_objects import (
+        LoadedObject,
         PinnedObject,
         ProgramCounters,
+        loaded_objects,
         map_memory,
         pinned_object,
         program_counters,
@@ -100,8 +90,18 @@ if TYPE_CHECKING:
         XdpProgram,
     )
     from .programs import BaseProgram, Program
+    from .rare_errors import (
+        BtfError,
+        CompileError,
+        CoReError,
+        DigestError,
+        FallbackWarning,
+        LibraryNotFoundError,
+        MapFullError,
+        TrustError,
+        VerifierError,
+    )
     from .record_fields import array, bitfield, either, enumeration, padding, raw, s128, text, u128
-    from .registry import LoadedObject, loaded_objects
     from .semantics import (
         boot_time,
         cgroup_path,
@@ -282,18 +282,18 @@ _ON_USE = {
     "ArrayOfMaps": "maps.of_maps",
     "BaseProgram": "programs",
     "BloomFilterMap": "maps.values",
-    "BtfError": "host_errors",
+    "BtfError": "rare_errors",
     "CEnum": "enums",
     "CgroupArrayMap": "maps.descriptors",
     "CgroupProgram": "target_programs",
     "CgroupStorageMap": "maps.storage",
-    "CoReError": "host_errors",
-    "CompileError": "host_errors",
+    "CoReError": "rare_errors",
+    "CompileError": "rare_errors",
     "CpuMap": "maps.devices",
     "DetachedProgram": "target_programs",
     "DeviceMap": "maps.devices",
-    "DigestError": "host_errors",
-    "FallbackWarning": "host_errors",
+    "DigestError": "rare_errors",
+    "FallbackWarning": "rare_errors",
     "HashMap": "maps.hash",
     "HashOfMaps": "maps.of_maps",
     "Host": "btf_sources",
@@ -301,13 +301,14 @@ _ON_USE = {
     "InodeStorageMap": "maps.storage",
     "IteratorProgram": "iterators",
     "KprobeMultiProgram": "multi_programs",
-    "LibraryNotFoundError": "host_errors",
+    "LibraryNotFoundError": "rare_errors",
     "Link": "links",
     "LircProgram": "target_programs",
     "LoadReport": "load_report",
-    "LoadedObject": "registry",
+    "LoadedObject": "kernel_objects",
     "LpmTrieMap": "maps.lpm",
     "Map": "maps",
+    "MapFullError": "rare_errors",
     "Metadata": "variables",
     "NamespaceProgram": "network_programs",
     "NetfilterProgram": "network_programs",
@@ -340,12 +341,13 @@ _ON_USE = {
     "TaskStorageMap": "maps.storage",
     "TcxProgram": "network_programs",
     "TestRun": "test_runs",
-    "TrustError": "host_errors",
+    "TrustError": "rare_errors",
     "UprobeMultiProgram": "multi_programs",
     "UprobeProgram": "target_programs",
     "UsdtProgram": "target_programs",
     "UserRingBuffer": "streams",
     "Variables": "variables",
+    "VerifierError": "rare_errors",
     "XdpProgram": "network_programs",
     "XskMap": "maps.devices",
     "array": "record_fields",
@@ -363,7 +365,7 @@ _ON_USE = {
     "ipv6_address": "semantics",
     "kernel_symbol": "semantics",
     "live": "live_variables",
-    "loaded_objects": "registry",
+    "loaded_objects": "kernel_objects",
     "map_memory": "kernel_objects",
     "memory_cgroup_path": "semantics",
     "monotonic_time": "semantics",

@@ -14,8 +14,8 @@ from _ctypes import get_errno
 from pathlib import Path
 
 from .errors import OpenError, describe
-from .host_errors import BtfError, DigestError, TrustError
 from .libbpf import captured, library
+from .rare_errors import BtfError, DigestError, TrustError
 from .specs import architecture
 from .trust import SealedCopy, read_trusted
 from .variants import is_transient, raise_transient

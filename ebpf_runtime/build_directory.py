@@ -13,7 +13,7 @@ import stat
 
 from .digests import check_digest, sha256
 from .errors import describe
-from .host_errors import CompileError
+from .rare_errors import CompileError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import time
 from . import vmlinux
 from .build_directory import BuildDirectory
 from .digests import package_file, sha256
-from .host_errors import CompileError
 from .load_report import compile_result
+from .rare_errors import CompileError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class CompiledObjects:
     def _configured(self, file: str) -> bytes | None:
         """Return what `btf_path` holds, None where it does not serve, which is no error: headers may be there."""
         from .btf_sources import configured_btf
-        from .host_errors import BtfError, LibraryNotFoundError, TrustError
+        from .rare_errors import BtfError, LibraryNotFoundError, TrustError
         from .trust import read_trusted
         from .variants import raise_transient
 
@@ -167,7 +167,7 @@ class CompiledObjects:
         if self.warning:
             import warnings
 
-            from .host_errors import FallbackWarning
+            from .rare_errors import FallbackWarning
 
             warnings.warn(self.warning, FallbackWarning, stacklevel=stacklevel + 1)
 

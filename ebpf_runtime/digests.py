@@ -53,7 +53,7 @@ def check_digest(name: str, data: bytes, expected: str, action: str, step: str) 
     """
     actual = sha256(data)
     if actual != expected:
-        from .host_errors import DigestError
+        from .rare_errors import DigestError
 
         raise DigestError(
             f"{action}: its SHA-256 is {actual}, not {expected or 'listed'}. {step}",

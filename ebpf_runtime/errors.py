@@ -35,12 +35,10 @@ __all__ = [
     "EbpfError",
     "LoadError",
     "MapError",
-    "MapFullError",
     "OpenError",
     "PermissionDeniedError",
     "RecordError",
     "VariableError",
-    "VerifierError",
 ]
 
 
@@ -93,38 +91,6 @@ class LoadError(_LoggedError):
     """Maps or programs could not be loaded; *log* is all that libbpf and the verifier said."""
 
 
-class VerifierError(LoadError):
-    """The verifier refused a program.
-
-    Attributes:
-        program: The program's name.
-        source_file: The C file of the refused instruction, empty where unknown.
-        source_line: Its line, 0 where unknown.
-        instruction: Index of the refused instruction, -1 where unknown.
-        reason: The verifier's last word.
-        log: The whole log.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        program: str,
-        errno: int,
-        log: str,
-        reason: str,
-        source_file: str = "",
-        source_line: int = 0,
-        instruction: int = -1,
-    ) -> None:
-        super().__init__(message, name=program, errno=errno, log=log)
-        self.program = program
-        self.reason = reason
-        self.source_file = source_file
-        self.source_line = source_line
-        self.instruction = instruction
-
-
 class AttachError(_LoggedError):
     """A loaded program could not be attached; *log* is what libbpf said."""
 
@@ -138,10 +104,6 @@ class PermissionDeniedError(_LoggedError):
 
 class MapError(EbpfError):
     """The kernel refused an operation on a map."""
-
-
-class MapFullError(MapError):
-    """The map has no room for another entry."""
 
 
 class VariableError(EbpfError):

@@ -26,8 +26,8 @@ from . import vmlinux
 from .compiled_objects import CompiledObjects
 from .config import ProbeConfig
 from .errors import describe
-from .host_errors import CompileError, TrustError
 from .load_report import LoadReport, compile_result
+from .rare_errors import CompileError, TrustError
 from .record_fields import _Array
 from .records import Field, _Nested
 from .specs import architecture

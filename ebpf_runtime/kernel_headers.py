@@ -21,8 +21,8 @@ from pathlib import Path
 from .build_directory import BuildDirectory, default_directory
 from .digests import sha256
 from .errors import EbpfError, describe
-from .host_errors import CompileError, TrustError
 from .load_report import HEADER_RESULTS
+from .rare_errors import CompileError, TrustError
 from .trust import read_trusted, trusted
 
 TYPE_CHECKING = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps and programs of the whole system by id, as far as bpf(2) and not an iterator tells of them.
+"""Maps and programs of this process and of the whole system by id, as far as bpf(2) and not an iterator tells of them.
 
 Kernel: 4.13; needs CAP_SYS_ADMIN.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from . import system_calls
+from . import handles, system_calls
 from .errors import EbpfError, PermissionDeniedError, describe
 
 TYPE_CHECKING = False
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from typing import Literal
 
 __all__ = [
+    "LoadedObject",
     "PinnedObject",
     "ProgramCounters",
+    "loaded_objects",
     "map_flags",
     "map_memory",
     "map_sizes",
@@ -40,6 +42,28 @@ _KINDS: dict[str, Literal["map", "program", "link"]] = {
     "anon_inode:bpf-link": "link",
 }
 _RUN_TIME = 0  # enum bpf_stats_type
+
+
+class LoadedObject:
+    """One map or program of this process.
+
+    Attributes:
+        kind: "map" or "program".
+        id: The kernel's id.
+        name: Its full name in the object; sections of variables are named as in ELF, `.rodata`.
+        module: Name of the probe's object.
+    """
+
+    __slots__ = ("id", "kind", "module", "name")
+
+    def __init__(self, kind: Literal["map", "program"], id: int, name: str, module: str) -> None:
+        self.kind = kind
+        self.id = id
+        self.name = name
+        self.module = module
+
+    def __repr__(self) -> str:
+        return f"LoadedObject({self.kind!r}, {self.id}, {self.name!r}, {self.module!r})"
 
 
 class ProgramCounters:
@@ -216,3 +240,19 @@ def _info(fd: int) -> bytes:
     if result < 0:
         raise _refusal(f"ask about file descriptor {fd}", "object", -result)
     return info
+
+
+def loaded_objects() -> list[LoadedObject]:
+    """Return the maps and programs of all probes that are loaded in this process.
+
+    The kernel keeps 15 characters of a name; whoever lists its maps and programs finds the rest here.
+
+    Raises:
+        EbpfError: The kernel does not tell an id.
+    """
+    with handles.listed:
+        return [
+            LoadedObject(kind, object_id(fd), name, module)
+            for module, objects in handles.loaded.values()
+            for kind, name, fd in objects
+        ]

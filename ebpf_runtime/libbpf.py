@@ -323,7 +323,7 @@ def _load() -> Library:
         found.libbpf_set_print(_print)
         _origin = (chooser, name)
         return found
-    from .host_errors import LibraryNotFoundError
+    from .rare_errors import LibraryNotFoundError
 
     raise LibraryNotFoundError(
         f"load libbpf: {'; '.join(reasons)}. "
@@ -404,7 +404,7 @@ def require(feature: str, action: str) -> None:
     """
     since, found = _SINCE[feature], version()
     if found < since:
-        from .host_errors import LibraryNotFoundError
+        from .rare_errors import LibraryNotFoundError
 
         raise LibraryNotFoundError(
             f"{action}: libbpf {found[0]}.{found[1]} has no {feature}, libbpf {since[0]}.{since[1]} has. "

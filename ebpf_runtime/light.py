@@ -233,7 +233,7 @@ def read(spec: ObjectSpec, architecture: str) -> Light | None:
             return None
         image = spec.read(suffix, digests=digests)
     except OpenError as error:
-        from .host_errors import DigestError
+        from .rare_errors import DigestError
 
         if isinstance(error, DigestError):
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from . import registry
+from . import handles
 from .errors import (
     AttachError,
     CloseError,
@@ -15,12 +15,11 @@ from .errors import (
     OpenError,
     PermissionDeniedError,
     VariableError,
-    VerifierError,
     describe,
 )
 from .hooks import hook_of, kind_refusal
 from .load_report import LoadReport
-from .namespaces import Deferred
+from .probe import Deferred
 from .programs import open_program
 from .signals import signals_held, signals_let_through
 from .specs import ARENA_SECTION, architecture
@@ -82,7 +81,7 @@ class Opened:
             if warning := self._find_btf():
                 import warnings
 
-                from .host_errors import FallbackWarning
+                from .rare_errors import FallbackWarning
 
                 warnings.warn(f"{warning} Looking for BTF elsewhere.", FallbackWarning, stacklevel=4)
             self._light = self._open_light()
@@ -91,7 +90,7 @@ class Opened:
             try:
                 self._open(spec.read(f"{architecture()}.bpf.o"))
             except OpenError as error:
-                from .host_errors import DigestError
+                from .rare_errors import DigestError
 
                 if isinstance(error, DigestError):
                     raise  # the package is damaged, and its source no better than its object
@@ -181,7 +180,7 @@ class Opened:
         from .variants import raise_transient
 
         raise_transient(self.spec.name, error)  # the compiler would want of the same
-        from .host_errors import CoReError, FallbackWarning
+        from .rare_errors import CoReError, FallbackWarning
 
         reason = str(error).removeprefix(f"load probe {self.spec.name!r}: ")
         what = f"load probe {self.spec.name!r} by CO-RE: {reason}"
@@ -275,6 +274,8 @@ class Opened:
             try:
                 loaded = self._load()
             except LoadError as error:
+                from .rare_errors import VerifierError
+
                 self.report.co_re_result = "verifier" if isinstance(error, VerifierError) else "loader"
                 self._fall_back(error)
                 return self._load()
@@ -500,7 +501,7 @@ class Loaded:
         self.maps = spec.maps_type(self._maps)
         self.programs = spec.programs_type(dict(self._programs))
         self.links = spec.links_type(dict.fromkeys(item.name for item in spec.programs))
-        registry.add(
+        handles.add(
             self,
             spec.name,
             [
@@ -643,7 +644,7 @@ class Loaded:
             if self.closed:
                 return
             self.closed = True
-            registry.discard(self)
+            handles.discard(self)
             failures = self._detach()
             for section in self.sections:
                 section._close()

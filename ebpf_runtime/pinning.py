@@ -9,7 +9,7 @@ import os
 from . import system_calls
 from .errors import EbpfError, MapError, describe
 from .handles import Handle
-from .host_errors import FallbackWarning
+from .rare_errors import FallbackWarning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from typing import Any
 
 from .config import ProbeConfig
 from .errors import EbpfError, PermissionDeniedError
-from .host_errors import FallbackWarning
 from .probe import OpenProbe, Probe
+from .rare_errors import FallbackWarning
 from .records import Record
 
 __all__ = ["main"]

@@ -10,7 +10,7 @@ from .errors import OpenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .namespaces import Links, Maps, Programs
+    from .probe import Links, Maps, Programs
     from .records import Field
     from .variables import Metadata, Variables
 

@@ -14,7 +14,7 @@ import stat
 
 from .build_directory import open_plainly
 from .errors import describe
-from .host_errors import DigestError, TrustError
+from .rare_errors import DigestError, TrustError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import errno
 import re
 
-from .errors import EbpfError, LoadError, PermissionDeniedError, VerifierError, describe
+from .errors import EbpfError, LoadError, PermissionDeniedError, describe
+from .rare_errors import VerifierError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

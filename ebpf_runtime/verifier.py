@@ -7,7 +7,8 @@ import errno
 import re
 import struct
 
-from .errors import LoadError, MapError, VerifierError, describe
+from .errors import LoadError, MapError, describe
+from .rare_errors import VerifierError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

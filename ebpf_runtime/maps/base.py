@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ebpf_runtime.errors import EbpfError, MapError, MapFullError, PermissionDeniedError, RecordError, describe
+from ebpf_runtime.errors import EbpfError, MapError, PermissionDeniedError, RecordError, describe
 from ebpf_runtime.kernel_objects import map_flags, object_id
 from ebpf_runtime.libbpf import library
 from ebpf_runtime.pinning import KernelMap
@@ -117,6 +117,8 @@ class Map(KernelMap):
             )
         if number in (errno.E2BIG, errno.ENOSPC, errno.ENOMEM) and action in _ADDING:
             reason = "E2BIG, it is full" if number == errno.E2BIG else describe(number)
+            from ebpf_runtime.rare_errors import MapFullError
+
             return MapFullError(
                 f"{what}: {reason}; it holds at most {self.max_entries} entries. "
                 "Delete some, or make it larger before load.",

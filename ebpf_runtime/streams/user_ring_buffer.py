@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ebpf_runtime.errors import MapError, MapFullError, RecordError, describe
+from ebpf_runtime.errors import MapError, RecordError, describe
 from ebpf_runtime.maps import Map
 from ebpf_runtime.signals import signals_held
 
@@ -182,6 +182,8 @@ class UserRingBuffer(Map, Generic[R]):
         else:
             return int(pointer)
         if number in _NO_ROOM:
+            from ebpf_runtime.rare_errors import MapFullError
+
             raise MapFullError(
                 f"write user ring buffer {self.name!r}: {describe(errno.ENOSPC)}; it has no room for {size} bytes. "
                 "Have the program drain it, wait longer, or make it larger before load.",

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 # What a refusal imports: without file descriptors nothing can be imported.
-from ebpf_runtime import EbpfError, LoadError, ProbeConfig, btf_sources, host_errors, refusals, variants, verifier
+from ebpf_runtime import EbpfError, LoadError, ProbeConfig, btf_sources, rare_errors, refusals, variants, verifier
 from ebpf_runtime.libbpf import version
 from ebpf_runtime.specs import architecture
 from tests.support.files import free_files
@@ -58,7 +58,7 @@ LIBBPF = f"load probe 'short': EMFILE, too many open files; libbpf has to have 8
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    assert all((btf_sources, host_errors, refusals, variants, verifier))
+    assert all((btf_sources, rare_errors, refusals, variants, verifier))
     directory = tmp_path_factory.mktemp("shortages")
     module = make_module(directory, write_source(directory, "short", SOURCE))
     with module.Short.open_and_load() as probe:

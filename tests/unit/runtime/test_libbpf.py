@@ -10,7 +10,7 @@ from threading import Barrier
 import pytest
 
 from ebpf_runtime import libbpf
-from ebpf_runtime.host_errors import LibraryNotFoundError
+from ebpf_runtime.rare_errors import LibraryNotFoundError
 
 THREADS = 7
 

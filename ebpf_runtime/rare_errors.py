@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with this machine or with files on it, before the kernel refuses anything; see the tree in `errors`.
+"""Errors that a start that goes well has no use for; see the tree in `errors`.
 
-A start that nothing is wrong with does not import them: making these classes would take a fiftieth of it.
+Making these classes would take a fiftieth of it.
 """
 
 from __future__ import annotations
 
-from .errors import EbpfError, LoadError, OpenError
+from .errors import EbpfError, LoadError, MapError, OpenError
 
 __all__ = [
     "BtfError",
@@ -15,7 +15,9 @@ __all__ = [
     "DigestError",
     "FallbackWarning",
     "LibraryNotFoundError",
+    "MapFullError",
     "TrustError",
+    "VerifierError",
 ]
 
 
@@ -40,6 +42,38 @@ class TrustError(EbpfError):
     """A file that the configuration names cannot be read, or others than root and this user could have changed it."""
 
 
+class VerifierError(LoadError):
+    """The verifier refused a program.
+
+    Attributes:
+        program: The program's name.
+        source_file: The C file of the refused instruction, empty where unknown.
+        source_line: Its line, 0 where unknown.
+        instruction: Index of the refused instruction, -1 where unknown.
+        reason: The verifier's last word.
+        log: The whole log.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        program: str,
+        errno: int,
+        log: str,
+        reason: str,
+        source_file: str = "",
+        source_line: int = 0,
+        instruction: int = -1,
+    ) -> None:
+        super().__init__(message, name=program, errno=errno, log=log)
+        self.program = program
+        self.reason = reason
+        self.source_file = source_file
+        self.source_line = source_line
+        self.instruction = instruction
+
+
 class CoReError(LoadError):
     """The CO-RE object could not be loaded, and the configuration forbids to compile on this host instead.
 
@@ -49,6 +83,10 @@ class CoReError(LoadError):
 
 class CompileError(LoadError):
     """The embedded source could not be compiled on this host, or not be used; *log* is all the compiler said."""
+
+
+class MapFullError(MapError):
+    """The map has no room for another entry."""
 
 
 class FallbackWarning(UserWarning):

@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from ebpf_runtime import EbpfError, kernel_objects
-from ebpf_runtime.registry import LoadedObject, add, discard, loaded_objects
+from ebpf_runtime.handles import add, discard
+from ebpf_runtime.kernel_objects import LoadedObject, loaded_objects
 
 
 @pytest.fixture(autouse=True)
