@@ -48,7 +48,7 @@ def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport) ->
     try:
         report.compile_result = compile_result("source_verification_error")
         objects = CompiledObjects(spec.name, spec.read("flat.c"), config, report)
-        objects.warn(6)
+        objects.warn()
         found = objects.find()
         if found is None:
             from .host_compiler import compile_image
@@ -162,14 +162,12 @@ class CompiledObjects:
                 self.report.btf_notes += (note,)
             return None
 
-    def warn(self, stacklevel: int) -> None:
-        """Say what is wrong with the configured file, in the name of the caller that far up."""
+    def warn(self) -> None:
+        """Say what is wrong with the configured file."""
         if self.warning:
-            import warnings
+            from .rare_errors import warn_of_fallback
 
-            from .rare_errors import FallbackWarning
-
-            warnings.warn(self.warning, FallbackWarning, stacklevel=stacklevel + 1)
+            warn_of_fallback(self.warning)
 
 
 def _rules() -> bytes:

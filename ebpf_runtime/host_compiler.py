@@ -76,7 +76,7 @@ def compile(source: str, name: str = "program", config: ProbeConfig | None = Non
     except UnicodeEncodeError as error:
         raise CompileError(f"compile {name!r} on this host: its source is not UTF-8.", name=name) from error
     objects = CompiledObjects(name, text, config or ProbeConfig(), LoadReport())
-    objects.warn(2)
+    objects.warn()
     found = objects.find()
     return compile_image(objects, None) if found is None else found
 

@@ -6,10 +6,20 @@ from __future__ import annotations
 import os
 from _ctypes import byref, get_errno
 
-from .errors import MapError, OpenError, describe
+from .errors import LoadError, MapError, OpenError, describe
 from .handles import Handle
 from .hooks import hook_of
-from .libbpf import c_size_t, c_uint32, captured, library, memory_at, open_options, require, version
+from .libbpf import (
+    c_size_t,
+    c_uint32,
+    captured,
+    library,
+    memory_at,
+    open_options,
+    require,
+    short_of_files,
+    version,
+)
 from .specs import ARENA_SECTION
 
 TYPE_CHECKING = False
@@ -18,13 +28,17 @@ if TYPE_CHECKING:
 
     from .arenas import Arena
     from .config import ProbeConfig
+    from .errors import EbpfError
+    from .loader import Opened
     from .map_layouts import Layouts
     from .specs import MapSpec, ObjectSpec
     from .system_calls import c_char
     from .variables import Variables
 
-__all__ = ["LibbpfObject", "initial_memory"]
+__all__ = ["LibbpfObject", "initial_memory", "load_object"]
 
+# Beside those of maps and programs: the object's BTF, an inner map, and two for a test of what the kernel has.
+_FILES = 4
 _VERBOSE = 1  # bpf_program log level: the full log of every program, also of accepted ones
 
 
@@ -190,3 +204,81 @@ def initial_memory(opened: LibbpfObject, section: type[Variables]) -> Array[c_ch
             name=section.section,
         )
     return memory_at(pointer, size.value)
+
+
+def load_object(probe: Opened, variant: str) -> LibbpfObject:
+    """Load one variant of a probe from a fresh object, as it was configured.
+
+    Raises:
+        LoadError: The kernel or libbpf refuses it, or something is short.
+        PermissionDeniedError: The process lacks a capability.
+        OpenError: What was configured does not fit.
+        MapError: A map cannot be made, or not be taken from where it is pinned.
+    """
+    spec, files = probe.spec, _files(probe.spec, variant)
+    if number := short_of_files(files):
+        raise LoadError(
+            f"load probe {spec.name!r}: {describe(number)}; libbpf has to have {files} more.",
+            name=spec.name,
+            errno=number,
+        )
+    opened = probe.fresh(probe.image)
+    try:
+        _configure(opened, probe, variant)
+        with captured() as messages:
+            result = library().bpf_object__load(opened.pointer)
+        if result:
+            raise _refused(probe, -result, messages)
+        return opened
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _files(spec: ObjectSpec, variant: str) -> int:
+    """Return how many files libbpf may have open at once to load a variant."""
+    programs = sum(item.loads_in(variant) for item in spec.programs)
+    return _FILES + len(spec.maps) + len(spec.section_types) + programs
+
+
+def _configure(opened: LibbpfObject, probe: Opened, variant: str) -> None:
+    """Do to a fresh object what was asked of its probe."""
+    lib, spec = library(), probe.spec
+    for item in spec.maps:
+        if item.name in probe.sizes:
+            result = lib.bpf_map__set_max_entries(opened.map(item.c_name), probe.entries(item))
+            if result:
+                raise OpenError(f"resize map {item.name!r}: {describe(-result)}.", name=item.name)
+        if item.name in probe.pins:
+            opened.pin(item, probe.pins[item.name])
+        if item.type == "ARENA":
+            opened.make_arena(item, bytes(probe.initial.get(ARENA_SECTION, b"")))
+    for section in spec.section_types:
+        if section.section != ARENA_SECTION:
+            initial_memory(opened, section).raw = bytes(probe.initial[section.section])
+    for program in spec.programs:
+        pointer = opened.program(program.c_name)
+        lib.bpf_program__set_autoload(pointer, program.loads_in(variant))
+        if program.name in probe.targets and program.loads_in(variant):
+            fd, function = probe.targets[program.name]
+            result = lib.bpf_program__set_attach_target(pointer, fd, function.encode())
+            if result:
+                raise OpenError(
+                    f"set the target of program {program.name!r} to function {function!r}: {describe(-result)}.",
+                    name=program.name,
+                    errno=-result,
+                )
+
+
+def _refused(probe: Opened, number: int, messages: list[str]) -> EbpfError:
+    """Return the error for what libbpf did not load."""
+    from .variants import misjudged, not_permitted
+    from .verifier import btf_step, load_error
+
+    name = probe.spec.name
+    told = misjudged(name, messages) or not_permitted(name, number, "".join(messages))
+    if told is not None:
+        return told
+    sections = {item.c_name: item.section for item in probe.spec.programs}
+    step = btf_step(probe.spec, uses_file=probe.btf is not None and probe.btf.path is not None)
+    return load_error(name, number, messages, probe.image, sections, step)

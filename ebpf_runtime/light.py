@@ -26,6 +26,7 @@ from .system_calls import address
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .arenas import Arena
+    from .loader import Opened
     from .specs import ObjectSpec
 
 __all__ = ["SUFFIX", "Light", "LightObject", "LightRefusedError"]
@@ -84,11 +85,22 @@ class Light:
                 raise OpenError(f"open the loader programs of {name!r}: {word!r} is unknown.", name=name)
             start = end
 
-    def variants(self) -> tuple[str, ...]:
-        """Return the variants that there is a loader program for."""
-        return tuple(self._variants)
+    def load(self, probe: Opened, variant: str) -> LightObject:
+        """Load one variant of a probe by its loader program, as it was configured.
 
-    def load(self, variant: str, sizes: dict[str, int], memory: dict[str, bytearray]) -> LightObject:
+        Raises:
+            LightRefusedError: There is no loader program for that, or the kernel refused a step.
+        """
+        if probe.pins:
+            raise LightRefusedError("a map is to be pinned, or one that is to be taken")
+        if probe.targets:
+            raise LightRefusedError("a program has a target, which its loader program does not know")
+        if variant not in self._variants:
+            raise LightRefusedError(f"variant {variant!r} has no loader program")
+        sizes = {item.c_name: probe.entries(item) for item in probe.spec.maps if item.name in probe.sizes}
+        return self._run(variant, sizes, probe.initial)
+
+    def _run(self, variant: str, sizes: dict[str, int], memory: dict[str, bytearray]) -> LightObject:
         """Run the loader program of a variant.
 
         Args:

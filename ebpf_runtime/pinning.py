@@ -9,7 +9,7 @@ import os
 from . import system_calls
 from .errors import EbpfError, MapError, describe
 from .handles import Handle
-from .rare_errors import FallbackWarning
+from .rare_errors import warn_of_fallback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -150,7 +150,9 @@ def open_pinned_map(name: str, path: str, wanted: tuple[int, ...], layouts: Layo
         pinned = pinned_layouts(info)
         if isinstance(pinned, str):
             if layouts.has_members and not reason:
-                _warn(f"reuse map {name!r} pinned at {path}: {pinned}, so its fields are not compared, only its sizes.")
+                warn_of_fallback(
+                    f"reuse map {name!r} pinned at {path}: {pinned}, so its fields are not compared, only its sizes."
+                )
         else:
             reason = difference(pinned, layouts) or reason
     if reason:
@@ -159,9 +161,3 @@ def open_pinned_map(name: str, path: str, wanted: tuple[int, ...], layouts: Layo
             f"reuse map {name!r} pinned at {path}: {reason}. Unpin it, or pin the new one elsewhere.", name=name
         )
     return fd
-
-
-def _warn(text: str) -> None:
-    import warnings
-
-    warnings.warn(text, FallbackWarning, stacklevel=9)  # names the caller of load()

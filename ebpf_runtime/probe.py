@@ -138,7 +138,9 @@ class OpenProbe(Handle):
         Raises:
             OpenError: There is no such variant, and the text lists those there are; or the probe was loaded before.
         """
-        self._opened.select(variant)
+        from .preparation import select
+
+        select(self._opened, variant)
 
     def resize(self, map_name: str, max_entries: int) -> None:
         """Set the number of entries of a map; bytes for a ring buffer, rounded up to a power of two of pages.
@@ -146,7 +148,9 @@ class OpenProbe(Handle):
         Raises:
             OpenError: There is no such map, or the size is not allowed.
         """
-        self._opened.resize(map_name, max_entries)
+        from .preparation import resize
+
+        resize(self._opened, map_name, max_entries)
 
     def pin_map(self, map_name: str, path: str | PathLike[str]) -> None:
         """Have `load` take the map that is pinned at a path, or pin the new one there if there is none.
@@ -161,7 +165,9 @@ class OpenProbe(Handle):
             OpenError: There is no such map, or the probe was loaded before.
         Source: libbpf bpf_map__set_pin_path(), bpf_map__reuse_fd().
         """
-        self._opened.pin_map(map_name, os.fsdecode(path))
+        from .preparation import pin_map
+
+        pin_map(self._opened, map_name, os.fsdecode(path))
 
     def set_target(self, program_name: str, target: BaseProgram | int, function: str) -> None:
         """Let a program of section fentry, fexit or freplace hang on a function of another BPF program.
@@ -175,7 +181,9 @@ class OpenProbe(Handle):
         Kernel: 5.6.
         Source: libbpf bpf_program__set_attach_target().
         """
-        self._opened.set_target(program_name, target if isinstance(target, int) else target.fd, function)
+        from .preparation import set_target
+
+        set_target(self._opened, program_name, target if isinstance(target, int) else target.fd, function)
 
     def close(self) -> None:
         """Free the object without loading it; after `load` this does nothing."""

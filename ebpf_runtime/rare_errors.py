@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that a start that goes well has no use for; see the tree in `errors`.
+"""Errors and the warning that a start which goes well has no use for; see the tree in `errors`.
 
 Making these classes would take a fiftieth of it.
 """
 
 from __future__ import annotations
+
+import sys
+import warnings
 
 from .errors import EbpfError, LoadError, MapError, OpenError
 
@@ -18,6 +21,7 @@ __all__ = [
     "MapFullError",
     "TrustError",
     "VerifierError",
+    "warn_of_fallback",
 ]
 
 
@@ -95,3 +99,14 @@ class FallbackWarning(UserWarning):
     That is: `btf_path` does not serve, and BTF is looked for elsewhere; or the CO-RE object could not be loaded, and
     the probe's source is compiled on this host instead; or a pinned map has no BTF, and is compared by sizes alone.
     """
+
+
+def warn_of_fallback(text: str) -> None:
+    """Issue a FallbackWarning in the name of who opened or loaded a probe: the line that called us from outside.
+
+    Generated modules, which have an `_OBJECT`, are not outside.
+    """
+    frame, level = sys._getframe(), 1
+    while frame.f_back and (frame.f_globals["__name__"].startswith(f"{__package__}.") or "_OBJECT" in frame.f_globals):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, FallbackWarning, stacklevel=level)

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why variants of an object are not in use: what `loader` imports once the kernel has refused one."""
+"""Why variants of an object are not in use: what is imported once the kernel has refused one."""
 
 from __future__ import annotations
 
 import errno
-import re
 
 from .errors import EbpfError, LoadError, PermissionDeniedError, describe
 from .rare_errors import VerifierError
@@ -20,6 +19,7 @@ __all__ = [
     "misjudged",
     "no_variant",
     "not_permitted",
+    "raise_refused",
     "raise_transient",
     "refusal",
 ]
@@ -34,11 +34,11 @@ _TRANSIENT = {
 }
 # Next steps of errors that have others when something is short.
 _WRONG_STEPS = (" Check the path.", " Rebuild the package.")
-_DETECTION = re.compile(r"Detection of kernel (?P<feature>.*) support failed: -(?P<error>\w+)\s*$")
+_DETECTION = r"Detection of kernel (?P<feature>.*) support failed: -(?P<error>\w+)\s*$"
 _NO_MODULES = "failed to iterate BTF objects: -1"
 
 # Helpers that read the kernel's memory, as the verifier names one that it does not give.
-_READS_KERNEL = re.compile(r"(?:unknown func|cannot use helper) bpf_probe_read(?:_kernel)?(?:_str)?#")
+_READS_KERNEL = r"(?:unknown func|cannot use helper) bpf_probe_read(?:_kernel)?(?:_str)?#"
 
 
 class RefusedVariant:
@@ -106,6 +106,20 @@ def raise_transient(name: str, error: EbpfError, refused: Sequence[RefusedVarian
     raise raised from error
 
 
+def raise_refused(name: str, variant: str, error: EbpfError) -> None:
+    """Do nothing about an error that is the only variant's own.
+
+    Raises:
+        LoadError: It is transient, as `raise_transient` says.
+        PermissionDeniedError: The kernel is locked down.
+    """
+    raise_transient(name, error)
+    if not isinstance(error, LoadError | PermissionDeniedError):
+        return
+    if (denied := locked_down(name, [refusal(variant, "load", error)])) is not None:
+        raise denied from error
+
+
 def misjudged(name: str, messages: Sequence[str]) -> LoadError | None:
     """Return the error for a load that failed after libbpf was short of something when it tested the kernel.
 
@@ -114,10 +128,12 @@ def misjudged(name: str, messages: Sequence[str]) -> LoadError | None:
 
     Source: libbpf src/libbpf.c, kernel_supports(); since 1.6 it names the error.
     """
+    import re
+
     from .libbpf import detections
 
     for said in detections:
-        found = _DETECTION.match(said)
+        found = re.match(_DETECTION, said)
         number = next((number for number in _TRANSIENT if found and found["error"] in _spellings(number)), 0)
         if found and number:
             return LoadError(
@@ -159,9 +175,11 @@ def locked_down(name: str, refused: Sequence[RefusedVariant]) -> PermissionDenie
 
     Kernel: lockdown 5.4.
     """
+    import re
+
     from .privilege import lockdown
 
-    found = next((item for item in refused if _READS_KERNEL.search(item.log)), None)
+    found = next((item for item in refused if re.search(_READS_KERNEL, item.log)), None)
     if found is None or lockdown() != "confidentiality":
         return None
     error = PermissionDeniedError(

@@ -215,7 +215,8 @@ def test_phases() -> None:
     with pytest.raises(OpenError, match="it is closed, or was loaded before"):
         opened.load()
     with pytest.raises(
-        OpenError, match=r"^select variant 'fentry': the probe is loaded or closed\. Select it before load\.$"
+        OpenError,
+        match=r"^select variant 'fentry' of 'oom_kill': the probe is loaded or closed\. Select it before load\.$",
     ):
         opened.select_variant("fentry")
     with pytest.raises(VariableError, match=r"set variable 'scan_stack': \.rodata is read-only once loaded"):

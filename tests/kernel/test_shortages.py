@@ -146,7 +146,7 @@ def test_a_btf_file_that_could_not_be_read_is_no_bad_one(made: ModuleType, tmp_p
 FRESH = """
 import importlib, json, mmap, pkgutil, sys
 import ebpf_runtime
-from ebpf_runtime import EbpfError, libbpf
+from ebpf_runtime import EbpfError, libbpf, libbpf_object
 from ebpf_runtime.libbpf import version
 from ebpf_runtime.specs import architecture
 from tests.support.files import free_files
@@ -155,7 +155,7 @@ for item in pkgutil.iter_modules(ebpf_runtime.__path__):
     importlib.import_module(f"ebpf_runtime.{item.name}")
 checked = libbpf.short_of_files
 if sys.argv[2] == "unchecked":  # as when another thread takes what was free a moment before
-    libbpf.short_of_files = lambda count: 0
+    libbpf_object.short_of_files = lambda count: 0
 module = importlib.import_module(sys.argv[1])
 said = []
 
@@ -171,7 +171,7 @@ for free in range(20):
         load()
     if libbpf.detections:
         break
-libbpf.short_of_files = checked
+libbpf_object.short_of_files = checked
 load()
 print(json.dumps(said))
 """
