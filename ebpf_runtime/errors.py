@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttachError",
-    "CloseError",
     "EbpfError",
     "LoadError",
     "MapError",
@@ -48,6 +47,7 @@ class EbpfError(Exception):
     Attributes:
         name: The probe, program, map or variable it is about.
         errno: The kernel's error number, 0 where there is none.
+        log: All that libbpf and the verifier said, empty where they said nothing.
         feature: The kernel feature that is missing, empty where none is.
         minimum_kernel: The first kernel that has the feature, empty where none is missing.
         report: What was tried to load the probe, where it is about that.
@@ -58,22 +58,6 @@ class EbpfError(Exception):
     refused: tuple[RefusedVariant, ...] = ()
 
     def __init__(
-        self, message: str, *, name: str = "", errno: int = 0, feature: str = "", minimum_kernel: str = ""
-    ) -> None:
-        super().__init__(message)
-        self.name = name
-        self.errno = errno
-        self.feature = feature
-        self.minimum_kernel = minimum_kernel
-
-
-class OpenError(EbpfError):
-    """The object is missing from the package, or libbpf cannot read it."""
-
-
-# Base of what has a log beside its text.
-class _LoggedError(EbpfError):
-    def __init__(
         self,
         message: str,
         *,
@@ -83,19 +67,27 @@ class _LoggedError(EbpfError):
         feature: str = "",
         minimum_kernel: str = "",
     ) -> None:
-        super().__init__(message, name=name, errno=errno, feature=feature, minimum_kernel=minimum_kernel)
+        super().__init__(message)
+        self.name = name
+        self.errno = errno
         self.log = log
+        self.feature = feature
+        self.minimum_kernel = minimum_kernel
 
 
-class LoadError(_LoggedError):
+class OpenError(EbpfError):
+    """The object is missing from the package, or libbpf cannot read it."""
+
+
+class LoadError(EbpfError):
     """Maps or programs could not be loaded; *log* is all that libbpf and the verifier said."""
 
 
-class AttachError(_LoggedError):
+class AttachError(EbpfError):
     """A loaded program could not be attached; *log* is what libbpf said."""
 
 
-class PermissionDeniedError(_LoggedError):
+class PermissionDeniedError(EbpfError):
     """The process lacks a capability that BPF needs, or the kernel's lockdown lets no process do it.
 
     *log* is what libbpf said while a probe was loaded.
@@ -112,14 +104,6 @@ class VariableError(EbpfError):
 
 class RecordError(EbpfError, ValueError):
     """A value does not fit its field, or bytes do not fit their record."""
-
-
-class CloseError(EbpfError):
-    """Some resources could not be freed; *failures* has each error, the others were freed."""
-
-    def __init__(self, message: str, *, name: str, failures: tuple[Exception, ...]) -> None:
-        super().__init__(message, name=name)
-        self.failures = failures
 
 
 _ENOTSUPP = 524  # the kernel's own; neither errno(3) nor the C library knows it

@@ -51,7 +51,7 @@ def fall_back(opened: Opened, error: OpenError | LoadError) -> None:
             f"{what} Set system_probe_config.allow_runtime_compiled_fallback to true to compile it on this host.",
             name=name,
             errno=error.errno,
-            log=getattr(error, "log", ""),
+            log=error.log,
         ) from error
     warn_of_fallback(f"{what} Falling back to compiling it on this host.")
     try:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from . import system_calls
-from .errors import AttachError, CloseError, EbpfError, describe
+from .errors import AttachError, EbpfError, describe
 from .handles import Handle
 from .signals import signals_held
 
@@ -49,6 +49,8 @@ class Link(Handle):
             self._attached = False
             number = self._release()
         if number:
+            from .rare_errors import CloseError
+
             raise CloseError(f"detach program {self.name!r}: {describe(number)}.", name=self.name, failures=())
 
     def _release(self) -> int:

@@ -8,7 +8,6 @@ import os
 from . import handles
 from .errors import (
     AttachError,
-    CloseError,
     EbpfError,
     LoadError,
     MapError,
@@ -375,7 +374,7 @@ class Loaded:
         while self._structures:
             try:
                 self._structures.pop().detach()
-            except CloseError as error:
+            except EbpfError as error:
                 failures.append(error)
         for program in reversed(self._programs.values()):
             failures += program._detach()
@@ -413,6 +412,8 @@ class Loaded:
 
     def _raise(self, failures: list[Exception], action: str) -> None:
         if failures:
+            from .rare_errors import CloseError
+
             raise CloseError(
                 f"{action} probe {self.spec.name!r}: {'; '.join(map(_clause, failures))}.",
                 name=self.spec.name,

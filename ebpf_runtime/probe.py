@@ -10,7 +10,7 @@ import os
 import sys
 from _thread import RLock
 
-from .errors import CloseError, OpenError
+from .errors import EbpfError, OpenError
 from .handles import Handle
 
 TYPE_CHECKING = False
@@ -336,7 +336,7 @@ class Probe(Handle):
             said = [f"probe {loaded.spec.name!r} was never closed"]
             try:
                 loaded.close()
-            except CloseError as error:
+            except EbpfError as error:
                 said.append(str(error))
             # Only now: a warning may be an error.
             for text in said:

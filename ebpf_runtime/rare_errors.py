@@ -13,6 +13,7 @@ from .errors import EbpfError, LoadError, MapError, OpenError
 
 __all__ = [
     "BtfError",
+    "CloseError",
     "CoReError",
     "CompileError",
     "DigestError",
@@ -91,6 +92,14 @@ class CompileError(LoadError):
 
 class MapFullError(MapError):
     """The map has no room for another entry."""
+
+
+class CloseError(EbpfError):
+    """Some resources could not be freed; *failures* has each error, the others were freed."""
+
+    def __init__(self, message: str, *, name: str, failures: tuple[Exception, ...]) -> None:
+        super().__init__(message, name=name)
+        self.failures = failures
 
 
 class FallbackWarning(UserWarning):

@@ -75,7 +75,7 @@ class RefusedVariant:
 def refusal(variant: str, phase: str, error: EbpfError) -> RefusedVariant:
     """Return why a variant that was tried is not in use."""
     reason = error.reason if isinstance(error, VerifierError) else str(error)
-    return RefusedVariant(variant, phase, error.errno, reason, getattr(error, "log", ""))
+    return RefusedVariant(variant, phase, error.errno, reason, error.log)
 
 
 def is_transient(error: EbpfError) -> bool:
@@ -101,7 +101,7 @@ def raise_transient(name: str, error: EbpfError, refused: Sequence[RefusedVarian
     for wrong in _WRONG_STEPS:
         what = what.removesuffix(wrong)
     reason = what if what.startswith("load probe ") else f"load probe {name!r}: {what}"
-    raised = LoadError(f"{reason} {step}", name=name, errno=error.errno, log=getattr(error, "log", ""))
+    raised = LoadError(f"{reason} {step}", name=name, errno=error.errno, log=error.log)
     raised.refused = tuple(refused)
     raise raised from error
 
