@@ -45,9 +45,11 @@ if TYPE_CHECKING:
     from .alternatives import one_of, tagged
     from .arrays import dtype
     from .btf_sources import Host, host
+    from .config import LoadReport
     from .cpus import possible_cpus
     from .enums import CEnum
     from .facts import HostFacts, host_facts
+    from .handles import signals_held
     from .host_compiler import compile
     from .iterators import IteratorProgram
     from .kernel_objects import (
@@ -62,7 +64,6 @@ if TYPE_CHECKING:
     )
     from .links import Link
     from .live_variables import live
-    from .load_report import LoadReport
     from .maps import Map
     from .maps.arena import ArenaMap
     from .maps.array import ArrayMap
@@ -115,7 +116,6 @@ if TYPE_CHECKING:
         tai_time,
         text_of,
     )
-    from .signals import signals_held
     from .streams import PerfBuffer, Poller, RecordBatch, RingBuffer, Stream, UserRingBuffer, poll_all
     from .target_programs import (
         CgroupProgram,
@@ -305,7 +305,7 @@ _ON_USE = {
     "LibraryNotFoundError": "rare_errors",
     "Link": "links",
     "LircProgram": "target_programs",
-    "LoadReport": "load_report",
+    "LoadReport": "config",
     "LoadedObject": "kernel_objects",
     "LpmTrieMap": "maps.lpm",
     "Map": "maps",
@@ -380,7 +380,7 @@ _ON_USE = {
     "raw": "record_fields",
     "run_statistics": "kernel_objects",
     "s128": "record_fields",
-    "signals_held": "signals",
+    "signals_held": "handles",
     "tagged": "alternatives",
     "tai_time": "semantics",
     "text": "record_fields",

@@ -13,14 +13,13 @@ import time
 
 from . import vmlinux
 from .build_directory import BuildDirectory
+from .config import compile_result
 from .digests import package_file, sha256
-from .load_report import compile_result
 from .rare_errors import CompileError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .config import ProbeConfig
-    from .load_report import LoadReport
+    from .config import LoadReport, ProbeConfig
     from .specs import ObjectSpec
 
 __all__ = ["HEADER_LIST", "CompiledObjects", "compiled_image"]

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a probe is to be loaded."""
+"""How a probe is to be loaded, and what became of each way: where BTF came from, whether headers were found, what the
+compiler did.
+
+The numbers of results are those of the Datadog Agent, so that dashboards can be kept. Some never come; see decision 24.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from os import PathLike
 
-__all__ = ["ProbeConfig"]
+__all__ = ["COMPILE_RESULTS", "CO_RE_RESULTS", "HEADER_RESULTS", "LoadReport", "ProbeConfig", "compile_result"]
 
 
 class ProbeConfig:
@@ -68,3 +72,111 @@ class ProbeConfig:
 
     def __repr__(self) -> str:
         return f"ProbeConfig({', '.join(f'{name}={getattr(self, name)!r}' for name in sorted(self.__slots__))})"
+
+
+# Of a CO-RE object; the first four are successes, by the source of BTF.
+CO_RE_RESULTS = ("custom", "embedded", "default", "remoteconfig", "btf_not_found", "asset_read", "verifier", "loader")
+HEADER_RESULTS = (
+    "not_attempted",
+    "custom",
+    "default",
+    "sysfs",
+    "previously_downloaded",
+    "downloaded",
+    "host_version_error",
+    "download_failure",
+    "validation_failure",
+    "repositories_inaccessible",
+    "not_found",
+)
+COMPILE_RESULTS = (
+    "not_attempted",
+    "compiled",
+    "kernel_version_error",
+    "source_verification_error",
+    "output_directory_error",  # retired by the Agent; here the directory is not safe
+    "output_file_error",
+    "compiler_not_found",  # retired by the Agent; here there is none that is fit
+    "compile_error",
+    "result_unreadable",
+    "headers_not_found",
+    "cached",
+    "input_hash_error",
+)
+
+_CO_RE_SUCCESSES = CO_RE_RESULTS[:4]
+_HEADER_SUCCESSES = HEADER_RESULTS[1:6]
+_COMPILE_SUCCESSES = ("compiled", "cached")
+
+
+def compile_result(name: str) -> int:
+    """Return the code of a result of compiling."""
+    return COMPILE_RESULTS.index(name)
+
+
+class LoadReport:
+    """The ways that were tried to load a probe.
+
+    Attributes:
+        btf_source: Where CO-RE's BTF came from: "custom" (btf_path), "kernel", "embedded", "none"; empty: not looked
+            for.
+        btf_file: The file, or the bundle's member; empty where libbpf looks by itself.
+        btf_notes: Why the sources before that one, or all, did not serve.
+        co_re_result: One of `CO_RE_RESULTS`; empty where CO-RE was not tried.
+        header_result: Index into `HEADER_RESULTS`.
+        header_dirs: The directories of kernel headers in use.
+        compile_result: Index into `COMPILE_RESULTS`.
+        compile_seconds: What finding or making the compiled object took.
+        compiler: The compiler, where it ran.
+    """
+
+    __slots__ = (
+        "btf_file",
+        "btf_notes",
+        "btf_source",
+        "co_re_result",
+        "compile_result",
+        "compile_seconds",
+        "compiler",
+        "header_dirs",
+        "header_result",
+    )
+
+    def __init__(self) -> None:
+        self.btf_source = ""
+        self.btf_file = ""
+        self.btf_notes: tuple[str, ...] = ()
+        self.co_re_result = ""
+        self.header_result = 0
+        self.header_dirs: tuple[str, ...] = ()
+        self.compile_result = 0
+        self.compile_seconds = 0.0
+        self.compiler = ""
+
+    @property
+    def header_result_name(self) -> str:
+        """*header_result* in words."""
+        return HEADER_RESULTS[self.header_result]
+
+    @property
+    def compile_result_name(self) -> str:
+        """*compile_result* in words."""
+        return COMPILE_RESULTS[self.compile_result]
+
+    @property
+    def co_re_succeeded(self) -> bool:
+        """True where CO-RE was tried and loaded the probe."""
+        return self.co_re_result in _CO_RE_SUCCESSES
+
+    @property
+    def header_succeeded(self) -> bool:
+        """True where kernel headers were looked for and found."""
+        return self.header_result_name in _HEADER_SUCCESSES
+
+    @property
+    def compile_succeeded(self) -> bool:
+        """True where there is a compiled object, made now or before."""
+        return self.compile_result_name in _COMPILE_SUCCESSES
+
+    def __repr__(self) -> str:
+        return f"LoadReport({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"

@@ -26,7 +26,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .load_report import LoadReport
+    from .config import LoadReport
     from .variants import RefusedVariant
 
 __all__ = [

@@ -7,11 +7,10 @@ import os
 from pathlib import Path
 
 from .btf_sources import host
-from .config import ProbeConfig
+from .config import HEADER_RESULTS, ProbeConfig
 from .errors import EbpfError
 from .kernel_headers import HeaderError, find_headers, host_version_code
 from .libbpf import library, origin
-from .load_report import HEADER_RESULTS
 from .privilege import lockdown, missing_capabilities
 from .vmlinux import kernel_btf
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from .compiled_objects import compiled_image
 from .errors import EbpfError
+from .handles import signals_let_through
 from .rare_errors import CoReError, warn_of_fallback
-from .signals import signals_let_through
 from .variants import raise_transient
 
 TYPE_CHECKING = False

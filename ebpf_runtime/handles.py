@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands for objects of the kernel, and a note of those that this process has loaded."""
+"""What stands for objects of the kernel: a note of those that this process has loaded, and signals held back while any
+are made or freed, so that nothing is left half done.
+"""
 
 from __future__ import annotations
 
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import signal
+    from collections.abc import Callable, Sequence
+    from types import FrameType
     from typing import Literal, NoReturn, SupportsIndex
 
-__all__ = ["Handle", "add", "discard", "listed", "loaded"]
+    _Handler = Callable[[int, FrameType | None], object]
+else:
+    # The functions behind `signal`, which wraps enumerations around their numbers: importing that takes longer than
+    # loading a small probe.
+    import _signal as signal
+
+__all__ = ["Handle", "add", "discard", "listed", "loaded", "signals_held", "signals_let_through"]
 
 
 class Handle:
@@ -37,3 +47,112 @@ def discard(owner: object) -> None:
     """Forget what *owner* had loaded; to be called before its file descriptors are closed."""
     with listed:
         loaded.pop(id(owner), None)
+
+
+# A fault must still end the process at once.
+_HELD = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+# A child inherits what is blocked, and one that waits for children of its own would wait for ever.
+_BLOCKED = _HELD - {signal.SIGCHLD}
+
+
+class _Hold:
+    """What one hold keeps back: the thread's mask and, in the main thread, the handlers written in Python.
+
+    Blocking alone is not enough: in a process with other threads one of them takes the signal, and the handler then
+    runs in the main thread all the same.
+    """
+
+    def __init__(self) -> None:
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._handlers: dict[int, _Handler] = {}
+        self._came: list[int] = []
+
+    def begin(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+        for number in _HELD:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                self._handlers[number] = handler
+                try:
+                    signal.signal(number, self._note)
+                except ValueError:  # not the main thread, which alone runs handlers
+                    self._handlers.clear()
+                    return
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._came.append(number)
+
+    def end(self) -> None:
+        """Put everything back, then handle what came; the first exception of a handler is raised."""
+        error: BaseException | None = None
+        left = list(self._handlers.items())
+        try:
+            while left:
+                # Where another thread takes a signal, a handler that is back already may raise anywhere in here.
+                try:
+                    while left:
+                        signal.signal(*left[-1])
+                        del left[-1]
+                except BaseException as raised:
+                    error = error or raised
+        finally:
+            try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            except BaseException as raised:
+                error = error or raised
+        came, self._came = self._came, []
+        for number in came:
+            try:
+                self._handlers[number](number, None)
+            except BaseException as raised:
+                error = error or raised
+        if error is not None:
+            raise error
+
+
+_holds: dict[int, _Hold] = {}  # by thread
+
+
+class signals_held:
+    """Keep signals of this thread back until the block ends, so that nothing is left half made or half freed.
+
+    An interrupt that came meanwhile is raised when the block has ended. Source: pthread_sigmask(3), signal(7).
+    """
+
+    __slots__ = ("_hold",)
+
+    def __enter__(self) -> None:
+        self._hold: _Hold | None = None
+        if get_ident() in _holds:
+            return
+        hold = _Hold()
+        try:
+            self._hold = _holds[get_ident()] = hold
+            hold.begin()
+        except BaseException:
+            self._end(hold)
+            raise
+
+    def __exit__(self, *_error: object) -> None:
+        if self._hold is not None:
+            self._end(self._hold)
+
+    @staticmethod
+    def _end(hold: _Hold) -> None:
+        _holds.pop(get_ident(), None)
+        hold.end()
+
+
+class signals_let_through:
+    """Inside `signals_held`: let signals in again for long work that owns nothing of the kernel."""
+
+    __slots__ = ("_hold",)
+
+    def __enter__(self) -> None:
+        self._hold = _holds.get(get_ident())
+        if self._hold is not None:
+            self._hold.end()
+
+    def __exit__(self, *_error: object) -> None:
+        if self._hold is not None:
+            self._hold.begin()

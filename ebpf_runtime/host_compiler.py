@@ -24,9 +24,8 @@ from pathlib import Path
 
 from . import vmlinux
 from .compiled_objects import CompiledObjects
-from .config import ProbeConfig
+from .config import LoadReport, ProbeConfig, compile_result
 from .errors import describe
-from .load_report import LoadReport, compile_result
 from .rare_errors import CompileError, TrustError
 from .record_fields import _Array
 from .records import Field, _Nested

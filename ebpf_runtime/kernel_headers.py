@@ -19,9 +19,9 @@ import struct
 from pathlib import Path
 
 from .build_directory import BuildDirectory, default_directory
+from .config import HEADER_RESULTS
 from .digests import sha256
 from .errors import EbpfError, describe
-from .load_report import HEADER_RESULTS
 from .rare_errors import CompileError, TrustError
 from .trust import read_trusted, trusted
 

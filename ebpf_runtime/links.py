@@ -7,8 +7,7 @@ import os
 
 from . import system_calls
 from .errors import AttachError, EbpfError, describe
-from .handles import Handle
-from .signals import signals_held
+from .handles import Handle, signals_held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 
 from . import handles
+from .config import LoadReport
 from .errors import (
     AttachError,
     EbpfError,
@@ -16,10 +17,9 @@ from .errors import (
     VariableError,
     describe,
 )
-from .load_report import LoadReport
+from .handles import signals_held
 from .probe import Deferred
 from .programs import open_program
-from .signals import signals_held
 from .specs import ARENA_SECTION, architecture
 
 TYPE_CHECKING = False

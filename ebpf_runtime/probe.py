@@ -11,7 +11,7 @@ import sys
 from _thread import RLock
 
 from .errors import EbpfError, OpenError
-from .handles import Handle
+from .handles import Handle, signals_held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self, TypeVar
 
-    from .config import ProbeConfig
+    from .config import LoadReport, ProbeConfig
     from .links import Link
-    from .load_report import LoadReport
     from .loader import Loaded
     from .programs import BaseProgram
     from .specs import ObjectSpec
@@ -112,7 +111,6 @@ class OpenProbe(Handle):
     def __init__(self, spec: ObjectSpec, config: ProbeConfig | None) -> None:
         from .config import ProbeConfig
         from .loader import Opened
-        from .signals import signals_held
 
         with signals_held():
             self._opened = Opened(spec, config or ProbeConfig())
@@ -196,8 +194,6 @@ class OpenProbe(Handle):
             raise OpenError(
                 f"load probe {self.name!r}: it is closed, or was loaded before. Open it again.", name=self.name
             )
-        from .signals import signals_held
-
         with signals_held():
             loaded = cls(self._opened.load())
             self.close()
@@ -282,8 +278,6 @@ class Probe(Handle):
             AttachError: A hook refused its program; what was attached before is detached again.
             PermissionDeniedError: The process lacks a capability; the same.
         """
-        from .signals import signals_held
-
         with signals_held():
             try:
                 for name, program in self.programs:

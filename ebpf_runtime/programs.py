@@ -12,10 +12,9 @@ from _struct import pack
 
 from . import system_calls
 from .errors import AttachError, EbpfError, PermissionDeniedError, describe
-from .handles import Handle
+from .handles import Handle, signals_held
 from .hooks import Hook
 from .links import LibbpfLink, Link
-from .signals import signals_held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

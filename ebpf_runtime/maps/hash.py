@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ebpf_runtime.errors import MapError, RecordError
-from ebpf_runtime.signals import signals_held
+from ebpf_runtime.handles import signals_held
 
 from .base import NOT_SUPPORTED
 from .keyed import KeyedMap

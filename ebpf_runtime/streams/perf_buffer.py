@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ebpf_runtime.errors import MapError, PermissionDeniedError, describe
+from ebpf_runtime.handles import signals_held
 from ebpf_runtime.libbpf import Library, walker
 from ebpf_runtime.libbpf_structures import PERF_LOST_CALLBACK, PERF_SAMPLE_CALLBACK
-from ebpf_runtime.signals import signals_held
 
 from .runs import Layout
 from .sources import Join, Source

@@ -20,9 +20,9 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ebpf_runtime.errors import MapError
+from ebpf_runtime.handles import signals_held
 from ebpf_runtime.libbpf import Library, walker
 from ebpf_runtime.libbpf_structures import SAMPLE_CALLBACK
-from ebpf_runtime.signals import signals_held
 
 from .runs import Layout, RecordBatch
 from .sources import ALL, Join, Source

@@ -19,9 +19,9 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
 from ebpf_runtime.errors import MapError, RecordError
+from ebpf_runtime.handles import signals_held
 from ebpf_runtime.maps import Map
 from ebpf_runtime.records import _Nested
-from ebpf_runtime.signals import signals_held
 
 from .runs import Layout, RecordBatch, Run, Sizes, unpacker
 from .sources import ALL, Join, Source

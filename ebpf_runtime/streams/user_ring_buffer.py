@@ -16,8 +16,8 @@ from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ebpf_runtime.errors import MapError, RecordError, describe
+from ebpf_runtime.handles import signals_held
 from ebpf_runtime.maps import Map
-from ebpf_runtime.signals import signals_held
 
 from .waiting import SLICE_S
 

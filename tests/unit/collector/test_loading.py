@@ -10,7 +10,7 @@ import pytest
 from ebpf_collector.checks import CHECK_NAMES, MetricScheme, check_factory
 from ebpf_collector.checks.loading import LOAD_METRICS, send_load
 from ebpf_runtime import LoadReport, ProbeConfig, host
-from ebpf_runtime.load_report import CO_RE_RESULTS, COMPILE_RESULTS, HEADER_RESULTS
+from ebpf_runtime.config import CO_RE_RESULTS, COMPILE_RESULTS, HEADER_RESULTS
 from tests.unit.collector.recording import RecordingSender
 
 

@@ -19,8 +19,8 @@ from ebpf_codegen import btf
 from ebpf_codegen.compiler import find_compiler
 from ebpf_codegen.header_types import header_types
 from ebpf_runtime import ProbeConfig
+from ebpf_runtime.config import HEADER_RESULTS
 from ebpf_runtime.kernel_headers import HeaderError, KernelHeaders, find_headers
-from ebpf_runtime.load_report import HEADER_RESULTS
 from ebpf_runtime.specs import architecture
 from tests.support.header_trees import CODE, RELEASE, headers
 

@@ -16,9 +16,9 @@ from subprocess import run
 import pytest
 
 from ebpf_runtime import ProbeConfig, kernel_headers
+from ebpf_runtime.config import HEADER_RESULTS
 from ebpf_runtime.facts import host_facts
 from ebpf_runtime.kernel_headers import HeaderError, KernelHeaders, find_headers, host_version_code, unpack
-from ebpf_runtime.load_report import HEADER_RESULTS
 from tests.support.header_trees import CODE, RELEASE, headers
 from tests.support.mounts import hidden_from
 from tests.support.users import as_user

@@ -15,7 +15,7 @@ from types import FrameType
 import pytest
 
 from ebpf_runtime import signals_held
-from ebpf_runtime.signals import signals_let_through
+from ebpf_runtime.handles import signals_let_through
 
 
 @pytest.fixture
