@@ -10,6 +10,7 @@ from __future__ import annotations
 from .config import ProbeConfig
 from .errors import (
     AttachError,
+    CloseError,
     EbpfError,
     LoadError,
     MapError,
@@ -92,7 +93,6 @@ if TYPE_CHECKING:
     from .programs import BaseProgram, Program
     from .rare_errors import (
         BtfError,
-        CloseError,
         CompileError,
         CoReError,
         DigestError,
@@ -287,7 +287,6 @@ _ON_USE = {
     "CgroupArrayMap": "maps.descriptors",
     "CgroupProgram": "target_programs",
     "CgroupStorageMap": "maps.storage",
-    "CloseError": "rare_errors",
     "CoReError": "rare_errors",
     "CompileError": "rare_errors",
     "CpuMap": "maps.devices",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttachError",
+    "CloseError",
     "EbpfError",
     "LoadError",
     "MapError",
@@ -106,6 +107,14 @@ class RecordError(EbpfError, ValueError):
     """A value does not fit its field, or bytes do not fit their record."""
 
 
+class CloseError(EbpfError):
+    """Some resources could not be freed; *failures* has each error, the others were freed."""
+
+    def __init__(self, message: str, *, name: str, failures: tuple[Exception, ...]) -> None:
+        super().__init__(message, name=name)
+        self.failures = failures
+
+
 _ENOTSUPP = 524  # the kernel's own; neither errno(3) nor the C library knows it
 
 
@@ -116,3 +125,19 @@ def describe(number: int) -> str:
     from errno import errorcode
 
     return f"{errorcode.get(number, f'error {number}')}, {os.strerror(number).lower()}"
+
+
+def remedy(number: int) -> str:
+    """Return what to do about what is short for a moment or interrupts, by which no kernel says what it can do.
+
+    Empty for all other error numbers.
+    """
+    import errno
+
+    return {
+        errno.EMFILE: "Raise this process's limit of open files (ulimit -n, LimitNOFILE=).",
+        errno.ENFILE: "Raise the system's limit of open files (sysctl fs.file-max).",
+        errno.ENOMEM: "Free memory, raise the limit of its cgroup, or make the maps smaller.",
+        errno.EINTR: "Try again.",
+        errno.EAGAIN: "Try again.",
+    }.get(number, "")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from .compiled_objects import compiled_image
 from .errors import EbpfError
 from .handles import signals_let_through
+from .loader import COMPILED
 from .rare_errors import CoReError, warn_of_fallback
 from .variants import raise_transient
 
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
     from .errors import LoadError, OpenError
     from .loader import Opened
 
-__all__ = ["COMPILED", "compile_here", "fall_back"]
-
-COMPILED = "compiled"
+__all__ = ["compile_here", "fall_back"]
 
 
 def compile_here(opened: Opened) -> None:

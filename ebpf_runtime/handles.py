@@ -20,7 +20,7 @@ else:
     # loading a small probe.
     import _signal as signal
 
-__all__ = ["Handle", "add", "discard", "listed", "loaded", "signals_held", "signals_let_through"]
+__all__ = ["Handle", "forget", "loaded", "loaded_lock", "note", "signals_held", "signals_let_through"]
 
 
 class Handle:
@@ -32,20 +32,20 @@ class Handle:
         raise TypeError(f"copy or pickle {type(self).__name__}: it stands for kernel objects of this process alone")
 
 
-listed = allocate_lock()  # while it is held, no file descriptor in the note is closed
+loaded_lock = allocate_lock()  # while it is held, no file descriptor in the note is closed
 # By the id of the owner, which is a probe from its loading until it closes: (module, (kind, name, file descriptor)).
 loaded: dict[int, tuple[str, Sequence[tuple[Literal["map", "program"], str, int]]]] = {}
 
 
-def add(owner: object, module: str, objects: Sequence[tuple[Literal["map", "program"], str, int]]) -> None:
+def note(owner: object, module: str, objects: Sequence[tuple[Literal["map", "program"], str, int]]) -> None:
     """Note what *owner* has loaded, as (kind, name, file descriptor)."""
-    with listed:
+    with loaded_lock:
         loaded[id(owner)] = (module, objects)
 
 
-def discard(owner: object) -> None:
+def forget(owner: object) -> None:
     """Forget what *owner* had loaded; to be called before its file descriptors are closed."""
-    with listed:
+    with loaded_lock:
         loaded.pop(id(owner), None)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps and programs of this process and of the whole system by id, as far as bpf(2) and not an iterator tells of them.
 
-Kernel: 4.13; needs CAP_SYS_ADMIN.
+Kernel: 4.13; what is not this process's own needs CAP_SYS_ADMIN.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ def loaded_objects() -> list[LoadedObject]:
     Raises:
         EbpfError: The kernel does not tell an id.
     """
-    with handles.listed:
+    with handles.loaded_lock:
         return [
             LoadedObject(kind, object_id(fd), name, module)
             for module, objects in handles.loaded.values()

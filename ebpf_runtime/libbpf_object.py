@@ -206,7 +206,7 @@ def initial_memory(opened: LibbpfObject, section: type[Variables]) -> Array[c_ch
     return memory_at(pointer, size.value)
 
 
-def load_object(probe: Opened, variant: str) -> LibbpfObject:
+def load_object(opened: Opened, variant: str) -> LibbpfObject:
     """Load one variant of a probe from a fresh object, as it was configured.
 
     Raises:
@@ -215,23 +215,23 @@ def load_object(probe: Opened, variant: str) -> LibbpfObject:
         OpenError: What was configured does not fit.
         MapError: A map cannot be made, or not be taken from where it is pinned.
     """
-    spec, files = probe.spec, _files(probe.spec, variant)
+    spec, files = opened.spec, _files(opened.spec, variant)
     if number := short_of_files(files):
         raise LoadError(
             f"load probe {spec.name!r}: {describe(number)}; libbpf has to have {files} more.",
             name=spec.name,
             errno=number,
         )
-    opened = probe.fresh(probe.image)
+    fresh = opened.fresh(opened.image)
     try:
-        _configure(opened, probe, variant)
+        _configure(fresh, opened, variant)
         with captured() as messages:
-            result = library().bpf_object__load(opened.pointer)
+            result = library().bpf_object__load(fresh.pointer)
         if result:
-            raise _refused(probe, -result, messages)
-        return opened
+            raise _refused(opened, -result, messages)
+        return fresh
     except BaseException:
-        opened.close()
+        fresh.close()
         raise
 
 
@@ -241,26 +241,26 @@ def _files(spec: ObjectSpec, variant: str) -> int:
     return _FILES + len(spec.maps) + len(spec.section_types) + programs
 
 
-def _configure(opened: LibbpfObject, probe: Opened, variant: str) -> None:
-    """Do to a fresh object what was asked of its probe."""
-    lib, spec = library(), probe.spec
+def _configure(fresh: LibbpfObject, opened: Opened, variant: str) -> None:
+    """Do to a fresh object what was asked of the probe."""
+    lib, spec = library(), opened.spec
     for item in spec.maps:
-        if item.name in probe.sizes:
-            result = lib.bpf_map__set_max_entries(opened.map(item.c_name), probe.entries(item))
+        if item.name in opened.sizes:
+            result = lib.bpf_map__set_max_entries(fresh.map(item.c_name), opened.entries(item))
             if result:
                 raise OpenError(f"resize map {item.name!r}: {describe(-result)}.", name=item.name)
-        if item.name in probe.pins:
-            opened.pin(item, probe.pins[item.name])
+        if item.name in opened.pins:
+            fresh.pin(item, opened.pins[item.name])
         if item.type == "ARENA":
-            opened.make_arena(item, bytes(probe.initial.get(ARENA_SECTION, b"")))
+            fresh.make_arena(item, bytes(opened.initial.get(ARENA_SECTION, b"")))
     for section in spec.section_types:
         if section.section != ARENA_SECTION:
-            initial_memory(opened, section).raw = bytes(probe.initial[section.section])
+            initial_memory(fresh, section).raw = bytes(opened.initial[section.section])
     for program in spec.programs:
-        pointer = opened.program(program.c_name)
+        pointer = fresh.program(program.c_name)
         lib.bpf_program__set_autoload(pointer, program.loads_in(variant))
-        if program.name in probe.targets and program.loads_in(variant):
-            fd, function = probe.targets[program.name]
+        if program.name in opened.targets and program.loads_in(variant):
+            fd, function = opened.targets[program.name]
             result = lib.bpf_program__set_attach_target(pointer, fd, function.encode())
             if result:
                 raise OpenError(
@@ -270,15 +270,15 @@ def _configure(opened: LibbpfObject, probe: Opened, variant: str) -> None:
                 )
 
 
-def _refused(probe: Opened, number: int, messages: list[str]) -> EbpfError:
+def _refused(opened: Opened, number: int, messages: list[str]) -> EbpfError:
     """Return the error for what libbpf did not load."""
     from .variants import misjudged, not_permitted
     from .verifier import btf_step, load_error
 
-    name = probe.spec.name
+    name = opened.spec.name
     told = misjudged(name, messages) or not_permitted(name, number, "".join(messages))
     if told is not None:
         return told
-    sections = {item.c_name: item.section for item in probe.spec.programs}
-    step = btf_step(probe.spec, uses_file=probe.btf is not None and probe.btf.path is not None)
-    return load_error(name, number, messages, probe.image, sections, step)
+    sections = {item.c_name: item.section for item in opened.spec.programs}
+    step = btf_step(opened.spec, uses_file=opened.btf is not None and opened.btf.path is not None)
+    return load_error(name, number, messages, opened.image, sections, step)

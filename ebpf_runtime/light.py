@@ -85,20 +85,20 @@ class Light:
                 raise OpenError(f"open the loader programs of {name!r}: {word!r} is unknown.", name=name)
             start = end
 
-    def load(self, probe: Opened, variant: str) -> LightObject:
+    def load(self, opened: Opened, variant: str) -> LightObject:
         """Load one variant of a probe by its loader program, as it was configured.
 
         Raises:
             LightRefusedError: There is no loader program for that, or the kernel refused a step.
         """
-        if probe.pins:
+        if opened.pins:
             raise LightRefusedError("a map is to be pinned, or one that is to be taken")
-        if probe.targets:
+        if opened.targets:
             raise LightRefusedError("a program has a target, which its loader program does not know")
         if variant not in self._variants:
             raise LightRefusedError(f"variant {variant!r} has no loader program")
-        sizes = {item.c_name: probe.entries(item) for item in probe.spec.maps if item.name in probe.sizes}
-        return self._run(variant, sizes, probe.initial)
+        sizes = {item.c_name: opened.entries(item) for item in opened.spec.maps if item.name in opened.sizes}
+        return self._run(variant, sizes, opened.initial)
 
     def _run(self, variant: str, sizes: dict[str, int], memory: dict[str, bytearray]) -> LightObject:
         """Run the loader program of a variant.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from . import system_calls
-from .errors import AttachError, EbpfError, describe
+from .errors import AttachError, CloseError, EbpfError, describe
 from .handles import Handle, signals_held
 
 TYPE_CHECKING = False
@@ -48,8 +48,6 @@ class Link(Handle):
             self._attached = False
             number = self._release()
         if number:
-            from .rare_errors import CloseError
-
             raise CloseError(f"detach program {self.name!r}: {describe(number)}.", name=self.name, failures=())
 
     def _release(self) -> int:

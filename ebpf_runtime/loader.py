@@ -9,6 +9,7 @@ from . import handles
 from .config import LoadReport
 from .errors import (
     AttachError,
+    CloseError,
     EbpfError,
     LoadError,
     MapError,
@@ -43,6 +44,7 @@ __all__ = ["Loaded", "Opened"]
 _STREAMS = ("PERF_EVENT_ARRAY", "RINGBUF", "USER_RINGBUF")
 _RING_BUFFERS = ("RINGBUF", "USER_RINGBUF")
 CO_RE = "co_re"
+COMPILED = "compiled"
 _KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 _CO_RE_SUCCESSES = {"custom": "custom", "embedded": "embedded"}  # by the source of BTF; else "default"
 
@@ -159,7 +161,7 @@ class Opened:
         A missing capability and the kernel's lockdown are no failure of CO-RE: compiling would not help.
         """
         try:
-            if self.origin != CO_RE:
+            if self.origin == COMPILED:
                 return self._load()
             try:
                 loaded = self._load()
@@ -202,9 +204,9 @@ class Opened:
             try:
                 return self._loaded(self._light.load(self, variant), variant, refused)
             except LightRefusedError as error:
-                self._light = None
                 self.light_refusal = str(error)
-                self.take(self.spec.read(f"{architecture()}.bpf.o"))
+            self._light = None
+            self.take(self.spec.read(f"{architecture()}.bpf.o"))
         from .libbpf_object import load_object
 
         return self._loaded(load_object(self, variant), variant, refused)
@@ -269,7 +271,7 @@ class Loaded:
         self.maps = spec.maps_type(self._maps)
         self.programs = spec.programs_type(dict(self._programs))
         self.links = spec.links_type(dict.fromkeys(item.name for item in spec.programs))
-        handles.add(
+        handles.note(
             self,
             spec.name,
             [
@@ -388,7 +390,7 @@ class Loaded:
             if self.closed:
                 return
             self.closed = True
-            handles.discard(self)
+            handles.forget(self)
             failures = self._detach()
             for section in self.sections:
                 section._close()
@@ -412,8 +414,6 @@ class Loaded:
 
     def _raise(self, failures: list[Exception], action: str) -> None:
         if failures:
-            from .rare_errors import CloseError
-
             raise CloseError(
                 f"{action} probe {self.spec.name!r}: {'; '.join(map(_clause, failures))}.",
                 name=self.spec.name,

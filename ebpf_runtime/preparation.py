@@ -7,17 +7,18 @@ from .errors import OpenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from .loader import Opened
 
 __all__ = ["pin_map", "resize", "select", "set_target"]
 
 
-def _check(opened: Opened, action: str, name: str, names: Iterable[str], step: str) -> None:
+def _check(opened: Opened, action: str, name: str, names: Sequence[str], step: str) -> None:
     """See that there is what is to be set, and that `load` is still to come."""
     if name not in names:
-        raise OpenError(f"{action}: there is none; there are {', '.join(names) or 'none at all'}.", name=name)
+        others = f"; there are {', '.join(names)}" if names else ""
+        raise OpenError(f"{action}: there is none{others}.", name=name)
     if opened.closed:
         raise OpenError(f"{action}: the probe is loaded or closed. {step} before load.", name=name)
 
@@ -39,13 +40,13 @@ def resize(opened: Opened, name: str, max_entries: int) -> None:
 
 def pin_map(opened: Opened, name: str, path: str) -> None:
     """Have a map taken from a path, or pinned there."""
-    _check(opened, f"pin map {name!r}", name, [item.name for item in opened.spec.maps], "Name the path")
     if any(item.name == name and item.type == "ARENA" for item in opened.spec.maps):
         raise OpenError(
             f"pin map {name!r}: an arena has one address, that of the process which made it, and is taken from no "
             "path. Pin it once it is loaded, by its own pin().",
             name=name,
         )
+    _check(opened, f"pin map {name!r}", name, [item.name for item in opened.spec.maps], "Name the path")
     if "\0" in path:
         raise OpenError(f"pin map {name!r} at {path!r}: the path has a NUL.", name=name)
     opened.pins[name] = path

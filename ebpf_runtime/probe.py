@@ -10,7 +10,7 @@ import os
 import sys
 from _thread import RLock
 
-from .errors import EbpfError, OpenError
+from .errors import EbpfError, LoadError, OpenError, describe, remedy
 from .handles import Handle, signals_held
 
 TYPE_CHECKING = False
@@ -105,15 +105,25 @@ class Links(_Namespace):
     """The attachments of a probe; None for programs that are not attached."""
 
 
+def _not_read(name: str, error: OSError) -> LoadError:
+    """Return the error for a file that could not be read on the way, such as a module that was to be imported."""
+    number = error.errno or 0
+    text = f"load probe {name!r}: open {error.filename}: {describe(number)}. {remedy(number)}"
+    return LoadError(text.rstrip(), name=name, errno=number)
+
+
 class OpenProbe(Handle):
     """An opened object: no file descriptors yet, everything can still be configured. `load` ends this phase."""
 
     def __init__(self, spec: ObjectSpec, config: ProbeConfig | None) -> None:
-        from .config import ProbeConfig
-        from .loader import Opened
+        try:
+            from .config import ProbeConfig
+            from .loader import Opened
 
-        with signals_held():
-            self._opened = Opened(spec, config or ProbeConfig())
+            with signals_held():
+                self._opened = Opened(spec, config or ProbeConfig())
+        except OSError as error:
+            raise _not_read(spec.name, error) from error
         for section in spec.section_types:
             locked = _KERNELS if section.section == ".kconfig" else ""
             setattr(self, section.attribute, section(self._opened.memory(section), locked))
@@ -194,10 +204,13 @@ class OpenProbe(Handle):
             raise OpenError(
                 f"load probe {self.name!r}: it is closed, or was loaded before. Open it again.", name=self.name
             )
-        with signals_held():
-            loaded = cls(self._opened.load())
-            self.close()
-            return loaded
+        try:
+            with signals_held():
+                loaded = cls(self._opened.load())
+                self.close()
+                return loaded
+        except OSError as error:
+            raise _not_read(self.name, error) from error
 
     def __enter__(self) -> Self:
         return self

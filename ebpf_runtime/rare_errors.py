@@ -13,7 +13,6 @@ from .errors import EbpfError, LoadError, MapError, OpenError
 
 __all__ = [
     "BtfError",
-    "CloseError",
     "CoReError",
     "CompileError",
     "DigestError",
@@ -94,14 +93,6 @@ class MapFullError(MapError):
     """The map has no room for another entry."""
 
 
-class CloseError(EbpfError):
-    """Some resources could not be freed; *failures* has each error, the others were freed."""
-
-    def __init__(self, message: str, *, name: str, failures: tuple[Exception, ...]) -> None:
-        super().__init__(message, name=name)
-        self.failures = failures
-
-
 class FallbackWarning(UserWarning):
     """The configured or better way to load a probe failed, and the next one is taken.
 
@@ -113,9 +104,14 @@ class FallbackWarning(UserWarning):
 def warn_of_fallback(text: str) -> None:
     """Issue a FallbackWarning in the name of who opened or loaded a probe: the line that called us from outside.
 
-    Generated modules, which have an `_OBJECT`, are not outside.
+    A generated module, whose `_OBJECT` says so, is not outside.
     """
     frame, level = sys._getframe(), 1
-    while frame.f_back and (frame.f_globals["__name__"].startswith(f"{__package__}.") or "_OBJECT" in frame.f_globals):
+    while frame.f_back and _is_inside(frame.f_globals):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, FallbackWarning, stacklevel=level)
+
+
+def _is_inside(names: dict[str, object]) -> bool:
+    module = str(names.get("__name__"))
+    return module.startswith(f"{__package__}.") or getattr(names.get("_OBJECT"), "module", None) == module

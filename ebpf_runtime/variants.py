@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 
-from .errors import EbpfError, LoadError, PermissionDeniedError, describe
+from .errors import EbpfError, LoadError, PermissionDeniedError, describe, remedy
 from .rare_errors import VerifierError
 
 TYPE_CHECKING = False
@@ -24,14 +24,6 @@ __all__ = [
     "refusal",
 ]
 
-# What is short for a moment or interrupts, by which no kernel says what it can do; and the next step.
-_TRANSIENT = {
-    errno.EMFILE: "Raise this process's limit of open files (ulimit -n, LimitNOFILE=).",
-    errno.ENFILE: "Raise the system's limit of open files (sysctl fs.file-max).",
-    errno.ENOMEM: "Free memory, raise the limit of its cgroup, or make the maps smaller.",
-    errno.EINTR: "Try again.",
-    errno.EAGAIN: "Try again.",
-}
 # Next steps of errors that have others when something is short.
 _WRONG_STEPS = (" Check the path.", " Rebuild the package.")
 _DETECTION = r"Detection of kernel (?P<feature>.*) support failed: -(?P<error>\w+)\s*$"
@@ -80,7 +72,7 @@ def refusal(variant: str, phase: str, error: EbpfError) -> RefusedVariant:
 
 def is_transient(error: EbpfError) -> bool:
     """Return whether an error says nothing of the kernel or the program, but that something is short now."""
-    return error.errno in _TRANSIENT
+    return bool(remedy(error.errno))
 
 
 def raise_transient(name: str, error: EbpfError, refused: Sequence[RefusedVariant] = ()) -> None:
@@ -91,7 +83,7 @@ def raise_transient(name: str, error: EbpfError, refused: Sequence[RefusedVarian
     """
     if not is_transient(error):
         return
-    step = _TRANSIENT[error.errno]
+    step = remedy(error.errno)
     if str(error).endswith(step):
         raise error
     # The verifier accepts a program before it gets a file descriptor; its log has nothing to say.
@@ -134,11 +126,11 @@ def misjudged(name: str, messages: Sequence[str]) -> LoadError | None:
 
     for said in detections:
         found = re.match(_DETECTION, said)
-        number = next((number for number in _TRANSIENT if found and found["error"] in _spellings(number)), 0)
-        if found and number:
+        number = _error_number(found["error"]) if found else 0
+        if found and remedy(number):
             return LoadError(
                 f"load probe {name!r}: {describe(number)}, when libbpf tested the kernel for {found['feature']}, which "
-                f"it takes for missing from now on. Restart this process. {_TRANSIENT[number]}",
+                f"it takes for missing from now on. Restart this process. {remedy(number)}",
                 name=name,
                 errno=number,
                 log="".join(messages),
@@ -146,8 +138,9 @@ def misjudged(name: str, messages: Sequence[str]) -> LoadError | None:
     return None
 
 
-def _spellings(number: int) -> tuple[str, str]:
-    return str(number), errno.errorcode[number]
+def _error_number(spelling: str) -> int:
+    """Return an error number that is spelled in digits or by its name, 0 for what is none."""
+    return int(spelling) if spelling.isdecimal() else getattr(errno, spelling, 0)
 
 
 def no_variant(name: str, refused: list[RefusedVariant]) -> EbpfError:

@@ -13,6 +13,7 @@ from ebpf_runtime.kernel_objects import map_flags, object_id
 from ebpf_runtime.libbpf import library
 from ebpf_runtime.pinning import KernelMap
 from ebpf_runtime.privilege import missing_capabilities
+from ebpf_runtime.rare_errors import MapFullError
 
 if TYPE_CHECKING:
     from typing import Any, Self
@@ -117,8 +118,6 @@ class Map(KernelMap):
             )
         if number in (errno.E2BIG, errno.ENOSPC, errno.ENOMEM) and action in _ADDING:
             reason = "E2BIG, it is full" if number == errno.E2BIG else describe(number)
-            from ebpf_runtime.rare_errors import MapFullError
-
             return MapFullError(
                 f"{what}: {reason}; it holds at most {self.max_entries} entries. "
                 "Delete some, or make it larger before load.",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ebpf_runtime.errors import MapError, RecordError, describe
 from ebpf_runtime.handles import signals_held
 from ebpf_runtime.maps import Map
+from ebpf_runtime.rare_errors import MapFullError
 
 from .waiting import SLICE_S
 
@@ -182,8 +183,6 @@ class UserRingBuffer(Map, Generic[R]):
         else:
             return int(pointer)
         if number in _NO_ROOM:
-            from ebpf_runtime.rare_errors import MapFullError
-
             raise MapFullError(
                 f"write user ring buffer {self.name!r}: {describe(errno.ENOSPC)}; it has no room for {size} bytes. "
                 "Have the program drain it, wait longer, or make it larger before load.",

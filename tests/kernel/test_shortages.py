@@ -11,12 +11,14 @@ from types import ModuleType
 
 import pytest
 
+import ebpf_runtime
+
 # What a refusal imports: without file descriptors nothing can be imported.
 from ebpf_runtime import EbpfError, LoadError, ProbeConfig, btf_sources, rare_errors, refusals, variants, verifier
 from ebpf_runtime.libbpf import version
 from ebpf_runtime.specs import architecture
 from tests.support.files import free_files
-from tests.support.sources import add_loader_programs, make_module, write_source
+from tests.support.sources import ROOT, add_loader_programs, make_module, write_source
 
 pytestmark = pytest.mark.kernel
 
@@ -177,14 +179,19 @@ print(json.dumps(said))
 """
 
 
-def said_in_a_fresh_process(made: ModuleType, how: str) -> list[str]:
-    places = [str(Path(str(made.__file__)).parents[1]), *filter(None, sys.path)]
+def in_a_fresh_process(made: ModuleType, code: str, *arguments: str) -> str:
+    """Run code, with the module's name as its first argument; return what it prints."""
+    places = [str(Path(str(made.__file__)).parents[1]), *filter(None, sys.path), str(ROOT)]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", FRESH, made.__name__, how],
+        [sys.executable, "-P", "-W", "error", "-c", code, made.__name__, *arguments],
         capture_output=True, text=True, check=False, env={"PYTHONPATH": ":".join(places)},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    said: list[str] = json.loads(done.stdout)
+    return done.stdout
+
+
+def said_in_a_fresh_process(made: ModuleType, how: str) -> list[str]:
+    said: list[str] = json.loads(in_a_fresh_process(made, FRESH, how))
     return said
 
 
@@ -211,3 +218,50 @@ def test_what_libbpf_could_not_test_is_told_with_the_only_way_out(made: ModuleTy
             f"variables, which it takes for missing from now on. Restart this process. {RAISE}"
         )
     )
+
+
+# Run in a process of its own: what it has to import it cannot while no file can be opened.
+UNREAD = """
+import importlib, os, sys
+from tests.support.files import free_files
+
+module = importlib.import_module(sys.argv[1])
+
+def said(action):
+    with free_files(0):
+        try:
+            action()
+        except Exception as error:
+            print(type(error).__name__, error)
+
+said(module.Short.open)
+for variant in ("", "one"):
+    opened = module.Short.open()
+    if variant:
+        opened.select_variant(variant)
+    said(opened.load)
+    with opened.load() as probe:
+        print(f"loaded {probe.variant}, refused {len(probe.refused)}")
+probe = module.Short.open_and_load().attach()
+fds = [item.fd for _, item in (*probe.maps, *probe.programs, *probe.links)]
+os.close(probe.links.on_exit.fd)
+said(probe.close)
+print(*(fd for fd in fds if os.path.exists(f"/proc/self/fd/{fd}")))
+"""
+
+
+@pytest.mark.any_kernel
+def test_what_cannot_be_imported_is_told_as_a_shortage_and_everything_is_freed_all_the_same(made: ModuleType) -> None:
+    files = Path(ebpf_runtime.__path__[0])
+    assert in_a_fresh_process(made, UNREAD).splitlines() == [
+        *(
+            line
+            for file, loaded in (("loader", ""), ("choice", "both"), ("variants", "one"))
+            for line in (
+                f"LoadError load probe 'short': open {files / file}.py: EMFILE, too many open files. {RAISE}",
+                *([f"loaded {loaded}, refused 0"] if loaded else []),
+            )
+        ),
+        "CloseError close probe 'short': detach program 'on_exit': EBADF, bad file descriptor.",
+        "",
+    ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ebpf_runtime import EbpfError, kernel_objects
-from ebpf_runtime.handles import add, discard
+from ebpf_runtime.handles import forget, note
 from ebpf_runtime.kernel_objects import LoadedObject, loaded_objects
 
 
@@ -31,36 +31,36 @@ def told() -> list[tuple[str, int, str, str]]:
 
 def test_objects_are_told_until_their_owner_discards_them() -> None:
     first, second = object(), object()
-    add(first, "oom_kill", [("map", "oom_events_in_full_length", 3), ("program", "oom_kill_raw_tp", 4)])
-    add(second, "tcp_queue_length", [("map", ".rodata", 5)])
+    note(first, "oom_kill", [("map", "oom_events_in_full_length", 3), ("program", "oom_kill_raw_tp", 4)])
+    note(second, "tcp_queue_length", [("map", ".rodata", 5)])
     assert told() == [
         ("map", 103, "oom_events_in_full_length", "oom_kill"),
         ("program", 104, "oom_kill_raw_tp", "oom_kill"),
         ("map", 105, ".rodata", "tcp_queue_length"),
     ]
-    discard(first)
+    forget(first)
     assert told() == [("map", 105, ".rodata", "tcp_queue_length")]
-    discard(second)
+    forget(second)
     assert told() == []
 
 
 def test_discarding_twice_is_harmless() -> None:
     owner = object()
-    add(owner, "oom_kill", [])
-    discard(owner)
-    discard(owner)
+    note(owner, "oom_kill", [])
+    forget(owner)
+    forget(owner)
     assert told() == []
 
 
 def test_ids_are_asked_for_each_time(ids: dict[int, int]) -> None:
     owner = object()
-    add(owner, "oom_kill", [("map", "oom_events", 3)])
+    note(owner, "oom_kill", [("map", "oom_events", 3)])
     ids[3] = 203
     assert told() == [("map", 203, "oom_events", "oom_kill")]
     del ids[3]
     with pytest.raises(EbpfError, match="ask about file descriptor"):
         loaded_objects()
-    discard(owner)
+    forget(owner)
 
 
 def test_an_object_shows_what_it_is() -> None:
