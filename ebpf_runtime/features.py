@@ -216,7 +216,7 @@ def is_missing(hook: Hook, number: int) -> bool:
     if number not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT, errno.ENOTTY, 524):
         return False
     if hook.way == "kprobe":
-        from .choice import kind_refusal
+        from .kind_refusals import kind_refusal
 
         return kind_refusal(hook) is not None
     if hook.way in ("uprobe", "usdt"):

@@ -162,9 +162,9 @@ def _no_target(program: str, target: str, number: int, said: str, section: str) 
 
 def _lacking(program: str, section: str, number: int, said: str) -> LoadError | None:
     """Return the error for a program whose kind the kernel lacks or refuses altogether, None if it does not."""
-    from .choice import kind_refusal
     from .features import floor_of, has_program_type, is_unnamed, lacking
     from .hooks import hook_of
+    from .kind_refusals import kind_refusal
 
     hook = hook_of(section)
     if refusal := kind_refusal(hook):
