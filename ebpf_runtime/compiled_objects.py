@@ -2,8 +2,8 @@
 """Objects that were compiled on this host: what they are called, and finding them again without a compiler.
 
 A name is made of digests: of the kernel, the source, and the rules, by which is meant all of the generator that has a
-say in what comes out; where the kernel shows no BTF, also of what its types are taken from. A start from a kept object
-imports little more than a start by CO-RE.
+say in what comes out; where `EBPF_CLANG` is set, also of that; where the kernel shows no BTF, also of what its types
+are taken from. A start from a kept object imports little more than a start by CO-RE.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import time
 
 from . import vmlinux
 from .build_directory import BuildDirectory
-from .config import compile_result
+from .config import LoadReport, compile_result
 from .digests import package_file, sha256
 from .rare_errors import CompileError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .config import LoadReport, ProbeConfig
+    from .config import ProbeConfig
     from .specs import ObjectSpec
 
-__all__ = ["HEADER_LIST", "CompiledObjects", "compiled_image"]
+__all__ = ["HEADER_LIST", "CompiledObjects", "compiled_image", "kept_file"]
 
 HEADER_LIST = "libbpf_headers.sha256"  # digests of libbpf's headers in this package
 # Of each package what has a say.
@@ -32,11 +32,12 @@ _RULES = {
 }
 
 
-def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport) -> bytes:
+def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport, refused: bytes | None = None) -> bytes:
     """Return a probe's embedded source as an object for the running kernel, compiled now or before.
 
     Args:
         report: Is told what became of it.
+        refused: A kept object that does not load: another is compiled, which takes its place.
     Raises:
         OpenError: The source is missing from the package.
         DigestError: The source was changed, or the object that was kept.
@@ -48,14 +49,21 @@ def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport) ->
         report.compile_result = compile_result("source_verification_error")
         objects = CompiledObjects(spec.name, spec.read("flat.c"), config, report)
         objects.warn()
-        found = objects.find()
+        found = objects.find() if refused is None else None
         if found is None:
             from .host_compiler import compile_image
 
             found = compile_image(objects, spec)
+            if refused is not None and found != refused:
+                objects.forget(refused)
         return found
     finally:
-        report.compile_seconds = time.monotonic() - started
+        report.compile_seconds += time.monotonic() - started
+
+
+def kept_file(spec: ObjectSpec, config: ProbeConfig, image: bytes) -> str:
+    """Return the file in which a probe's compiled object is kept, empty if it is no longer there; raises as above."""
+    return CompiledObjects(spec.name, spec.read("flat.c"), config, LoadReport()).file(image)
 
 
 class CompiledObjects:
@@ -84,7 +92,8 @@ class CompiledObjects:
         kernel = self._kernel()
         report.compile_result = compile_result("input_hash_error")
         parts = (kernel, source, _rules())
-        self.prefix = "-".join((name, *(sha256(part)[:16] for part in parts))) + "-" + self._headers()
+        digests = "-".join(sha256(part)[:16] for part in parts)
+        self.prefix = f"{name}-{digests}-{_chosen_compiler()}{self._headers()}"
 
     def _headers(self) -> str:
         """Return what the names have more of, where types come from headers.
@@ -110,6 +119,20 @@ class CompiledObjects:
         if found is not None:
             self.report.compile_result = compile_result("cached")
         return found
+
+    def file(self, image: bytes) -> str:
+        """Return the file that an object is kept in, empty if it is no longer there."""
+        ending = f"-{sha256(image)}.o"
+        names = (path.name for path in self.directory.path.iterdir())
+        found = next((name for name in names if name.startswith(self.prefix) and name.endswith(ending)), "")
+        return found and str(self.directory.path / found)
+
+    def forget(self, image: bytes) -> None:
+        """Delete an object."""
+        if file := self.file(image):
+            from pathlib import Path
+
+            Path(file).unlink(missing_ok=True)
 
     def fail(self, reason: str, log: str = "") -> CompileError:
         """Return the error that says why there is no object."""
@@ -167,6 +190,15 @@ class CompiledObjects:
             from .rare_errors import warn_of_fallback
 
             warn_of_fallback(self.warning)
+
+
+def _chosen_compiler() -> str:
+    """Return what the names have more of where `EBPF_CLANG` says who is to compile; it is neither run nor looked for.
+
+    It stands before what comes of headers: where those are gone, an object that was made with them serves on.
+    """
+    chosen = os.environ.get("EBPF_CLANG")
+    return f"{sha256(os.fsencode(chosen))[:16]}-" if chosen else ""
 
 
 def _rules() -> bytes:

@@ -162,16 +162,18 @@ class Opened:
         """
         try:
             if self.origin == COMPILED:
-                return self._load()
+                from .fallback import load_compiled
+
+                return load_compiled(self)
             try:
                 loaded = self._load()
             except LoadError as error:
-                from .fallback import fall_back
+                from .fallback import fall_back, load_compiled
                 from .rare_errors import VerifierError
 
                 self.report.co_re_result = "verifier" if isinstance(error, VerifierError) else "loader"
                 fall_back(self, error)
-                return self._load()
+                return load_compiled(self)
             self.report.co_re_result = _CO_RE_SUCCESSES.get(self.report.btf_source, "default")
             return loaded
         except EbpfError as error:

@@ -10,6 +10,7 @@ import json
 import os
 import pkgutil
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -24,6 +25,7 @@ from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 import ebpf_codegen
 import ebpf_probes
@@ -45,6 +47,7 @@ from ebpf_runtime import (
 from ebpf_runtime import compile as compile_here
 from ebpf_runtime.digests import package_file
 from tests.support.header_trees import headers
+from tests.support.kernel import open_files
 from tests.support.kills import kill_one, victims_cgroup
 from tests.support.mounts import hidden_from
 from tests.support.namespaces import as_somebody_elses_namesake
@@ -58,6 +61,15 @@ NO_VARIANT = (
     "load probe 'oom_kill' by CO-RE: no variant works here. fentry: load, ",
     "load probe 'oom_kill' by CO-RE: no variant works here. fentry, kprobe: load, ",
 )
+
+
+ONE = """
+SEC("raw_tp/sys_enter")
+int one(void *ctx)
+{
+	return 0;
+}
+"""
 
 
 class Compiler:
@@ -137,9 +149,141 @@ def test_the_compiler_runs_once_and_then_never_again(build: Path, counted: Compi
     with OomKill.open_and_load(compiled_only(build)) as probe:
         assert probe.origin == "compiled"
     assert counted.runs() == before  # not even asked for its version
-    monkeypatch.setenv("EBPF_CLANG", "/nonexistent/clang")
+    monkeypatch.delenv("EBPF_CLANG")
+    monkeypatch.setattr(compiler, "_installed", lambda: iter(()))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # there is none any more
     with OomKill.open_and_load(compiled_only(build)) as probe:
         probe.attach()
+
+
+@pytest.mark.any_kernel
+def test_an_explicit_compiler_is_used_whatever_another_has_made(
+    build: Path, counted: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EBPF_CLANG")
+    OomKill.open(compiled_only(build)).close()
+    assert not counted.runs()
+    monkeypatch.setenv("EBPF_CLANG", str(counted.path))
+    for result in ("compiled", "cached"):
+        with OomKill.open_and_load(compiled_only(build)) as probe:
+            assert probe.report.compile_result_name == result
+        assert counted.compilations() == 1
+    monkeypatch.setenv("EBPF_CLANG", "/nonexistent/clang")
+    with pytest.raises(CompileError) as caught:
+        OomKill.open(compiled_only(build))
+    assert str(caught.value) == (
+        "compile 'oom_kill' on this host: use EBPF_CLANG=/nonexistent/clang: it does not answer like clang. "
+        "Name a clang of 16 or newer."
+    )
+
+
+UNREADABLE = bytes.fromhex("bf91000000000000")  # r1 = r9, which holds nothing yet
+
+
+def keep_instead(path: Path, image: bytes) -> Path:
+    """Keep another object in place of one, as if it had been compiled; return its file."""
+    other = path.with_name(f"{path.name.rpartition('-')[0]}-{sha256(image).hexdigest()}.o")
+    path.unlink()
+    other.write_bytes(image)
+    other.chmod(0o600)
+    return other
+
+
+def spoiled(image: bytes) -> bytes:
+    """Return an object whose programs the verifier refuses at their first instruction."""
+    found = bytearray(image)
+    elf = ELFFile(io.BytesIO(image))
+    symbols = elf.get_section_by_name(".symtab")
+    assert isinstance(symbols, SymbolTableSection)
+    for symbol in symbols.iter_symbols():
+        if symbol["st_info"]["type"] == "STT_FUNC":
+            section = elf.get_section(symbol["st_shndx"])
+            if section.name != ".text":
+                at = section["sh_offset"] + symbol["st_value"]
+                found[at : at + len(UNREADABLE)] = UNREADABLE
+    assert found != image
+    return bytes(found)
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize("spoil", [spoiled, lambda image: image[:64]], ids=["by the verifier", "by libbpf"])
+def test_a_kept_object_that_is_refused_is_compiled_once_more(build: Path, counted: Compiler, spoil: Any) -> None:
+    OomKill.open(compiled_only(build)).close()
+    (path,) = build.iterdir()
+    bad = keep_instead(path, spoil(path.read_bytes()))
+    opened = OomKill.open(compiled_only(build))
+    opened.rodata.scan_stack = False
+    with opened.load() as probe:
+        assert (probe.origin, probe.report.compile_result_name) == ("compiled", "compiled")
+        assert probe.rodata.scan_stack is False  # what was set before is kept
+        probe.attach()
+    assert counted.compilations() == 2
+    assert list(build.iterdir()) == [path]
+    assert path != bad
+    with OomKill.open_and_load(compiled_only(build)) as probe:
+        assert probe.report.compile_result_name == "cached"
+    assert counted.compilations() == 2
+
+
+@pytest.mark.any_kernel
+def test_a_kept_object_that_is_refused_and_cannot_be_compiled_is_named(
+    build: Path, counted: Compiler, tmp_path: Path
+) -> None:
+    module = make_module(tmp_path, write_source(tmp_path, "one", ONE))
+    module.One.open(compiled_only(build)).close()
+    (path,) = build.iterdir()
+    bad = keep_instead(path, spoiled(path.read_bytes()))
+    counted.write("exit 1")
+    with pytest.raises(LoadError) as caught:
+        module.One.open_and_load(compiled_only(build))
+    assert re.fullmatch(
+        r"load program 'one' at one\.bpf\.c:\d+, instruction 0: EACCES, permission denied, the verifier says: "
+        r"R9 !read_ok\. \d+ more lines are in the error's log\. The object that was compiled on this host is "
+        rf"{re.escape(str(bad))}\. Compiling it afresh failed: compile 'one' on this host: use EBPF_CLANG="
+        rf"{counted.path}: it does not answer like clang\. Name a clang of 16 or newer\.",
+        str(caught.value),
+    )
+    assert isinstance(caught.value.__cause__, CompileError)
+    assert caught.value.report is not None
+    assert caught.value.report.compile_result_name == "compiler_not_found"
+    assert "R9 !read_ok" in caught.value.log
+    assert list(build.iterdir()) == [bad]
+
+
+@pytest.mark.any_kernel
+def test_a_compiled_object_that_is_refused_each_time_is_named(build: Path, counted: Compiler, tmp_path: Path) -> None:
+    code = ONE.replace("return 0;", "return *(volatile int *)1000;")
+    module = make_module(tmp_path, write_source(tmp_path, "one", code))
+    before = counted.compilations()
+    for compilations in (1, 2):
+        with pytest.raises(VerifierError) as caught:
+            module.One.open_and_load(compiled_only(build))
+        (path,) = build.iterdir()
+        text = str(caught.value)
+        assert text.startswith("load program 'one' at one.bpf.c:")
+        assert text.endswith(
+            f" more lines are in the error's log. The object that was compiled on this host is {path}."
+        )
+        assert counted.compilations() == before + compilations
+
+
+@pytest.mark.any_kernel
+def test_a_shortage_is_no_reason_to_compile_a_kept_object_once_more(build: Path, counted: Compiler) -> None:
+    OomKill.open(compiled_only(build)).close()
+    opened = OomKill.open(compiled_only(build))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(open_files()) + 2, hard))
+    try:
+        with pytest.raises(LoadError) as caught:
+            opened.load()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert re.fullmatch(
+        r"load probe 'oom_kill': EMFILE, too many open files; libbpf has to have \d+ more\. Raise this process's limit "
+        r"of open files \(ulimit -n, LimitNOFILE=\)\.",
+        str(caught.value),
+    )
+    assert counted.compilations() == 1
 
 
 @pytest.mark.any_kernel
