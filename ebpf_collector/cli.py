@@ -21,6 +21,7 @@ from ebpf_collector.checks import CHECK_NAMES, Check, MetricScheme, check_factor
 from ebpf_collector.configuration import Configuration, load_configuration
 from ebpf_collector.demo import run_demo
 from ebpf_collector.errors import ConfigError, OutputError, near_match
+from ebpf_collector.printable import printable
 from ebpf_collector.runner import Failures, run_checks
 from ebpf_collector.senders import ConsoleSender, JsonLinesSender, Sender
 from ebpf_collector.senders.base import deliver
@@ -139,6 +140,7 @@ def _check(arguments: argparse.Namespace, failures: Failures) -> int:
             failures,
             interval_s=arguments.interval,
             count=arguments.count,
+            on_start=_report_log if configuration.probe.bpf_debug else None,
         )
     if stop.received is not None and arguments.count:
         return _EXIT_SIGNAL + stop.received
@@ -213,6 +215,11 @@ def _sender(json: bool) -> Sender:
 
 def _report(message: str) -> None:
     print(f"ebpf-collector: {message}", file=sys.stderr)
+
+
+def _report_log(check: Check) -> None:
+    for line in check.verifier_log.splitlines():
+        _report(f"check {check.name}: {printable(line)}")
 
 
 class _Waiting:

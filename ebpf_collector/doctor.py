@@ -91,6 +91,7 @@ def _probe(name: str, cls: Any, config: ProbeConfig) -> dict[str, Any]:
         "compile_result": report.compile_result_name,
         "compile_result_code": report.compile_result,
         "compile_seconds": report.compile_seconds,
+        "log": report.log,
     }
 
 
@@ -167,6 +168,7 @@ def text(found: dict[str, Any]) -> str:
         lines += [_line("  warning", warning) for warning in probe["warnings"]]
         if probe["error"]:
             lines.append(_line("  error", probe["error"]))
+        lines += [_line("  log", said) for said in probe["log"].splitlines()]
     return "".join(f"{printable(line)}\n" for line in lines)
 
 

@@ -63,12 +63,14 @@ def run_checks(
     *,
     interval_s: float,
     count: int,
+    on_start: Callable[[Check], None] | None = None,
 ) -> None:
     """Start *checks*, run them *count* times (0: until told to end), and close them.
 
     Between two runs *interval_s* seconds pass; the first run also waits so long where one of the
     checks reports what happened in a window of time. When told to end early, such checks still
-    report what they saw since the previous run. A check that cannot start sends what it tried.
+    report what they saw since the previous run. A check that cannot start sends what it tried, of
+    each that has started *on_start* is told.
 
     Raises:
         OutputError: The sender could not deliver.
@@ -80,6 +82,8 @@ def run_checks(
             with failures.caught(f"check {check.name}"):
                 _start(check, sender)
                 started.append(check)
+                if on_start is not None:
+                    on_start(check)
         if not started:
             return
         runs = 0

@@ -28,7 +28,7 @@ class ProbeConfig:
             root, in the cache directory of other users.
         runtime_compiler_output_dir: Where objects compiled on this host are kept; None: /var/tmp/ebpf-runtime/build
             for root, ebpf-runtime/build in the cache directory of other users.
-        bpf_debug: Ask the verifier for its full log also when programs load.
+        bpf_debug: Ask the verifier for its full log also when programs load; it is in `LoadReport.log`.
     """
 
     __slots__ = (
@@ -128,6 +128,7 @@ class LoadReport:
         compile_result: Index into `COMPILE_RESULTS`.
         compile_seconds: What finding or making the compiled object took.
         compiler: The compiler, where it ran.
+        log: The verifier's logs of the programs that loaded, where `bpf_debug` asks for them; empty otherwise.
     """
 
     __slots__ = (
@@ -140,6 +141,7 @@ class LoadReport:
         "compiler",
         "header_dirs",
         "header_result",
+        "log",
     )
 
     def __init__(self) -> None:
@@ -152,6 +154,7 @@ class LoadReport:
         self.compile_result = 0
         self.compile_seconds = 0.0
         self.compiler = ""
+        self.log = ""
 
     @property
     def header_result_name(self) -> str:

@@ -54,6 +54,7 @@ __all__ = [
     "detections",
     "library",
     "load_walker",
+    "load_with_logs",
     "memory_at",
     "open_options",
     "origin",
@@ -65,6 +66,7 @@ __all__ = [
 ]
 
 _WARN = 0
+_LOG = b"-- BEGIN PROG LOAD LOG --"
 _FLOOR = (1, 1)
 _ATTACHING = 4  # files: an event, its link, and two for a test of what the kernel has
 
@@ -217,6 +219,7 @@ _loaded: Library | None = None
 _origin = ("", "")
 _lock = allocate_lock()
 _sinks: dict[int, list[str]] = {}  # by thread
+_logs: dict[int, list[str]] = {}  # by thread that asks for the verifier's logs of what it accepts
 detections: list[str] = []  # libbpf's warnings that it could not tell what the kernel has, of any thread
 
 
@@ -396,6 +399,19 @@ def attach_by(function: str, program: int, *arguments: object) -> tuple[int, int
     return pointer or 0, 0 if pointer else number, "".join(messages)
 
 
+def load_with_logs(pointer: int) -> tuple[int, str]:
+    """Load an object that was opened with a log level; return the result, and the verifier's logs of what it accepted.
+
+    Source: libbpf src/libbpf.c, bpf_object_load_prog(), which prints those at the level of debugging.
+    """
+    logs = _logs[get_ident()] = []
+    try:
+        result: int = library().bpf_object__load(pointer)
+    finally:
+        del _logs[get_ident()]
+    return result, "".join(logs)
+
+
 def require(feature: str, action: str) -> None:
     """See that this libbpf has a feature that came after the floor.
 
@@ -423,21 +439,32 @@ _libc: Library | None = None
 
 
 def _on_print(level: int, template: int, arguments: int) -> int:
-    """Keep a warning of libbpf, formatted, where this thread collects them."""
-    if level != _WARN or (sink := _sinks.get(get_ident())) is None:
+    """Keep a warning of libbpf, formatted, where this thread collects them; else only logs that are asked for."""
+    if level != _WARN:
+        if _logs and (logs := _logs.get(get_ident())) is not None and _LOG in (c_char_p(template).value or b""):
+            logs.append(_formatted(template, arguments))
         return 0
+    if (sink := _sinks.get(get_ident())) is None:
+        return 0
+    said = _formatted(template, arguments)
+    sink.append(said)
+    if said.startswith("Detection of kernel "):
+        detections.append(said)
+    return 0
+
+
+def _formatted(template: int, arguments: int) -> str:
+    """Return a message of libbpf, empty where there is no memory for it."""
     global _libc
     if _libc is None:  # most processes are never warned
         _libc = Library(None, _LIBC_PROTOTYPES)
     text = c_void_p()
     length = _libc.vasprintf(byref(text), template, arguments)
-    if length >= 0 and text.value:
-        said = memory_at(text.value, length).raw.decode("utf-8", "replace").removeprefix("libbpf: ")
-        sink.append(said)
-        if said.startswith("Detection of kernel "):
-            detections.append(said)
-        _libc.free(text)
-    return 0
+    if length < 0 or not text.value:
+        return ""
+    said = memory_at(text.value, length).raw.decode("utf-8", "replace").removeprefix("libbpf: ")
+    _libc.free(text)
+    return said
 
 
 # Lifetime: libbpf keeps the pointer for the life of the process, so does this module.

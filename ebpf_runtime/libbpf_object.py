@@ -14,6 +14,7 @@ from .libbpf import (
     c_uint32,
     captured,
     library,
+    load_with_logs,
     memory_at,
     open_options,
     require,
@@ -226,9 +227,13 @@ def load_object(opened: Opened, variant: str) -> LibbpfObject:
     try:
         _configure(fresh, opened, variant)
         with captured() as messages:
-            result = library().bpf_object__load(fresh.pointer)
+            if opened.config.bpf_debug and fresh.pointer:
+                result, log = load_with_logs(fresh.pointer)
+            else:
+                result, log = library().bpf_object__load(fresh.pointer), ""
         if result:
             raise _refused(opened, -result, messages)
+        opened.report.log = log
         return fresh
     except BaseException:
         fresh.close()

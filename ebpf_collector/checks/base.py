@@ -57,6 +57,10 @@ class Check(Protocol):
     """True if a run reports what happened since the previous one, or since the start."""
     metrics: tuple[Metric, ...]
 
+    @property
+    def verifier_log(self) -> str:
+        """What the verifier said of the programs that loaded, where `bpf_debug` asks for it; empty otherwise."""
+
     def configure(self, data: bytes) -> None:
         """Take the check's settings from a YAML mapping.
 

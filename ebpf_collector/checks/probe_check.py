@@ -104,6 +104,11 @@ class ProbeCheck(ABC, Generic[_Probe, _Config]):
         self._probe: _Probe | None = None
         self._config = config_type(metric_scheme=metric_scheme)
 
+    @property
+    def verifier_log(self) -> str:
+        """What the verifier said of the programs that loaded, where `bpf_debug` asks for it; empty otherwise."""
+        return "" if self._probe is None else self._probe.report.log
+
     def configure(self, data: bytes) -> None:
         """Take the check's settings from a YAML mapping; its `CheckConfig` has the keys.
 

@@ -55,6 +55,22 @@ def test_check_prints_valid_lines_of_a_kill() -> None:
     assert [item["score_adj"] for item in fields if item["victim_tgid"] == kill.pid] == [77]  # type: ignore[index]
 
 
+@pytest.mark.any_kernel
+def test_with_bpf_debug_a_check_writes_what_the_verifier_said_to_the_error_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arguments = ("check", "oom_kill", "ebpf", "--json", "--interval", "0.1")
+    assert run(*arguments).stderr == ""
+    monkeypatch.setenv("BPF_DEBUG", "true")
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert lines(done.stdout)
+    said = done.stderr.splitlines()
+    assert all(line.startswith("ebpf-collector: check ") for line in said)
+    for name in ("oom_kill", "ebpf"):
+        assert any(line.startswith(f"ebpf-collector: check {name}: processed ") for line in said)
+
+
 def wait_attached(pid: int) -> None:
     """Return when a process holds the same BPF links for a while; those of a trial go at once."""
     deadline = time.monotonic() + 60

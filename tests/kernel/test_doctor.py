@@ -98,6 +98,18 @@ def test_for_people_it_names_every_variant_that_was_refused() -> None:
             ]  # fmt: skip
 
 
+@pytest.mark.any_kernel
+def test_with_bpf_debug_it_shows_what_the_verifier_said_of_each_probe() -> None:
+    run = doctor("--json", BPF_DEBUG="true")
+    assert (run.returncode, run.stderr) == (0, "")
+    logs = [probe["log"] for probe in told(run)["probes"]]
+    assert all(re.search(r"^processed \d+ insns", log, re.MULTILINE) for log in logs)
+    lines = [line.removeprefix("  ") for line in doctor(BPF_DEBUG="true").stdout.splitlines()]
+    shown = [line.removeprefix("  log").strip() for line in lines if line.startswith("  log ")]
+    assert sum(line.startswith("processed ") for line in shown) == sum(log.count("\nprocessed ") for log in logs)
+    assert [probe["log"] for probe in told(doctor("--json"))["probes"]] == [""] * len(CLASSES)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="drops the capabilities of root")
 def test_without_capabilities_the_exit_code_is_3_and_they_are_named() -> None:
     run = doctor("--json", prefix=POWERLESS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -105,6 +106,21 @@ def test_co_re_with_the_kernels_own_btf() -> None:
         "origin": "co_re", "btf": "kernel", "file": str(KERNEL_BTF), "notes": [], "co_re": "default", "headers": 0,
         "compile": 0,
     }  # fmt: skip
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize("co_re", [True, False])
+def test_the_verifiers_logs_of_programs_that_loaded_are_kept_where_bpf_debug_asks(build: Path, co_re: bool) -> None:
+    settings: dict[str, Any] = {"enable_co_re": co_re, "runtime_compiler_output_dir": build}
+    with OomKill.open_and_load(ProbeConfig(bpf_debug=True, **settings)) as probe:
+        blocks = probe.report.log.split("-- END PROG LOAD LOG --\n")
+        assert blocks.pop() == ""
+        names = [re.match(r"prog '(\w+)': -- BEGIN PROG LOAD LOG --\n", block) for block in blocks]
+        assert sorted(match[1] for match in names if match) == sorted(name for name, _ in probe.programs)
+        assert len(blocks) == len(names)
+        assert all(re.search(r"^processed \d+ insns", block, re.MULTILINE) for block in blocks)
+    with OomKill.open_and_load(ProbeConfig(**settings)) as probe:
+        assert probe.report.log == ""
 
 
 @pytest.mark.parametrize("is_minimal", [True, False])

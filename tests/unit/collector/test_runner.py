@@ -18,6 +18,7 @@ class ScriptedCheck:
     """Writes down what is done to it, and fails where it is told to."""
 
     metrics: tuple[Metric, ...] = ()
+    verifier_log = ""
 
     def __init__(
         self,
