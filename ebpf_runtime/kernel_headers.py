@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import struct
 from pathlib import Path
 
@@ -107,6 +108,7 @@ def find_headers(
             return KernelHeaders(_validated(config.kernel_header_dirs, version_code), "custom")
         except HeaderError as error:
             note("kernel_header_dirs", error)
+            refused += filter(None, map(_absence, config.kernel_header_dirs))
     else:
         try:
             return KernelHeaders(
@@ -265,6 +267,16 @@ def _validated(paths: Iterable[str | os.PathLike[str]], version_code: int) -> tu
         if not any(os.path.isfile(directory / name) for directory in found):  # noqa: PTH113
             raise HeaderError(f"{', '.join(map(str, found))} lack {name}", "validation_failure")
     return tuple(found)
+
+
+def _absence(path: str | os.PathLike[str]) -> str:
+    """Return why a path is not that of a directory, empty if it is."""
+    try:
+        return "" if stat.S_ISDIR(os.stat(path).st_mode) else f"{os.fspath(path)} is no directory"  # noqa: PTH116
+    except ValueError:  # holds a null character, or half of a surrogate pair
+        return f"{os.fspath(path)!r} is not a name"
+    except OSError as error:
+        return f"{os.fspath(path)}: {describe(error.errno or 0)}"
 
 
 def _version_codes(directory: Path) -> list[int]:

@@ -67,13 +67,21 @@ def test_configured_directories_come_first_and_alone(defaults: Path, tmp_path: P
     assert "the usual directories" not in text
 
 
-def test_configured_directories_that_are_missing_are_not_found(tmp_path: Path) -> None:
-    downloads = tmp_path / "none"
-    result, text = refusal(ProbeConfig(kernel_header_dirs=[tmp_path / "x"], kernel_header_download_dir=downloads))
-    assert (result, text.partition(". ")[0]) == (
-        "not_found",
-        f"find the headers of kernel {RELEASE}: kernel_header_dirs: there are none",
-    )
+def test_configured_directories_that_are_missing_are_named(tmp_path: Path) -> None:
+    file, build = tmp_path / "file", headers(tmp_path / "build", is_complete=False)
+    file.touch()
+    absent = f"{tmp_path}/x: ENOENT, no such file or directory; {file} is no directory; 'a\\x00b' is not a name"
+    for directories, reason, expected in (
+        ([], "there are none", "not_found"),
+        ([build], f"{build} lack include/linux/kconfig.h", "validation_failure"),
+    ):
+        places: list[str | Path] = [tmp_path / "x", *directories, file, "a\0b"]
+        config = ProbeConfig(kernel_header_dirs=places, kernel_header_download_dir=tmp_path / "none")
+        result, text = refusal(config)
+        assert (result, text.partition(". Install ")[0]) == (
+            expected,
+            f"find the headers of kernel {RELEASE}: kernel_header_dirs: {reason}; {absent}",
+        )
 
 
 @pytest.mark.parametrize("path", kernel_headers.DEFAULT_DIRECTORIES)
