@@ -49,6 +49,8 @@ def compiled_image(spec: ObjectSpec, config: ProbeConfig, report: LoadReport, re
         report.compile_result = compile_result("source_verification_error")
         objects = CompiledObjects(spec.name, spec.read("flat.c"), config, report)
         objects.warn()
+        if not objects.kernel_btf:
+            objects.refuse_attaching_by_btf(spec)
         found = objects.find() if refused is None else None
         if found is None:
             from .host_compiler import compile_image
@@ -133,6 +135,19 @@ class CompiledObjects:
             from pathlib import Path
 
             Path(file).unlink(missing_ok=True)
+
+    def refuse_attaching_by_btf(self, spec: ObjectSpec) -> None:
+        """Refuse a probe that a kernel without BTF does not take, whatever its types are taken from.
+
+        Raises:
+            CompileError: It is such a one.
+        """
+        from .verifier import KERNEL_BTF_STEP, attaches_by_btf
+
+        if attaches_by_btf(spec):
+            self.report.compile_result = compile_result("compile_error")
+            reason = f"its programs attach by the kernel's BTF, and {vmlinux.SYSFS} is missing"
+            raise self.fail(f"{reason}. {KERNEL_BTF_STEP.removesuffix('.')}")
 
     def fail(self, reason: str, log: str = "") -> CompileError:
         """Return the error that says why there is no object."""

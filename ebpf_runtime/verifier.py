@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .specs import ObjectSpec
 
-__all__ = ["btf_step", "decisive_line", "load_error"]
+__all__ = ["KERNEL_BTF_STEP", "attaches_by_btf", "btf_step", "decisive_line", "load_error"]
 
 _REFUSED = re.compile(r"^prog '(?P<program>[^']*)': BPF program load failed", re.MULTILINE)
 _LOG = re.compile(r"-- BEGIN PROG LOAD LOG --\n(?P<log>.*?)-- END PROG LOAD LOG --", re.DOTALL)
@@ -29,6 +29,10 @@ _NOISE = re.compile(r"^(processed \d+ insns|verification time|stack depth|func#|
 _NO_PIN = re.compile(r"^map '(?P<map>[^']*)': failed to auto-pin at '(?P<path>.*)': ", re.MULTILINE)
 _NO_MAP = re.compile(r"^map '(?P<map>[^']*)': failed to create: ", re.MULTILINE)
 _SHOWN = 3
+KERNEL_BTF_STEP = (
+    "Mount sysfs on /sys, or take a kernel with BTF (CONFIG_DEBUG_INFO_BTF): a BTF file serves relocations alone, not "
+    "programs that attach by BTF."
+)
 _BY_BTF = ("iter", "struct_ops", "tracing")  # ways of attaching that take the running kernel's own
 
 
@@ -38,18 +42,20 @@ def btf_step(spec: ObjectSpec, *, uses_file: bool) -> str:
     Args:
         uses_file: Whether the BTF for relocations came from a file; one is of no use to programs that attach by BTF.
     """
+    if uses_file or attaches_by_btf(spec):
+        return KERNEL_BTF_STEP
+    return "Mount sysfs on /sys, or name a BTF file by btf_path."
+
+
+def attaches_by_btf(spec: ObjectSpec) -> bool:
+    """Return whether every variant has a program that attaches by the running kernel's own BTF."""
     from .hooks import hook_of
 
     def needs_kernel(variant: str) -> bool:
         hooks = [hook_of(item.section) for item in spec.programs if item.loads_in(variant)]
         return any(hook.way in _BY_BTF or hook.kind == "lsm_cgroup" for hook in hooks)
 
-    if uses_file or all(map(needs_kernel, spec.variants or ("",))):
-        return (
-            "Mount sysfs on /sys, or take a kernel with BTF (CONFIG_DEBUG_INFO_BTF): a BTF file serves relocations "
-            "alone, not programs that attach by BTF."
-        )
-    return "Mount sysfs on /sys, or name a BTF file by btf_path."
+    return all(map(needs_kernel, spec.variants or ("",)))
 
 
 def load_error(

@@ -25,6 +25,7 @@ import ebpf_probes
 from ebpf_codegen import btf, btf_bundle, btf_writer
 from ebpf_collector.checks import MetricScheme, check_factory
 from ebpf_collector.runner import Failures, run_checks
+from ebpf_probes.ebpf_inventory import EbpfInventory
 from ebpf_probes.oom_kill import OomKill
 from ebpf_runtime import (
     CompileError,
@@ -284,6 +285,41 @@ def test_programs_that_attach_by_btf_are_not_sent_after_a_file(tmp_path: Path, h
         f"by BTF. {'' if has_file else none}Set system_probe_config.allow_runtime_compiled_fallback to true to compile "
         "it on this host."
     )
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize("has_file", [True, False], ids=["btf_path", "no file"])
+@pytest.mark.parametrize("co_re", [True, False])
+def test_programs_that_attach_by_btf_are_compiled_for_no_kernel_without(
+    build: Path, has_file: bool, co_re: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a file nor headers would help, of which CO-RE's failure says the same."""
+    monkeypatch.setenv("EBPF_CLANG", "/nonexistent/clang")  # it is not asked for
+    file = build.with_name("full.btf")
+    file.write_bytes(KERNEL_BTF.read_bytes())
+
+    def refused() -> list[Any]:
+        config = ProbeConfig(co_re, btf_path=file if has_file else None, runtime_compiler_output_dir=build)
+        with warnings.catch_warnings(record=True) as caught, pytest.raises(CompileError) as failure:
+            warnings.simplefilter("always")
+            EbpfInventory.open_and_load(config)
+        report = failure.value.report
+        assert report is not None
+        said = [str(item.message) for item in caught]
+        return [str(failure.value), report.header_result, report.compile_result_name, said]
+
+    text, header_result, compiled, said = hidden_from(refused)
+    step = (
+        "Mount sysfs on /sys, or take a kernel with BTF (CONFIG_DEBUG_INFO_BTF): a BTF file serves relocations alone, "
+        "not programs that attach by BTF."
+    )
+    assert text == (
+        "compile 'ebpf_inventory' on this host: its programs attach by the kernel's BTF, and "
+        f"/sys/kernel/btf/vmlinux is missing. {step}"
+    )
+    assert (header_result, compiled) == (0, "compile_error")
+    assert len(said) == co_re
+    assert all(step in warning for warning in said)
 
 
 def test_without_btf_and_headers_the_compiler_is_refused_with_one_error(

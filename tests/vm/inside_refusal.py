@@ -17,6 +17,16 @@ from tests.vm.matrix import write
 
 pytestmark = pytest.mark.kernel
 
+NO_COMPILER = (
+    "find a BPF compiler: no clang of 16 or newer on PATH or in /usr/lib/llvm-*. Install one (apt install clang-16, "
+    "dnf install clang) or run pip install 'ziglang==0.15.2', or set EBPF_CLANG."
+)
+REASONS = {
+    "ebpf_inventory": "its programs attach by the kernel's BTF, and /sys/kernel/btf/vmlinux is missing. Mount sysfs on "
+    "/sys, or take a kernel with BTF (CONFIG_DEBUG_INFO_BTF): a BTF file serves relocations alone, not programs that "
+    "attach by BTF."
+}
+
 
 @pytest.fixture
 def no_compiler() -> None:
@@ -42,10 +52,6 @@ def test_without_types_headers_and_compiler_the_refusal_is_clear() -> None:
         for name, cls in PROBES.items():
             with pytest.raises(EbpfError) as caught:
                 cls.open_and_load()
-            assert str(caught.value) == (
-                f"compile {name!r} on this host: find a BPF compiler: no clang of 16 or newer on PATH or in "
-                "/usr/lib/llvm-*. Install one (apt install clang-16, dnf install clang) or run pip install "
-                "'ziglang==0.15.2', or set EBPF_CLANG."
-            )
+            assert str(caught.value) == f"compile {name!r} on this host: {REASONS.get(name, NO_COMPILER)}"
             answers[name] = {"loads": refusal(caught.value)}
     write("default", answers)
