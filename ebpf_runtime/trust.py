@@ -73,19 +73,29 @@ def read_trusted(path: str | os.PathLike[str]) -> bytes:
     Raises:
         TrustError: As `trusted` does, or it is no regular file, or it cannot be read.
     """
-    real = trusted(path)
     shown = os.fspath(path)
+    not_regular = TrustError(f"read {shown}: it is not a regular file. Name a file.", name=shown)
+    if _is_other_than_a_file(path):  # whose mode or owner is not what is wrong
+        raise not_regular
+    real = trusted(path)
     try:
         with open(real, "rb", opener=open_plainly) as file:  # closes a directory, too, which it refuses
             state = os.fstat(file.fileno())
             if not stat.S_ISREG(state.st_mode):
-                raise TrustError(f"read {shown}: it is not a regular file. Name a file.", name=shown)
+                raise not_regular
             _check(shown, real, state)  # what was opened, not what was there a moment before
             return file.read()
     except OSError as error:
         raise TrustError(
             f"read {shown}: {describe(error.errno or 0)}. Check the path.", name=shown, errno=error.errno or 0
         ) from None
+
+
+def _is_other_than_a_file(path: str | os.PathLike[str]) -> bool:
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+    except (OSError, ValueError):
+        return False
 
 
 def _parts(path: str) -> list[str]:

@@ -119,7 +119,12 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")  # noqa: PTH208
-    assert refusal(tmp_path) == f"read {tmp_path}: {_describe(errno.EISDIR)}. Check the path."
+    tmp_path.chmod(0o777)  # its mode would not be the mistake
+    assert refusal(tmp_path) == f"read {tmp_path}: it is not a regular file. Name a file."
+    tmp_path.chmod(0o700)
+    assert refusal("/dev/null") == "read /dev/null: it is not a regular file. Name a file."
+    (tmp_path / "null").symlink_to("/dev/null")
+    assert refusal(tmp_path / "null") == f"read {tmp_path}/null: it is not a regular file. Name a file."
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     assert refusal(pipe) == f"read {pipe}: it is not a regular file. Name a file."  # and does not wait for a writer
