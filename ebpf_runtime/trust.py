@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SealedCopy", "read_trusted", "trusted"]
 
 _MAX_LINKS = 40  # as the kernel
+_MAX_BYTES = 256 << 20  # the BTF of a kernel has some 6 MB
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -71,7 +72,7 @@ def read_trusted(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a regular file, after `trusted` has passed its path.
 
     Raises:
-        TrustError: As `trusted` does, or it is no regular file, or it cannot be read.
+        TrustError: As `trusted` does, or it is no regular file, or too large, or it cannot be read.
     """
     shown = os.fspath(path)
     not_regular = TrustError(f"read {shown}: it is not a regular file. Name a file.", name=shown)
@@ -84,6 +85,12 @@ def read_trusted(path: str | os.PathLike[str]) -> bytes:
             if not stat.S_ISREG(state.st_mode):
                 raise not_regular
             _check(shown, real, state)  # what was opened, not what was there a moment before
+            if state.st_size > _MAX_BYTES:
+                raise TrustError(
+                    f"read {shown}: it has {state.st_size} bytes, more than the {_MAX_BYTES} that are read of a file. "
+                    "Name a smaller one.",
+                    name=shown,
+                )
             return file.read()
     except OSError as error:
         raise TrustError(

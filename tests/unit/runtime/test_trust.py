@@ -14,7 +14,7 @@ from subprocess import PIPE
 
 import pytest
 
-from ebpf_runtime import DigestError, TrustError
+from ebpf_runtime import DigestError, TrustError, trust
 from ebpf_runtime.trust import SealedCopy, read_trusted, trusted
 from tests.support.mounts import hidden_from
 from tests.support.namespaces import as_somebody_elses_namesake
@@ -132,6 +132,16 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     assert refusal(missing) == f"read {missing}: {_describe(errno.ENOENT)} ({missing}). Check the path."
     assert refusal("a\0b") == r"read 'a\x00b': it is not the name of a file. Check the path."
     assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
+
+
+def test_a_file_that_is_too_large_is_refused_unread(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(trust, "_MAX_BYTES", len(b"content"))
+        assert read_trusted(file) == b"content"
+    os.truncate(file, 6 << 30)
+    assert refusal(file) == (
+        f"read {file}: it has 6442450944 bytes, more than the 268435456 that are read of a file. Name a smaller one."
+    )
 
 
 def _describe(number: int) -> str:
