@@ -88,13 +88,17 @@ class Section:
         return str(node.value)
 
     def texts(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the list of strings at *key*."""
+        """Return the list of strings at *key*, none of which is empty."""
         node = self._take(key)
         if node is None:
             return default
         self._require(key, node, "a list", "Write one `- value` per line below the key")
+        each = f"{key}[]"
         for item in node.value:
-            self._require(f"{key}[]", item, "a string", "Put it in quotes")
+            self._require(each, item, "a string", "Put it in quotes")
+            if not item.value:
+                problem = f"{_quoted(self._full(each))} is an empty string"
+                raise self._error(item, problem, "Fill it in or take it out")
         return tuple(str(item.value) for item in node.value)
 
     def choice(self, key: str, default: _Choice) -> _Choice:

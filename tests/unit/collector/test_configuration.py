@@ -141,6 +141,10 @@ def test_empty_variable_counts_as_absent(tmp_path: Path) -> None:
             "line 4, 'system_probe_config.kernel_header_dirs[]' is a number, not a string. Put it in quotes.",
         ),
         (
+            "system_probe_config:\n  kernel_header_dirs:\n  - /usr/src\n  - ''\n",
+            "line 4, 'system_probe_config.kernel_header_dirs[]' is an empty string. Fill it in or take it out.",
+        ),
+        (
             "metric_scheme: datadgo\n",
             "line 1, 'metric_scheme' cannot be 'datadgo'. Did you mean 'datadog'? Write native or datadog.",
         ),
