@@ -29,6 +29,7 @@ __all__ = ["UserRingBuffer"]
 
 R = TypeVar("R")
 
+_HEAD = 8  # bytes before each record
 _NO_ROOM = (errno.ENOSPC, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR)  # not yet, for whatever reason it stopped waiting
 
 
@@ -74,11 +75,11 @@ class UserRingBuffer(Map, Generic[R]):
         Where the block raises, the record is discarded. The memory is invalid after the block.
 
         Args:
-            size: Bytes; by default those of the bound type.
+            size: Bytes, from 0 to those of the ring less 8; by default those of the bound type.
             timeout: As for `submit`.
         Raises:
             MapFullError: There was no room in time; errno ENOSPC.
-            MapError: As for `submit`.
+            MapError: As for `submit`, or that many bytes never fit.
         """
         if size is None:
             if self._value is None:
@@ -87,6 +88,11 @@ class UserRingBuffer(Map, Generic[R]):
                     name=self.name,
                 )
             size = self._value.size
+        elif not isinstance(size, int) or size < 0:
+            raise MapError(
+                f"write user ring buffer {self.name!r}: size {size!r} is not from 0 to {self.max_entries - _HEAD}.",
+                name=self.name,
+            )
         self._check_usable()
         deadline = None if timeout is None else time.monotonic() + timeout
         me = get_ident()
@@ -172,14 +178,16 @@ class UserRingBuffer(Map, Generic[R]):
 
     def _reserved(self, ring: int, size: int, deadline: float | None) -> int:
         """Return the address of reserved memory."""
-        pointer: Any = self._lib.user_ring_buffer__reserve(ring, size)
+        # libbpf takes 32 bits of it; as many bytes as the ring has never fit, either.
+        asked = size if size < self.max_entries else self.max_entries
+        pointer: Any = self._lib.user_ring_buffer__reserve(ring, asked)
         while not pointer:
             number = ctypes.get_errno()
             left = SLICE_S if deadline is None else min(deadline - time.monotonic(), SLICE_S)
             if number not in _NO_ROOM or left <= 0:
                 break
             self._check_usable()
-            pointer = self._lib.user_ring_buffer__reserve_blocking(ring, size, max(1, round(left * 1000)))
+            pointer = self._lib.user_ring_buffer__reserve_blocking(ring, asked, max(1, round(left * 1000)))
         else:
             return int(pointer)
         if number in _NO_ROOM:

@@ -134,11 +134,36 @@ def test_threads_take_turns(feed: ModuleType, probe: Any) -> None:
 def test_what_does_not_fit_is_refused(feed: ModuleType, probe: Any) -> None:
     with pytest.raises(RecordError, match=r"does not fit Order\.$"):
         probe.maps.inbox.submit(b"bytes")
-    with pytest.raises(MapError) as caught, probe.maps.inbox.reserve(1 << 20):
-        pass
-    assert str(caught.value) == "write user ring buffer 'inbox': a record of 1048576 bytes never fits."
     call()
     assert probe.bss.orders == 0
+
+
+@pytest.mark.parametrize("size", [4089, 4096, 1 << 20, 1 << 30, (1 << 32) - 8, (1 << 32) + 16, 1 << 70])
+@pytest.mark.parametrize("timeout", [0, 0.01])
+def test_what_never_fits_is_refused_by_its_whole_size(probe: Any, size: int, timeout: float) -> None:
+    with pytest.raises(MapError) as caught, probe.maps.inbox.reserve(size, timeout):
+        pass
+    assert type(caught.value) is MapError
+    assert str(caught.value) == f"write user ring buffer 'inbox': a record of {size} bytes never fits."
+    assert caught.value.errno == errno.E2BIG
+    call()
+    assert probe.bss.orders == 0
+
+
+@pytest.mark.parametrize("size", [-1, -(1 << 32) + 16, "a", 16.0, b"16"])
+def test_what_is_no_size_is_refused(feed: ModuleType, probe: Any, size: Any) -> None:
+    inbox = probe.maps.inbox
+    with pytest.raises(MapError) as caught, inbox.reserve(size):
+        pass
+    assert str(caught.value) == f"write user ring buffer 'inbox': size {size!r} is not from 0 to 4088."
+    for least_and_most in (0, 4088):
+        with inbox.reserve(least_and_most) as memory:
+            assert len(memory) == least_and_most
+            memory[:] = bytes(least_and_most)
+        call()
+    inbox.submit(order(feed, 5))
+    call()
+    assert (probe.bss.orders, probe.bss.amount) == (2, 5)  # the program passes over the one of no bytes
 
 
 def test_closing_frees_the_ring(feed: ModuleType) -> None:
