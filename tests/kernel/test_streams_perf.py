@@ -190,6 +190,20 @@ def test_no_buffer_is_made_before_one_reads(probe: Any) -> None:
     perf.open(1)  # does nothing: they are made
     call()
     assert [event.number for event in perf.poll(0)] == [5]
+    assert perf.lost == 0  # which is of buffers that were full
+
+
+def test_what_is_opened_before_programs_are_attached_has_every_record(feed: ModuleType) -> None:
+    opened = feed.Feed.open()
+    opened.rodata.wanted_pid, opened.rodata.wanted_call = os.getpid(), GETPPID
+    opened.bss.target = 2
+    with opened.load() as probe, on(ONLINE[0]):
+        perf = probe.maps.perf
+        perf.open()
+        probe.attach()
+        call(3)
+        assert [event.number for event in perf.poll(0)] == [1, 2, 3]
+        assert (perf.lost, probe.bss.dropped) == (0, 0)
 
 
 def test_a_cpu_that_is_offline_is_left_out(feed: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
