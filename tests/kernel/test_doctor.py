@@ -203,10 +203,10 @@ def test_damaged_btf_is_one_clear_error_of_each_probe(tmp_path: Path) -> None:
     probes = hidden_from(lambda: examine(config))["probes"]
     assert [item["name"] for item in probes] == list(CLASSES)
     for item in probes:
-        assert re.fullmatch(
-            rf"compile '{item['name']}' on this host: {damaged}: \.BTF, type \d+: C has no integer of 5 bytes\.",
-            item["error"],
-        )
+        reason = rf"{damaged}: \.BTF, type \d+: C has no integer of 5 bytes\."
+        if item["name"] == "ebpf_inventory":
+            reason = r"its programs attach by the kernel's BTF, and /sys/kernel/btf/vmlinux is missing\. .*"
+        assert re.fullmatch(rf"compile '{item['name']}' on this host: {reason}", item["error"])
 
 
 @pytest.mark.any_kernel
