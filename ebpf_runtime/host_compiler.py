@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ebpf_codegen import btf, compiler, model
-    from ebpf_codegen.errors import CodegenError
+    from ebpf_codegen.errors import CodegenError, CompilerRunError
 
     from .specs import ObjectSpec
 
@@ -139,7 +139,7 @@ class _Job:
     def header_types(self, scratch: Path) -> btf.IndexedBtf:
         from ebpf_codegen import btf
         from ebpf_codegen.compiler import find_compiler
-        from ebpf_codegen.errors import CompilerError
+        from ebpf_codegen.errors import CompilerError, CompilerRunError
         from ebpf_codegen.header_types import header_types
         from ebpf_codegen.host_source import declared_types
 
@@ -163,6 +163,8 @@ class _Job:
             data, read = header_types(used, headers.directories, tags, architecture(), scratch)
             for path in read:
                 trusted(path)
+        except CompilerRunError as error:
+            raise self.unfinished(error) from error
         except CompilerError as error:
             if not error.output:
                 raise self.unusable(error) from error
@@ -210,6 +212,9 @@ class _Job:
             self.report.compile_result = compile_result("compiler_not_found")
         return self.fail(" ".join(str(error).split()).removesuffix("."))
 
+    def unfinished(self, error: CompilerRunError) -> CompileError:
+        return self.fail(error.reason.removesuffix("."), error.output)
+
     def made(self, scratch: Path) -> tuple[bytes, compiler.Compiler]:
         """Return what the compiler made of the source, and which one it was.
 
@@ -217,7 +222,7 @@ class _Job:
         makes none, another may be fit, and whichever is says what is wrong.
         """
         from ebpf_codegen.compiler import MINIMUM_CLANG, compile_object, find_compiler, likely_compiler, made_by
-        from ebpf_codegen.errors import CompilerError
+        from ebpf_codegen.errors import CompilerError, CompilerRunError
 
         from .libbpf_headers import copy_headers
 
@@ -251,6 +256,8 @@ class _Job:
                     if used is not None and used.major >= MINIMUM_CLANG:
                         return made, used
                 except CompilerError as error:
+                    if isinstance(error, CompilerRunError) and error.is_final:
+                        raise self.unfinished(error) from error
                     refused = error
                 except FileNotFoundError:  # it made nothing, so it is no compiler
                     pass
@@ -263,6 +270,8 @@ class _Job:
                 compile_object(
                     used, source, output, architecture(), include, flags=_FLAGS, pass_fds=(copy.fd,)
                 )  # fmt: skip
+            except CompilerRunError as error:
+                raise self.unfinished(error) from error
             except CompilerError as error:
                 if not error.output:
                     raise

@@ -207,7 +207,10 @@ def test_a_clang_that_does_not_start_is_named(tmp_path: Path, headers: Path) -> 
     source = tmp_path / "x.bpf.c"
     with pytest.raises(CompilerError) as caught:
         compile_object(Compiler(("/nowhere/clang",), 19), source, tmp_path / "x.o", "x86_64", [headers])
-    assert str(caught.value) == f"compile {source}: /nowhere/clang did not start, No such file or directory."
+    assert str(caught.value) == (
+        f"compile {source}: /nowhere/clang did not start, ENOENT, no such file or directory. Name another clang by "
+        "EBPF_CLANG."
+    )
 
 
 def test_missing_headers_of_libbpf_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compilers on this host that hang, die or are stopped, and what is left of them: nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ebpf_codegen import processes
+from ebpf_runtime import CompileError, ProbeConfig
+from ebpf_runtime import compile as compile_here
+
+pytestmark = [pytest.mark.kernel, pytest.mark.any_kernel]
+
+SOURCE = '__attribute__((section("raw_tp/x"))) int f(void *ctx) { return 0; }'
+VERSION = 'case "$*" in *--version*) echo clang version 19.0.0; exit;; esac'
+
+
+class Clang:
+    """A script in EBPF_CLANG, and the processes that it is and starts: each has its directory in its environment."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path = directory / "clang"
+        self.mark = f"EBPF_TEST_CLANG={directory}"
+        self.started = directory / "started"
+        monkeypatch.setenv("EBPF_CLANG", str(self.path))
+
+    def write(self, command: str) -> None:
+        self.path.write_text(f"#!/bin/sh\nexport {self.mark}\n{VERSION}\n{command}\n")
+        self.path.chmod(0o755)
+
+    def hang(self) -> None:
+        """Be a script that waits for a compiler that hangs."""
+        self.write(f"sleep 60 & touch {self.started}; wait; exit 1")
+
+    def wait_started(self) -> None:
+        deadline = time.monotonic() + 60
+        while not self.started.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def running(self) -> list[int]:
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                environment = (path / "environ").read_bytes()
+            except OSError:  # it has ended
+                continue
+            if self.mark.encode() in environment.split(b"\0"):
+                found.append(int(path.name))
+        return found
+
+
+@pytest.fixture
+def clang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clang]:
+    script = Clang(tmp_path, monkeypatch)
+    yield script
+    for pid in script.running():
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    return tmp_path / "build"
+
+
+def refusal(build: Path) -> CompileError:
+    with pytest.raises(CompileError) as caught:
+        compile_here(SOURCE, "x", ProbeConfig(runtime_compiler_output_dir=build))
+    return caught.value
+
+
+def test_a_compiler_that_hangs_is_killed_with_all_that_it_started(
+    build: Path, clang: Clang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clang.hang()
+    assert processes.TIME_LIMIT_S == 300
+    monkeypatch.setattr(processes, "TIME_LIMIT_S", 1)
+    assert str(refusal(build)) == (
+        f"compile 'x' on this host: {clang.path} had not ended after 1 s and was killed. Name another clang by "
+        "EBPF_CLANG."
+    )
+    assert not clang.running()
+    assert not list(build.iterdir())
+
+
+def collector(build: Path, *arguments: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """Start a command that has to compile."""
+    settings = {"DD_ENABLE_CO_RE": "false", "DD_SYSTEM_PROBE_CONFIG_RUNTIME_COMPILER_OUTPUT_DIR": str(build)}
+    return subprocess.Popen(
+        (*before, sys.executable, "-P", "-m", "ebpf_collector", *arguments), env=os.environ | settings,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("check oom_kill ebpf --json", 128), ("check ebpf --count 0", 0), ("doctor", 128), ("demo", 128)],
+)
+def test_the_first_signal_ends_a_command_that_compiles(
+    build: Path, clang: Clang, command: str, number: int, code: int
+) -> None:
+    clang.hang()
+    process = collector(build, *command.split())
+    clang.wait_started()
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output, errors) == (code and code + number, "", "")
+    assert not clang.running()
+    assert not list(build.iterdir())
+
+
+def test_a_signal_that_was_ignored_stays_so(build: Path, clang: Clang) -> None:
+    clang.write(f"touch {clang.started}; sleep 2; echo 'x.c:1: error: no' >&2; exit 1")
+    process = collector(build, "check", "oom_kill", before=("nohup",))
+    clang.wait_started()
+    process.send_signal(signal.SIGHUP)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, "refuses it: x.c:1: error: no" in errors) == (1, True)
