@@ -126,17 +126,14 @@ class BuildDirectory:
         Raises:
             CompileError: It cannot be written.
         """
+        from .temporaries import temporary_file
+
         path = self.path / name
-        # A process id would not do: threads share it, and so may containers that share the directory.
-        temporary = self.path / f".{name}.{os.urandom(8).hex()}"
         try:
-            try:
-                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                with os.fdopen(fd, "wb") as file:
+            with temporary_file(self.path) as (temporary, fd):
+                with os.fdopen(fd, "wb", closefd=False) as file:
                     file.write(data)
                 temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
         except OSError as error:
             number = error.errno or 0
             next_step = room(number) or remedy(number) or self._next_step

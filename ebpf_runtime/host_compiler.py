@@ -15,11 +15,8 @@ Needs clang or ziglang, and nothing else that is not in the wheel.
 from __future__ import annotations
 
 import mmap
-import os
 import re
-import shutil
 import struct
-from contextlib import contextmanager
 from pathlib import Path
 
 from . import vmlinux
@@ -30,12 +27,11 @@ from .rare_errors import CompileError, TrustError
 from .record_fields import _Array
 from .records import Field, _Nested
 from .specs import architecture
+from .temporaries import remove_left, temporary_directory
 from .trust import SealedCopy, trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ebpf_codegen import btf, compiler, model
     from ebpf_codegen.errors import CodegenError, CompilerRunError
 
@@ -186,7 +182,8 @@ class _Job:
         if architecture() not in ARCHITECTURES:
             raise self.fail(f"there is no support for {architecture()}")
         try:
-            with _scratch(self.objects.directory.path) as scratch:
+            remove_left(self.objects.directory.path)
+            with temporary_directory(self.objects.directory.path) as scratch:
                 made, used = self.made(scratch)
             image = strip(made)
         except UnicodeDecodeError as error:
@@ -295,17 +292,6 @@ class _Job:
             raise self.unusable(error) from error
         for difference in _differences(spec, built):
             raise self.fail(f"{difference}. Run tools/regen, or reinstall the package")
-
-
-@contextmanager
-def _scratch(directory: Path) -> Iterator[Path]:
-    """Give a directory for one run, as tempfile would, which takes longer to import than to use."""
-    path = directory / f".compile-{os.urandom(8).hex()}"
-    path.mkdir(mode=0o700)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path)
 
 
 def _import_what_follows() -> None:

@@ -125,3 +125,29 @@ def test_a_signal_that_was_ignored_stays_so(build: Path, clang: Clang) -> None:
     process.send_signal(signal.SIGHUP)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, "refuses it: x.c:1: error: no" in errors) == (1, True)
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_that_compiles(
+    build: Path, clang: Clang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clang.hang()
+    process = collector(build, "check", "oom_kill")
+    clang.wait_started()
+    process.kill()
+    process.communicate(timeout=30)
+    for pid in clang.running():
+        os.kill(pid, signal.SIGKILL)
+    (left,) = build.iterdir()
+    assert left.name.startswith(".compile-")
+    assert any(left.iterdir())
+    clang.started.unlink()
+    living = collector(build, "check", "oom_kill")
+    clang.wait_started()
+    (used,) = build.iterdir()  # the next one has removed what was left, before it could compile
+    assert used != left
+    monkeypatch.delenv("EBPF_CLANG")
+    compile_here(SOURCE, "x", ProbeConfig(runtime_compiler_output_dir=build))
+    assert used in build.iterdir()
+    living.terminate()
+    living.communicate(timeout=30)
+    assert [path.name.partition("-")[0] for path in build.iterdir()] == ["x"]
