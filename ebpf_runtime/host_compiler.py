@@ -210,6 +210,8 @@ class _Job:
         return self.fail(" ".join(str(error).split()).removesuffix("."))
 
     def unfinished(self, error: CompilerRunError) -> CompileError:
+        if error.is_stopped:
+            self.report.compile_result = compile_result("not_attempted")
         return self.fail(error.reason.removesuffix("."), error.output)
 
     def made(self, scratch: Path) -> tuple[bytes, compiler.Compiler]:

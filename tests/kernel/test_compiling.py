@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ebpf_codegen import processes
+from ebpf_probes.oom_kill import OomKill
 from ebpf_runtime import CompileError, ProbeConfig
 from ebpf_runtime import compile as compile_here
 
@@ -98,6 +100,48 @@ def collector(build: Path, *arguments: str, before: tuple[str, ...] = ()) -> sub
         (*before, sys.executable, "-P", "-m", "ebpf_collector", *arguments), env=os.environ | settings,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+MEMORY = "Free memory, or raise the limit of its cgroup."
+ANOTHER = "Name another clang by EBPF_CLANG."
+
+
+@pytest.mark.parametrize(
+    ("command", "told", "result"),
+    [
+        ("kill -KILL $$", f"was killed by SIGKILL. {MEMORY}", "compile_error"),
+        ("exit 137", f"was killed by SIGKILL. {MEMORY}", "compile_error"),
+        ("kill -SEGV $$", f"was killed by SIGSEGV. {ANOTHER}", "compile_error"),
+        (
+            "kill -XFSZ $$",
+            "was killed by SIGXFSZ. Raise the limit of a file's size (ulimit -f, LimitFSIZE=).",
+            "compile_error",
+        ),
+        ("kill -TERM $$", "was killed by SIGTERM. Try again.", "not_attempted"),
+        ("echo on the way >&2; kill -INT $$", "was killed by SIGINT. Try again.", "not_attempted"),
+        ("exit 3", f"ended with 3 and said nothing. {ANOTHER}", "compile_error"),
+    ],
+)
+def test_a_compiler_that_dies_has_refused_nothing(
+    build: Path, clang: Clang, command: str, told: str, result: str
+) -> None:
+    clang.write(command)
+    with pytest.raises(CompileError) as caught:
+        OomKill.open(ProbeConfig(False, runtime_compiler_output_dir=build))
+    assert str(caught.value) == f"compile 'oom_kill' on this host: {clang.path} {told}"
+    assert caught.value.log == ("on the way\n" if "echo" in command else "")
+    assert caught.value.report is not None
+    assert caught.value.report.compile_result_name == result
+    assert not list(build.iterdir())
+
+
+def test_a_compiler_that_was_stopped_is_no_result_of_compiling(build: Path, clang: Clang) -> None:
+    metrics = []
+    for number in ("TERM", "KILL"):
+        clang.write(f"kill -{number} $$")
+        output, _ = collector(build, "check", "oom_kill", "--json").communicate(timeout=60)
+        metrics.append([json.loads(line)["metric"] for line in output.splitlines()])
+    assert metrics == [[], ["ebpf_collector.compile_result", "ebpf_collector.compile_seconds"]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

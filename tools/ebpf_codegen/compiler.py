@@ -47,14 +47,15 @@ _SYSTEM_INCLUDES: Final = (Path("/usr/include"), Path("/usr/local/include"))
 
 
 class Compiler(NamedTuple):
-    """A clang driver: the command that runs it, its major version, and its version as it says it."""
+    """A clang driver: the command that runs it, its major version, 0 where unknown, and its version as it says it."""
 
     command: tuple[str, ...]
     major: int
     version: str = ""
 
     def __str__(self) -> str:
-        return f"{' '.join(self.command)} (clang {self.major})"
+        version = f" (clang {self.major})" if self.major else ""
+        return f"{' '.join(self.command)}{version}"
 
 
 def find_clang() -> Compiler | None:

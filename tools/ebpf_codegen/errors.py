@@ -46,13 +46,16 @@ class CompilerRunError(CompilerError):
 
     Attributes:
         reason: What became of it, and the next step: the text without the action.
+        output: What it had said.
         is_final: Whether another compiler would fare no better.
+        is_stopped: Whether somebody wanted it to end, which is no failure.
     """
 
-    def __init__(self, action: str, reason: str, *, is_final: bool) -> None:
-        super().__init__(f"{action}: {reason}")
+    def __init__(self, action: str, reason: str, output: str = "", *, is_final: bool, is_stopped: bool = False) -> None:
+        super().__init__(f"{action}: {reason}", output)
         self.reason = reason
         self.is_final = is_final
+        self.is_stopped = is_stopped
 
 
 class ElfError(CodegenError):

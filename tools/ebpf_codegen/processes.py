@@ -24,6 +24,14 @@ SHORTAGES: Final = {
     errno.ENOMEM: "Free memory, or raise the limit of its cgroup.",
     errno.EAGAIN: "Raise the limit of processes (ulimit -u, TasksMax=).",
 }
+_STOPPED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What kills a compiler that is not to blame, and the next step.
+_KILLED: Final = {
+    signal.SIGKILL: SHORTAGES[errno.ENOMEM],
+    signal.SIGXFSZ: "Raise the limit of a file's size (ulimit -f, LimitFSIZE=).",
+    signal.SIGXCPU: "Raise the limit of processor time (ulimit -t, LimitCPU=).",
+    **dict.fromkeys(_STOPPED, "Try again."),
+}
 _ANOTHER: Final = "Name another clang by EBPF_CLANG."
 
 
@@ -45,7 +53,7 @@ def run_compiler(
         meanwhile: What to do while it works.
         pass_fds: Files of this process that it has, too.
     Raises:
-        CompilerRunError: It did not start, or had not ended after `TIME_LIMIT_S`.
+        CompilerRunError: It did not start, had not ended after `TIME_LIMIT_S`, was killed, or failed without a word.
     """
     try:
         run = subprocess.Popen(
@@ -72,7 +80,25 @@ def run_compiler(
         except BaseException:
             _kill(run)
             raise
+    if run.returncode and (run.returncode < 0 or not said.strip()):
+        raise _failure(name, action, run.returncode, said)
     return run.returncode, printed, said
+
+
+def _failure(name: str, action: str, code: int, said: str) -> CompilerRunError:
+    """Return the error of a compiler that did not say why it failed."""
+    number = -code if code < 0 else code - 128  # of a shell that was told of the signal
+    if number not in signal.valid_signals():
+        return CompilerRunError(action, f"{name} ended with {code} and said nothing. {_ANOTHER}", said, is_final=False)
+    killer = signal.Signals(number).name if number in {*signal.Signals} else f"signal {number}"
+    next_step = _KILLED.get(number)
+    return CompilerRunError(
+        action,
+        f"{name} was killed by {killer}. {next_step or _ANOTHER}",
+        said,
+        is_final=next_step is not None,
+        is_stopped=number in _STOPPED,
+    )
 
 
 def _write(run: subprocess.Popen[str], text: str) -> None:
