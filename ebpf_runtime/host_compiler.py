@@ -20,9 +20,10 @@ import struct
 from pathlib import Path
 
 from . import vmlinux
+from .build_directory import room
 from .compiled_objects import CompiledObjects
 from .config import LoadReport, ProbeConfig, compile_result
-from .errors import describe
+from .errors import describe, remedy
 from .rare_errors import CompileError, TrustError
 from .record_fields import _Array
 from .records import Field, _Nested
@@ -193,8 +194,16 @@ class _Job:
         except TrustError as error:
             raise self.fail(str(error).removesuffix(".")) from error
         except OSError as error:
-            place = error.filename or self.objects.directory.path  # writing does not name it
-            raise self.fail(f"{describe(error.errno or 0)} ({place})") from error
+            number = error.errno or 0
+            next_step = room(number)
+            # Whatever was to be read or checked when it came: it says nothing of that.
+            self.report.compile_result = compile_result("output_file_error" if next_step else "compile_error")
+            here, place = self.objects.directory.path, str(error.filename or "")  # writing does not name it
+            if not place or here in Path(place).parents:  # what is gone already
+                place = str(here)
+            next_step = next_step or remedy(number)
+            reason = f"{describe(number)} ({place}){next_step and f'. {next_step}'}"
+            raise self.fail(reason.removesuffix(".")) from error
         if _relocated_bytes(image):
             raise self.fail(
                 "the object still has CO-RE relocations, which only some of bpf_core_read.h's macros avoid "

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from ebpf_codegen import processes
 from ebpf_probes.oom_kill import OomKill
 from ebpf_runtime import CompileError, ProbeConfig
 from ebpf_runtime import compile as compile_here
+from tests.support.mounts import hidden_from
 
 pytestmark = [pytest.mark.kernel, pytest.mark.any_kernel]
 
@@ -195,3 +198,38 @@ def test_what_a_killed_process_left_is_removed_by_the_next_that_compiles(
     living.terminate()
     living.communicate(timeout=30)
     assert [path.name.partition("-")[0] for path in build.iterdir()] == ["x"]
+
+
+# No room for libbpf's headers, for a directory, for files.
+@pytest.mark.parametrize("options", ["size=40k", "nr_inodes=1", "nr_inodes=4"])
+def test_a_disk_that_is_full_is_no_sign_that_a_source_was_changed(build: Path, options: str) -> None:
+    build.mkdir(mode=0o700)
+
+    def said() -> list[Any]:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"{options},mode=0700", "none", str(build)], check=True)
+        return report_of_refusal(build)
+
+    text, *result = hidden_from(said, ())
+    assert text == f"compile 'oom_kill' on this host: ENOSPC, no space left on device ({build}). Free its space."
+    assert result == ["output_file_error", []]
+
+
+def test_a_limit_of_the_size_of_files_is_named(build: Path) -> None:
+    def said() -> list[Any]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        return report_of_refusal(build)
+
+    assert hidden_from(said, ()) == [
+        f"compile 'oom_kill' on this host: EFBIG, file too large ({build}). Raise the limit of a file's size "
+        "(ulimit -f, LimitFSIZE=).",
+        "output_file_error",
+        [],
+    ]
+
+
+def report_of_refusal(build: Path) -> list[Any]:
+    """Return the error of what cannot be compiled, its result, and what is left of it."""
+    with pytest.raises(CompileError) as caught:
+        OomKill.open(ProbeConfig(False, runtime_compiler_output_dir=build))
+    assert caught.value.report is not None
+    return [str(caught.value), caught.value.report.compile_result_name, [path.name for path in build.iterdir()]]

@@ -26,7 +26,7 @@ SHORTAGES: Final = {
 }
 _STOPPED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What kills a compiler that is not to blame, and the next step.
-_KILLED: Final = {
+_KILLED: Final[dict[int, str]] = {
     signal.SIGKILL: SHORTAGES[errno.ENOMEM],
     signal.SIGXFSZ: "Raise the limit of a file's size (ulimit -f, LimitFSIZE=).",
     signal.SIGXCPU: "Raise the limit of processor time (ulimit -t, LimitCPU=).",
