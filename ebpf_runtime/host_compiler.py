@@ -23,7 +23,7 @@ from . import vmlinux
 from .build_directory import room
 from .compiled_objects import CompiledObjects
 from .config import LoadReport, ProbeConfig, compile_result
-from .errors import describe, remedy
+from .errors import OpenError, describe, remedy
 from .rare_errors import CompileError, TrustError
 from .record_fields import _Array
 from .records import Field, _Nested
@@ -193,6 +193,12 @@ class _Job:
             raise self.unusable(error) from error
         except TrustError as error:
             raise self.fail(str(error).removesuffix(".")) from error
+        except OpenError as error:  # of a file of a package
+            next_step = remedy(error.errno)
+            if not next_step:
+                raise
+            self.report.compile_result = compile_result("compile_error")
+            raise self.fail(f"{error} {next_step}".removesuffix(".")) from error
         except OSError as error:
             number = error.errno or 0
             next_step = room(number)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -66,14 +65,13 @@ def _temporary(parent: Path, kind: str, make: Callable[[Path], int]) -> Iterator
                 fd = -1
         yield path, fd
     finally:
+        if fd >= 0:
+            os.close(fd)  # first: it may be the only one that there is for removing
         try:
             _remove(path)
         except BaseException:  # a signal's
             _remove(path)
             raise
-        finally:
-            if fd >= 0:
-                os.close(fd)
 
 
 def _make_directory(path: Path) -> int:
@@ -103,7 +101,19 @@ def _is_ours(fd: int, path: Path, *, without_locks: bool = False) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+    """Remove a file, or a directory with what it holds; needs one file descriptor, where shutil.rmtree() needs more."""
+    for place, directories, files in os.walk(path, topdown=False):
+        for name in files:
+            Path(place, name).unlink(missing_ok=True)
+        for name in directories:
+            _remove_directory(Path(place, name))
+    _remove_directory(path)
+
+
+def _remove_directory(path: Path) -> None:
+    try:
+        path.rmdir()
+    except NotADirectoryError:  # a link to one, or a file
         path.unlink(missing_ok=True)
+    except OSError:  # gone, or not empty
+        pass

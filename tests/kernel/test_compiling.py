@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from ebpf_codegen import processes
+from ebpf_codegen import compiler, processes
 from ebpf_probes.oom_kill import OomKill
 from ebpf_runtime import CompileError, ProbeConfig
 from ebpf_runtime import compile as compile_here
+from tests.support.files import free_files
 from tests.support.mounts import hidden_from
 
 pytestmark = [pytest.mark.kernel, pytest.mark.any_kernel]
@@ -35,6 +37,7 @@ class Clang:
         self.path = directory / "clang"
         self.mark = f"EBPF_TEST_CLANG={directory}"
         self.started = directory / "started"
+        self.real = shlex.join(compiler.find_compiler().command)
         monkeypatch.setenv("EBPF_CLANG", str(self.path))
 
     def write(self, command: str) -> None:
@@ -233,3 +236,30 @@ def report_of_refusal(build: Path) -> list[Any]:
         OomKill.open(ProbeConfig(False, runtime_compiler_output_dir=build))
     assert caught.value.report is not None
     return [str(caught.value), caught.value.report.compile_result_name, [path.name for path in build.iterdir()]]
+
+
+FILES = "EMFILE, too many open files. Raise this process's limit of open files (ulimit -n, LimitNOFILE=)."
+
+
+def test_too_few_file_descriptors_are_named_whatever_they_are_short_for(build: Path, clang: Clang) -> None:
+    clang.write(f'exec {clang.real} "$@"')
+    config = ProbeConfig(False, runtime_compiler_output_dir=build)
+    OomKill.open(config).close()  # with all that has to be imported
+    (kept,) = build.iterdir()
+    kept.unlink()
+    said: list[str] = []
+    count = 0
+    while not any(build.iterdir()):
+        count += 1
+        with free_files(count):
+            try:
+                OomKill.open(config).close()
+            except CompileError as error:
+                said.append(f"{error.report and error.report.compile_result_name}: {error}")
+    assert [path.name for path in build.iterdir()] == [kept.name]
+    assert len(said) > 5
+    for text in said:
+        assert text.endswith(FILES.partition(". ")[2])
+        assert text.startswith("compile_error: compile 'oom_kill' on this host: ")
+    assert " on this host: open " in said[0]
+    assert f"compile_error: compile 'oom_kill' on this host: {clang.path} did not start, {FILES}" in said
