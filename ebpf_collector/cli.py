@@ -21,6 +21,7 @@ from ebpf_collector.checks import CHECK_NAMES, Check, MetricScheme, check_factor
 from ebpf_collector.configuration import Configuration, load_configuration
 from ebpf_collector.demo import run_demo
 from ebpf_collector.errors import ConfigError, OutputError, near_match
+from ebpf_collector.printable import printable
 from ebpf_collector.runner import Failures, run_checks
 from ebpf_collector.senders import ConsoleSender, JsonLinesSender, Sender
 from ebpf_collector.senders.base import deliver
@@ -213,7 +214,8 @@ def _sender(json: bool) -> Sender:
 
 
 def _report(message: str) -> None:
-    print(f"ebpf-collector: {message}", file=sys.stderr)
+    # It may hold what a compiler wrote, or names that others chose.
+    print(f"ebpf-collector: {printable(message)}", file=sys.stderr)
 
 
 class _Waiting:

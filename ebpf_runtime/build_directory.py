@@ -43,6 +43,12 @@ class BuildDirectory:
         # A start from what was compiled before imports no pathlib; and Path.resolve() would follow links.
         self._path = os.path.abspath(configured or default_directory(purpose))  # noqa: PTH100
         self._next_step = _NEXT_STEPS[purpose]
+        if any(char < " " or char == "\x7f" for char in self._path):
+            raise CompileError(
+                f"use directory {self._path!r}: its name has a control character, which no list of files and "
+                f"no line of a log can hold. {self._next_step}",
+                name=self._path,
+            )
         parts = [part for part in self._path.split("/") if part]
         try:
             for number in range(len(parts) + 1):

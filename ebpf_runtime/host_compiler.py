@@ -178,7 +178,6 @@ class _Job:
         """Run the compiler once; for kernel headers once more."""
         from ebpf_codegen.compiler import ARCHITECTURES
         from ebpf_codegen.errors import CodegenError
-        from ebpf_codegen.strip import strip
 
         if architecture() not in ARCHITECTURES:
             raise self.fail(f"there is no support for {architecture()}")
@@ -186,7 +185,7 @@ class _Job:
             remove_left(self.objects.directory.path)
             with temporary_directory(self.objects.directory.path) as scratch:
                 made, used = self.made(scratch)
-            image = strip(made)
+            image = self.stripped(made, used)
         except UnicodeDecodeError as error:
             raise self.fail("its source is not UTF-8") from error
         except CodegenError as error:
@@ -223,6 +222,16 @@ class _Job:
         if isinstance(error, NoCompilerError):
             self.report.compile_result = compile_result("compiler_not_found")
         return self.fail(" ".join(str(error).split()).removesuffix("."))
+
+    def stripped(self, made: bytes, used: compiler.Compiler) -> bytes:
+        from ebpf_codegen.errors import ElfError
+        from ebpf_codegen.strip import strip
+
+        try:
+            return strip(made)
+        except ElfError as error:
+            reason = str(error).removeprefix("strip object: ")
+            raise self.fail(f"what {used} made is no object: {reason} Name another clang by EBPF_CLANG") from error
 
     def unfinished(self, error: CompilerRunError) -> CompileError:
         if error.is_stopped:
@@ -295,7 +304,10 @@ class _Job:
                 except CompileError as unkept:  # no reason to hide the compiler's
                     see = f"Its source is not kept: {str(unkept).removesuffix('.')}"
                 raise self.fail(f"{used} refuses it: {_first_lines(error.output)}. {see}", error.output) from error
-            return output.read_bytes(), used
+            try:
+                return output.read_bytes(), used
+            except FileNotFoundError:
+                raise self.fail(f"{used} made no object. Name another clang by EBPF_CLANG") from None
 
     def check_layouts(self, image: bytes, spec: ObjectSpec) -> None:
         """Refuse an object whose records, maps, variables or programs are not those of the imported module."""

@@ -263,3 +263,35 @@ def test_too_few_file_descriptors_are_named_whatever_they_are_short_for(build: P
         assert text.startswith("compile_error: compile 'oom_kill' on this host: ")
     assert " on this host: open " in said[0]
     assert f"compile_error: compile 'oom_kill' on this host: {clang.path} did not start, {FILES}" in said
+
+
+@pytest.mark.parametrize("name", ['a"b', "a'b", "a b", "a>b", "a\\b", "a$b", "ä"])
+def test_a_directory_may_have_any_name_that_can_be_told(tmp_path: Path, name: str) -> None:
+    OomKill.open(ProbeConfig(False, runtime_compiler_output_dir=tmp_path / name)).close()
+    assert [path.suffix for path in (tmp_path / name).iterdir()] == [".o"]
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("true", "{} (clang 19) made no object."),
+        (
+            'for last; do :; done; echo "clang version 19.0.0" >$last',
+            "what {} (clang 19) made is no object: it does not begin like an ELF64 file.",
+        ),
+    ],
+    ids=["nothing", "no object"],
+)
+def test_a_compiler_that_makes_no_object_is_named(build: Path, clang: Clang, command: str, told: str) -> None:
+    clang.write(command)
+    assert str(refusal(build)) == (
+        f"compile 'x' on this host: {told.format(clang.path)} Name another clang by EBPF_CLANG."
+    )
+
+
+def test_what_a_compiler_says_cannot_write_to_the_terminal(build: Path, clang: Clang) -> None:
+    clang.write("printf 'x.c:1: error: \\033[2Jgone\\r' >&2; exit 1")
+    _, errors = collector(build, "check", "oom_kill").communicate(timeout=60)
+    assert errors.startswith("ebpf-collector: check oom_kill: ")
+    assert r"error: \x1b[2Jgone. See " in errors
+    assert errors.removesuffix("\n").isprintable()

@@ -290,7 +290,7 @@ def _run(
     def include_source() -> str:
         assert prepare is not None
         prepare()
-        return f'#include "{source}"\n'
+        return f"#include <{source.name}>\n"  # a directory may hold what does not stand in quotes
 
     code, printed, said = run_compiler(
         command,

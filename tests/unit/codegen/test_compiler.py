@@ -164,7 +164,7 @@ def test_a_source_may_be_made_while_the_compiler_starts(tmp_path: Path, headers:
         assert not (tmp_path / "in").exists() or not (tmp_path / "in").read_text()
 
     compile_object(Compiler((path,), 19), source, tmp_path / "x.o", "x86_64", [headers], prepare=prepare)
-    assert (tmp_path / "in").read_text() == f'#include "{source}"\n'
+    assert (tmp_path / "in").read_text() == "#include <x.bpf.c>\n"
     assert (tmp_path / "arguments").read_text().endswith(f"-c -x c - -o {tmp_path}/x.o\n")
 
 

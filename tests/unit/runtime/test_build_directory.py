@@ -70,7 +70,19 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert refusal(link / "b").startswith(f"use directory DIR: {link}, on the way there, is no directory. ")
 
 
-@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "a\x7fb", "a\0b"])
+def test_a_name_with_control_characters_is_refused(tmp_path: Path, name: str) -> None:
+    path = f"{tmp_path}/{name}"
+    with pytest.raises(CompileError) as caught:
+        BuildDirectory(path)
+    assert str(caught.value) == (
+        f"use directory {path!r}: its name has a control character, which no compiler's list of files and no line of a "
+        f"log can hold. {ADVICE}"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a\ud800b"])
 def test_what_is_no_name_of_a_directory_is_refused(name: str) -> None:
     with pytest.raises(CompileError) as caught:
         BuildDirectory(f"/{name}")
