@@ -163,7 +163,11 @@ def test_the_first_signal_ends_a_command_that_compiles(
     clang.wait_started()
     process.send_signal(number)
     output, errors = process.communicate(timeout=30)
-    assert (process.returncode, output, errors) == (code and code + number, "", "")
+    assert (output, errors) == ("", "")
+    # An interrupt inside the eval() of a named tuple, of a module that is imported meanwhile, is remembered by the
+    # interpreter as one that nobody handled, and it ends itself by the same signal.
+    remembered = [-number] if number == signal.SIGINT and code else []
+    assert process.returncode in [code and code + number, *remembered]
     assert not clang.running()
     assert not list(build.iterdir())
 
