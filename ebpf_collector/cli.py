@@ -11,7 +11,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from errno import EBADF, EPIPE
 from pathlib import Path
@@ -25,7 +25,7 @@ from ebpf_collector.printable import printable
 from ebpf_collector.runner import Failures, run_checks
 from ebpf_collector.senders import ConsoleSender, JsonLinesSender, Sender
 from ebpf_collector.senders.base import deliver
-from ebpf_collector.stop import StopSignals
+from ebpf_collector.stop import Stopped, StopSignals, terminable
 from ebpf_runtime import FallbackWarning
 
 __all__ = ["main"]
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(argv, failures)
     except KeyboardInterrupt:
         return _EXIT_SIGNAL + signal.SIGINT
-    except SystemExit as end:  # --help, --version, SIGTERM
+    except SystemExit as end:  # --help, --version, SIGTERM, SIGHUP
         return end.code if isinstance(end.code, int) else 0
     return failures.exit_code
 
@@ -132,7 +132,7 @@ def _check(arguments: argparse.Namespace, failures: Failures) -> int:
     names = _check_names(arguments.names)
     configuration = load_configuration(arguments.config, os.environ)
     checks = [_configured(name, configuration, arguments.config) for name in names]
-    with StopSignals() as stop:
+    with StopSignals() as stop, suppress(Stopped):
         run_checks(
             checks,
             _sender(arguments.json),
@@ -141,6 +141,7 @@ def _check(arguments: argparse.Namespace, failures: Failures) -> int:
             interval_s=arguments.interval,
             count=arguments.count,
             on_start=_report_log if configuration.probe.bpf_debug else None,
+            starting=stop.at_once,
         )
     if stop.received is not None and arguments.count:
         return _EXIT_SIGNAL + stop.received
@@ -153,7 +154,7 @@ def _doctor(arguments: argparse.Namespace, failures: Failures) -> int:
     from ebpf_collector.doctor import examine, exit_code, text
 
     configuration = load_configuration(arguments.config, os.environ)
-    with failures.caught("doctor"):
+    with terminable(), failures.caught("doctor"):
         found = examine(configuration.probe)
         deliver(sys.stdout, f"{json.dumps(found, indent=2)}\n" if arguments.json else text(found))
         return exit_code(found)
@@ -214,12 +215,13 @@ def _sender(json: bool) -> Sender:
 
 
 def _report(message: str) -> None:
-    print(f"ebpf-collector: {message}", file=sys.stderr)
+    # It may hold what a compiler wrote, or names that others chose.
+    print(f"ebpf-collector: {printable(message)}", file=sys.stderr)
 
 
 def _report_log(check: Check) -> None:
     for line in check.verifier_log.splitlines():
-        _report(f"check {check.name}: {printable(line)}")
+        _report(f"check {check.name}: {line}")
 
 
 class _Waiting:

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from ebpf_collector.checks import Check
 from ebpf_collector.errors import WorkloadError
 from ebpf_collector.senders import Event, Sender
+from ebpf_collector.stop import terminable
 from ebpf_collector.workloads.memory_cgroup import memory_cgroup
 from ebpf_collector.workloads.memory_hog import memory_hog
 from ebpf_collector.workloads.stalled_reader import Queue, StalledReader, stalled_reader
@@ -41,9 +39,9 @@ def run_demo(oom_kill: Check, tcp_queue_length: Check, ebpf: Check, sender: Send
     Raises:
         WorkloadError: A workload could not be made, or the check did not report it.
         EbpfError: A probe could not be loaded or attached.
-        KeyboardInterrupt, SystemExit: SIGINT or SIGTERM came; cgroup and child are gone.
+        KeyboardInterrupt, SystemExit: SIGINT, SIGTERM or SIGHUP came; cgroup and child are gone.
     """
-    with _terminable():
+    with terminable():
         with _started(tcp_queue_length):
             _show_queues(tcp_queue_length, sender, say)
         with _started(oom_kill):
@@ -191,16 +189,3 @@ class _Watcher:
     def event(self, event: Event) -> None:
         self.seen |= event.fields.get("victim_tgid") == self._pid
         self._event(event)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    # SIGTERM takes the way of Ctrl-C, so that it leaves no cgroup behind either.
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names a process chose for itself, made safe to print."""
+"""Text that others chose, such as the names of processes and what a compiler says, made safe to print."""
 
 __all__ = ["printable"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +13,7 @@ from typing import Protocol
 from ebpf_collector.checks import Check
 from ebpf_collector.errors import CollectorError, OutputError, describe_errno
 from ebpf_collector.senders import Sender
-from ebpf_runtime import EbpfError, PermissionDeniedError
+from ebpf_runtime import EbpfError, PermissionDeniedError, signals_held
 
 __all__ = ["Failures", "Wait", "run_checks"]
 
@@ -64,14 +64,17 @@ def run_checks(
     interval_s: float,
     count: int,
     on_start: Callable[[Check], None] | None = None,
+    starting: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Start *checks*, run them *count* times (0: until told to end), and close them.
 
     Between two runs *interval_s* seconds pass; the first run also waits so long where one of the
     checks reports what happened in a window of time. When told to end early, such checks still
-    report what they saw since the previous run. A check that cannot start sends what it tried, of
-    each that has started *on_start* is told.
+    report what they saw since the previous run. A check that cannot start sends what it tried.
 
+    Args:
+        on_start: Is told of each check that has started.
+        starting: What each start is done in: it may end a start that takes long, where that lets signals in.
     Raises:
         OutputError: The sender could not deliver.
     """
@@ -80,7 +83,7 @@ def run_checks(
         for check in checks:
             stack.enter_context(_closing(check, failures))
             with failures.caught(f"check {check.name}"):
-                _start(check, sender)
+                _start(check, sender, starting)
                 started.append(check)
                 if on_start is not None:
                     on_start(check)
@@ -96,9 +99,10 @@ def run_checks(
             runs += 1
 
 
-def _start(check: Check, sender: Sender) -> None:
+def _start(check: Check, sender: Sender, starting: Callable[[], AbstractContextManager[None]]) -> None:
     try:
-        check.start()
+        with starting(), signals_held():
+            check.start()
     except EbpfError as error:
         check.report_failed_start(sender, error)
         sender.commit()

@@ -12,14 +12,14 @@ import os
 import stat
 
 from .digests import check_digest, sha256
-from .errors import describe
+from .errors import describe, remedy
 from .rare_errors import CompileError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["BuildDirectory", "default_directory", "open_plainly"]
+__all__ = ["BuildDirectory", "default_directory", "open_plainly", "room"]
 
 _ROOTS_DIRECTORY = "/var/tmp/ebpf-runtime"
 _NEXT_STEPS = {
@@ -43,6 +43,12 @@ class BuildDirectory:
         # A start from what was compiled before imports no pathlib; and Path.resolve() would follow links.
         self._path = os.path.abspath(configured or default_directory(purpose))  # noqa: PTH100
         self._next_step = _NEXT_STEPS[purpose]
+        if any(char < " " or char == "\x7f" for char in self._path):
+            raise CompileError(
+                f"use directory {self._path!r}: its name has a control character, which no list of files and "
+                f"no line of a log can hold. {self._next_step}",
+                name=self._path,
+            )
         parts = [part for part in self._path.split("/") if part]
         try:
             for number in range(len(parts) + 1):
@@ -126,19 +132,30 @@ class BuildDirectory:
         Raises:
             CompileError: It cannot be written.
         """
+        from .temporaries import temporary_file
+
         path = self.path / name
-        temporary = self.path / f".{name}.{os.getpid()}"
         try:
-            try:
-                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-                with os.fdopen(fd, "wb") as file:
+            with temporary_file(self.path) as (temporary, fd):
+                with os.fdopen(fd, "wb", closefd=False) as file:
                     file.write(data)
                 temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
         except OSError as error:
-            raise CompileError(f"write {path}: {describe(error.errno or 0)}. Free its space.", name=name) from error
+            number = error.errno or 0
+            next_step = room(number) or remedy(number) or self._next_step
+            raise CompileError(f"write {path}: {describe(number)}. {next_step}", name=name) from error
         return path
+
+
+def room(number: int) -> str:
+    """Return what to do about an error number by which a file has no room; empty for all others."""
+    import errno
+
+    return {
+        errno.ENOSPC: "Free its space.",
+        errno.EDQUOT: "Free its space, or raise the quota.",
+        errno.EFBIG: "Raise the limit of a file's size (ulimit -f, LimitFSIZE=).",
+    }.get(number, "")
 
 
 def open_plainly(path: str, flags: int) -> int:

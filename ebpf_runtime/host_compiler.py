@@ -15,29 +15,26 @@ Needs clang or ziglang, and nothing else that is not in the wheel.
 from __future__ import annotations
 
 import mmap
-import os
 import re
-import shutil
 import struct
-from contextlib import contextmanager
 from pathlib import Path
 
 from . import vmlinux
+from .build_directory import room
 from .compiled_objects import CompiledObjects
 from .config import LoadReport, ProbeConfig, compile_result
-from .errors import describe
+from .errors import OpenError, describe, remedy
 from .rare_errors import CompileError, TrustError
 from .record_fields import _Array
 from .records import Field, _Nested
 from .specs import architecture
+from .temporaries import remove_left, temporary_directory
 from .trust import SealedCopy, trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ebpf_codegen import btf, compiler, model
-    from ebpf_codegen.errors import CodegenError
+    from ebpf_codegen.errors import CodegenError, CompilerRunError
 
     from .specs import ObjectSpec
 
@@ -139,7 +136,7 @@ class _Job:
     def header_types(self, scratch: Path) -> btf.IndexedBtf:
         from ebpf_codegen import btf
         from ebpf_codegen.compiler import find_compiler
-        from ebpf_codegen.errors import CompilerError
+        from ebpf_codegen.errors import CompilerError, CompilerRunError
         from ebpf_codegen.header_types import header_types
         from ebpf_codegen.host_source import declared_types
 
@@ -163,6 +160,8 @@ class _Job:
             data, read = header_types(used, headers.directories, tags, architecture(), scratch)
             for path in read:
                 trusted(path)
+        except CompilerRunError as error:
+            raise self.unfinished(error) from error
         except CompilerError as error:
             if not error.output:
                 raise self.unusable(error) from error
@@ -179,23 +178,37 @@ class _Job:
         """Run the compiler once; for kernel headers once more."""
         from ebpf_codegen.compiler import ARCHITECTURES
         from ebpf_codegen.errors import CodegenError
-        from ebpf_codegen.strip import strip
 
         if architecture() not in ARCHITECTURES:
             raise self.fail(f"there is no support for {architecture()}")
         try:
-            with _scratch(self.objects.directory.path) as scratch:
+            remove_left(self.objects.directory.path)
+            with temporary_directory(self.objects.directory.path) as scratch:
                 made, used = self.made(scratch)
-            image = strip(made)
+            image = self.stripped(made, used)
         except UnicodeDecodeError as error:
             raise self.fail("its source is not UTF-8") from error
         except CodegenError as error:
             raise self.unusable(error) from error
         except TrustError as error:
             raise self.fail(str(error).removesuffix(".")) from error
+        except OpenError as error:  # of a file of a package
+            next_step = remedy(error.errno)
+            if not next_step:
+                raise
+            self.report.compile_result = compile_result("compile_error")
+            raise self.fail(f"{error} {next_step}".removesuffix(".")) from error
         except OSError as error:
-            place = error.filename or self.objects.directory.path  # writing does not name it
-            raise self.fail(f"{describe(error.errno or 0)} ({place})") from error
+            number = error.errno or 0
+            next_step = room(number)
+            # Whatever was to be read or checked when it came: it says nothing of that.
+            self.report.compile_result = compile_result("output_file_error" if next_step else "compile_error")
+            here, place = self.objects.directory.path, str(error.filename or "")  # writing does not name it
+            if not place or here in Path(place).parents:  # what is gone already
+                place = str(here)
+            next_step = next_step or remedy(number)
+            reason = f"{describe(number)} ({place}){next_step and f'. {next_step}'}"
+            raise self.fail(reason.removesuffix(".")) from error
         if _relocated_bytes(image):
             raise self.fail(
                 "the object still has CO-RE relocations, which only some of bpf_core_read.h's macros avoid "
@@ -210,6 +223,21 @@ class _Job:
             self.report.compile_result = compile_result("compiler_not_found")
         return self.fail(" ".join(str(error).split()).removesuffix("."))
 
+    def stripped(self, made: bytes, used: compiler.Compiler) -> bytes:
+        from ebpf_codegen.errors import ElfError
+        from ebpf_codegen.strip import strip
+
+        try:
+            return strip(made)
+        except ElfError as error:
+            reason = str(error).removeprefix("strip object: ")
+            raise self.fail(f"what {used} made is no object: {reason} Name another clang by EBPF_CLANG") from error
+
+    def unfinished(self, error: CompilerRunError) -> CompileError:
+        if error.is_stopped:
+            self.report.compile_result = compile_result("not_attempted")
+        return self.fail(error.reason.removesuffix("."), error.output)
+
     def made(self, scratch: Path) -> tuple[bytes, compiler.Compiler]:
         """Return what the compiler made of the source, and which one it was.
 
@@ -217,7 +245,7 @@ class _Job:
         makes none, another may be fit, and whichever is says what is wrong.
         """
         from ebpf_codegen.compiler import MINIMUM_CLANG, compile_object, find_compiler, likely_compiler, made_by
-        from ebpf_codegen.errors import CompilerError
+        from ebpf_codegen.errors import CompilerError, CompilerRunError
 
         from .libbpf_headers import copy_headers
 
@@ -251,6 +279,8 @@ class _Job:
                     if used is not None and used.major >= MINIMUM_CLANG:
                         return made, used
                 except CompilerError as error:
+                    if isinstance(error, CompilerRunError) and error.is_final:
+                        raise self.unfinished(error) from error
                     refused = error
                 except FileNotFoundError:  # it made nothing, so it is no compiler
                     pass
@@ -263,6 +293,8 @@ class _Job:
                 compile_object(
                     used, source, output, architecture(), include, flags=_FLAGS, pass_fds=(copy.fd,)
                 )  # fmt: skip
+            except CompilerRunError as error:
+                raise self.unfinished(error) from error
             except CompilerError as error:
                 if not error.output:
                     raise
@@ -272,7 +304,10 @@ class _Job:
                 except CompileError as unkept:  # no reason to hide the compiler's
                     see = f"Its source is not kept: {str(unkept).removesuffix('.')}"
                 raise self.fail(f"{used} refuses it: {_first_lines(error.output)}. {see}", error.output) from error
-            return output.read_bytes(), used
+            try:
+                return output.read_bytes(), used
+            except FileNotFoundError:
+                raise self.fail(f"{used} made no object. Name another clang by EBPF_CLANG") from None
 
     def check_layouts(self, image: bytes, spec: ObjectSpec) -> None:
         """Refuse an object whose records, maps, variables or programs are not those of the imported module."""
@@ -286,17 +321,6 @@ class _Job:
             raise self.unusable(error) from error
         for difference in _differences(spec, built):
             raise self.fail(f"{difference}. Run tools/regen, or reinstall the package")
-
-
-@contextmanager
-def _scratch(directory: Path) -> Iterator[Path]:
-    """Give a directory for one run, as tempfile would, which takes longer to import than to use."""
-    path = directory / f".compile-{os.urandom(8).hex()}"
-    path.mkdir(mode=0o700)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path)
 
 
 def _import_what_follows() -> None:

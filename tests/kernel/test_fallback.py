@@ -1006,7 +1006,7 @@ def test_a_disk_without_room_for_libbpfs_headers_is_named(build: Path, counted: 
         return [str(caught.value), [path.name for path in build.iterdir()]]
 
     assert hidden_from(said, ()) == [
-        f"compile 'oom_kill' on this host: ENOSPC, no space left on device ({build}).",
+        f"compile 'oom_kill' on this host: ENOSPC, no space left on device ({build}). Free its space.",
         [],
     ]
     assert not counted.runs()

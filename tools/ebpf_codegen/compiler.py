@@ -14,11 +14,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from .errors import CompilerError, NoCompilerError
+from .processes import SHORTAGES, run_compiler
 
 __all__ = [
     "ARCHITECTURES",
@@ -42,26 +42,20 @@ _ZIGLANG_COMMAND: Final = (sys.executable, "-m", "ziglang", "clang")
 ARCHITECTURES: Final = {"x86_64": "x86", "arm64": "arm64"}
 
 FLAGS: Final = ("-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-Wall", "-Werror")
-# What says nothing of a compiler, and the next step.
-_SHORT: Final = {
-    errno.EMFILE: "Raise this process's limit of open files (ulimit -n, LimitNOFILE=).",
-    errno.ENFILE: "Raise the system's limit of open files (sysctl fs.file-max).",
-    errno.ENOMEM: "Free memory, or raise the limit of its cgroup.",
-    errno.EAGAIN: "Raise the limit of processes (ulimit -u, TasksMax=).",
-}
 _HEADER: Final = "bpf/bpf_helpers.h"
 _SYSTEM_INCLUDES: Final = (Path("/usr/include"), Path("/usr/local/include"))
 
 
 class Compiler(NamedTuple):
-    """A clang driver: the command that runs it, its major version, and its version as it says it."""
+    """A clang driver: the command that runs it, its major version, 0 where unknown, and its version as it says it."""
 
     command: tuple[str, ...]
     major: int
     version: str = ""
 
     def __str__(self) -> str:
-        return f"{' '.join(self.command)} (clang {self.major})"
+        version = f" (clang {self.major})" if self.major else ""
+        return f"{' '.join(self.command)}{version}"
 
 
 def find_clang() -> Compiler | None:
@@ -175,7 +169,7 @@ def _refuse_short(action: str, error: OSError) -> None:
     Raises:
         CompilerError: Files, memory or processes are short; the text says which limit to raise.
     """
-    remedy = _SHORT.get(error.errno or 0)
+    remedy = SHORTAGES.get(error.errno or 0)
     if remedy is not None:
         name = errno.errorcode[error.errno or 0]
         raise CompilerError(f"{action}: {name}, {os.strerror(error.errno or 0).lower()}. {remedy}") from error
@@ -291,34 +285,21 @@ def _run(
         f"-isystem{headers}",
         *arguments,
     ]
-    try:
-        run = subprocess.Popen(
-            command, stdin=subprocess.PIPE if prepare else None, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            encoding="utf-8", errors="replace", pass_fds=pass_fds,
-        )  # fmt: skip
-    except OSError as error:
-        raise CompilerError(f"compile {source}: {compiler.command[0]} did not start, {error.strerror}.") from error
-    with run:
-        try:
-            if prepare is not None:
-                prepare()
-                _include_source(run, source)
-            if meanwhile is not None:
-                meanwhile()
-            printed, said = run.communicate()
-        except BaseException:
-            run.kill()
-            raise
-    if run.returncode and refuse:
-        raise CompilerError(
-            f"compile {source} for {architecture} with {compiler}: clang refused it.\n{said.strip()}", said
-        )
+    action = f"compile {source}"
+
+    def include_source() -> str:
+        assert prepare is not None
+        prepare()
+        return f"#include <{source.name}>\n"  # a directory may hold what does not stand in quotes
+
+    code, printed, said = run_compiler(
+        command,
+        " ".join(compiler.command),
+        action,
+        prepare=None if prepare is None else include_source,
+        meanwhile=meanwhile,
+        pass_fds=pass_fds,
+    )
+    if code and refuse:
+        raise CompilerError(f"{action} for {architecture} with {compiler}: clang refused it.\n{said.strip()}", said)
     return printed
-
-
-def _include_source(run: subprocess.Popen[str], source: Path) -> None:
-    """Let the waiting compiler read the source; what it says if it ended before that is told by the caller."""
-    stdin, run.stdin = run.stdin, None
-    assert stdin is not None
-    with suppress(BrokenPipeError), stdin:
-        stdin.write(f'#include "{source}"\n')

@@ -3,7 +3,8 @@
 
 CodegenError
 ├── CompilerError    no usable clang, or clang refused the source
-│   └── NoCompilerError    no usable clang
+│   ├── NoCompilerError    no usable clang
+│   └── CompilerRunError   clang did not come to judge the source
 ├── ElfError         the object file is damaged or not a BPF object
 ├── BtfError         the type information is damaged
 ├── UnsupportedError valid C that has no Python form yet
@@ -16,6 +17,7 @@ __all__ = [
     "BtfError",
     "CodegenError",
     "CompilerError",
+    "CompilerRunError",
     "DriftError",
     "ElfError",
     "NoCompilerError",
@@ -37,6 +39,23 @@ class CompilerError(CodegenError):
 
 class NoCompilerError(CompilerError):
     """No usable compiler was found."""
+
+
+class CompilerRunError(CompilerError):
+    """A compiler did not come to judge what it was given.
+
+    Attributes:
+        reason: What became of it, and the next step: the text without the action.
+        output: What it had said.
+        is_final: Whether another compiler would fare no better.
+        is_stopped: Whether somebody wanted it to end, which is no failure.
+    """
+
+    def __init__(self, action: str, reason: str, output: str = "", *, is_final: bool, is_stopped: bool = False) -> None:
+        super().__init__(f"{action}: {reason}", output)
+        self.reason = reason
+        self.is_final = is_final
+        self.is_stopped = is_stopped
 
 
 class ElfError(CodegenError):

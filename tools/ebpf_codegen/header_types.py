@@ -13,7 +13,6 @@ Proven with Debian's headers of 5.10, 6.1, 6.12 and 7.2 for x86-64, by clang 16 
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ from typing import Final
 from . import elf
 from .compiler import ARCHITECTURES, Compiler
 from .errors import CompilerError
+from .processes import run_compiler
 
 __all__ = ["header_types"]
 
@@ -80,6 +80,7 @@ def header_types(
         scratch: A directory for the compiler's files, which nobody else can write.
     Raises:
         CompilerError: clang refused the headers; carries what it said.
+        CompilerRunError: It did not come to that.
         ElfError: clang wrote no BTF.
     """
     source, output, depfile = scratch / "types.c", scratch / "types.o", scratch / "types.d"
@@ -105,15 +106,12 @@ def header_types(
         *(part for path in (*forced, scratch / "no_assembly.h") for part in ("-include", str(path))),
         "-MD", "-MF", str(depfile), "-c", str(source), "-o", str(output),
     ]  # fmt: skip
-    try:
-        run = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
-    except OSError as error:
-        raise CompilerError(f"read kernel headers: {compiler.command[0]} did not start, {error.strerror}.") from error
-    if run.returncode:
+    code, _, said = run_compiler(command, " ".join(compiler.command), "read kernel headers")
+    if code:
         raise CompilerError(
             f"read kernel headers in {', '.join(map(str, directories))} with {compiler}: clang refused them.\n"
-            f"{run.stderr.strip()}",
-            run.stderr,
+            f"{said.strip()}",
+            said,
         )
     made = elf.read(output)
     (data,) = (section.data for section in made.sections if section.name == ".BTF")

@@ -38,7 +38,7 @@ def test_chosen_clang_alone_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = clang(tmp_path / "mine", 17)
     monkeypatch.setenv("EBPF_CLANG", path)
     assert find_compiler() == find_clang() == Compiler((path,), 17, "17.0.6")
-    assert str(Compiler((path,), 17)) == f"{path} (clang 17)"
+    assert [str(Compiler((path,), major)) for major in (17, 0)] == [f"{path} (clang 17)", path]
 
 
 @pytest.mark.parametrize("body", ["exit 1", "echo gcc 12", "echo clang version 18; exit 1", "printf '\\377'", "exit"])
@@ -164,7 +164,7 @@ def test_a_source_may_be_made_while_the_compiler_starts(tmp_path: Path, headers:
         assert not (tmp_path / "in").exists() or not (tmp_path / "in").read_text()
 
     compile_object(Compiler((path,), 19), source, tmp_path / "x.o", "x86_64", [headers], prepare=prepare)
-    assert (tmp_path / "in").read_text() == f'#include "{source}"\n'
+    assert (tmp_path / "in").read_text() == "#include <x.bpf.c>\n"
     assert (tmp_path / "arguments").read_text().endswith(f"-c -x c - -o {tmp_path}/x.o\n")
 
 
@@ -207,7 +207,10 @@ def test_a_clang_that_does_not_start_is_named(tmp_path: Path, headers: Path) -> 
     source = tmp_path / "x.bpf.c"
     with pytest.raises(CompilerError) as caught:
         compile_object(Compiler(("/nowhere/clang",), 19), source, tmp_path / "x.o", "x86_64", [headers])
-    assert str(caught.value) == f"compile {source}: /nowhere/clang did not start, No such file or directory."
+    assert str(caught.value) == (
+        f"compile {source}: /nowhere/clang did not start, ENOENT, no such file or directory. Name another clang by "
+        "EBPF_CLANG."
+    )
 
 
 def test_missing_headers_of_libbpf_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

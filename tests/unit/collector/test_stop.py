@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ebpf_collector.stop import StopSignals
+from ebpf_collector.stop import STOP_SIGNALS, Stopped, StopSignals, terminable
+from ebpf_runtime import signals_held
 
 
 def ignore(left_s: float) -> None:
@@ -24,7 +25,7 @@ def test_wait_takes_its_time() -> None:
         assert stop.received is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_signal_ends_the_wait(number: signal.Signals) -> None:
     with StopSignals() as stop:
         timer = threading.Timer(0.05, os.kill, (os.getpid(), number))
@@ -67,6 +68,47 @@ def test_second_signal_interrupts() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_long_work_ends_at_once_and_no_more_begins(number: signal.Signals) -> None:
+    with StopSignals() as stop:
+        with stop.at_once():
+            pass
+        with pytest.raises(Stopped), stop.at_once():
+            os.kill(os.getpid(), number)
+            pytest.fail("it went on")
+        with pytest.raises(Stopped), stop.at_once():
+            pytest.fail("it began")
+        assert stop.received is number
+        assert stop.wait(60, ignore)
+
+
+def test_what_is_held_back_ends_the_work_once_it_is_done() -> None:
+    done = False
+    with StopSignals() as stop, pytest.raises(Stopped), stop.at_once(), signals_held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        done = True
+    assert done
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_ends_by_a_signal_as_by_an_interrupt(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as caught, terminable():
+        os.kill(os.getpid(), number)
+    assert caught.value.code == 128 + number
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminable(), StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.wait(0.01, ignore)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_ticks_tell_what_is_left() -> None:
     ticks: list[float] = []
     with StopSignals() as stop:
@@ -76,11 +118,11 @@ def test_ticks_tell_what_is_left() -> None:
 
 
 def test_everything_is_put_back() -> None:
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(number) for number in STOP_SIGNALS]
     descriptors = set(Path("/proc/self/fd").iterdir())
     with StopSignals() as stop:
         stop.wait(0.01, ignore)
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == handlers
     assert set(Path("/proc/self/fd").iterdir()) == descriptors
     wakeup = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(wakeup)

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import os
+import resource
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 
 from ebpf_runtime import CompileError, DigestError
 from ebpf_runtime.build_directory import BuildDirectory
+from tests.support.files import free_files
 
 ADVICE = "Set system_probe_config.runtime_compiler_output_dir to a directory of your own."
 
@@ -66,7 +70,19 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert refusal(link / "b").startswith(f"use directory DIR: {link}, on the way there, is no directory. ")
 
 
-@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "a\x7fb", "a\0b"])
+def test_a_name_with_control_characters_is_refused(tmp_path: Path, name: str) -> None:
+    path = f"{tmp_path}/{name}"
+    with pytest.raises(CompileError) as caught:
+        BuildDirectory(path)
+    assert str(caught.value) == (
+        f"use directory {path!r}: its name has a control character, which no compiler's list of files and no line of a "
+        f"log can hold. {ADVICE}"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a\ud800b"])
 def test_what_is_no_name_of_a_directory_is_refused(name: str) -> None:
     with pytest.raises(CompileError) as caught:
         BuildDirectory(f"/{name}")
@@ -141,9 +157,48 @@ def test_a_link_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     directory = BuildDirectory(tmp_path / "b")
     (directory.path / "x.o").mkdir()
-    with pytest.raises(CompileError, match=r"write .*/b/x\.o: EISDIR, is a directory\."):
+    with pytest.raises(CompileError) as caught:
         directory.write("x.o", b"1")
+    assert str(caught.value) == f"write {directory.path}/x.o: EISDIR, is a directory. {ADVICE}"
     assert [path.name for path in directory.path.iterdir()] == ["x.o"]
+
+
+def test_each_shortage_has_its_own_next_step(tmp_path: Path) -> None:
+    directory = BuildDirectory(tmp_path / "b")
+    said = []
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
+    try:
+        with pytest.raises(CompileError) as caught:
+            directory.write("x.o", b"12345")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said.append(str(caught.value))
+    with free_files(0), pytest.raises(CompileError) as caught:
+        directory.write("x.o", b"1")
+    said.append(str(caught.value))
+    path = f"{directory.path}/x.o"
+    assert said == [
+        f"write {path}: EFBIG, file too large. Raise the limit of a file's size (ulimit -f, LimitFSIZE=).",
+        f"write {path}: EMFILE, too many open files. Raise this process's limit of open files (ulimit -n, "
+        "LimitNOFILE=).",
+    ]
+    assert not list(directory.path.iterdir())
+
+
+def test_threads_that_write_the_same_take_nothing_from_each_other(tmp_path: Path) -> None:
+    directory = BuildDirectory(tmp_path / "b")
+    data = os.urandom(1 << 16)
+    barrier = threading.Barrier(2)
+
+    def write(_: int) -> set[Path]:
+        barrier.wait()
+        return {directory.write_object("x-1", data) for _ in range(300)}
+
+    with ThreadPoolExecutor(2) as pool:
+        (path,) = set().union(*pool.map(write, range(2)))
+    assert directory.find("x-1") == data
+    assert list(directory.path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
