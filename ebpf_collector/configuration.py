@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The collector's configuration: a YAML file, with environment variables above it.
+"""The collector's configuration: a YAML file, with environment variables above all of it but the checks' own keys.
 
     metric_scheme: native
     system_probe_config:
@@ -8,6 +8,7 @@
       btf_path: /var/lib/btf/vmlinux.btf
       kernel_header_dirs: [/usr/src/linux-headers]
       enable_kernel_header_download: false
+      kernel_header_download_dir: /var/tmp/headers
       runtime_compiler_output_dir: /var/tmp/ebpf
       bpf_debug: false
     checks:
@@ -57,7 +58,8 @@ def load_configuration(path: Path | None, environment: Mapping[str, str]) -> Con
         path: None means no file: all keys have their defaults.
         environment: Names and values; an empty value counts as absent.
     Raises:
-        ConfigError: The file cannot be read, or a key, value or variable cannot be used.
+        ConfigError: The file cannot be read, or a key, value or variable cannot be used; what is in the settings of a
+            check is for the check to read.
     """
     data = b"" if path is None else _read(path)
     document = read_section(data, f"read configuration file {path}")

@@ -82,6 +82,9 @@ class ProgramCounters:
         self.run_count = run_count
         self.recursion_misses = recursion_misses
 
+    def __repr__(self) -> str:
+        return f"ProgramCounters({', '.join(f'{name}={getattr(self, name)}' for name in sorted(self.__slots__))})"
+
 
 class PinnedObject:
     """What a file of bpffs holds.

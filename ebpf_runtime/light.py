@@ -119,7 +119,7 @@ class Light:
             at = _CONTEXT_BYTES + _MAP_BYTES * number
             key, value, entries = item.sizes
             entries = sizes.get(item.name, entries)
-            if item.type == _PERF_EVENT_ARRAY and not item.sizes[2]:
+            if item.type == _PERF_EVENT_ARRAY and not entries:
                 from .cpus import possible_cpus
 
                 entries = possible_cpus()  # libbpf would have put in those of the building machine

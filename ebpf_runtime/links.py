@@ -26,6 +26,7 @@ class Link(Handle):
         name: The program's name.
         fd: The link's file descriptor; -1 once detached, and for hooks that the kernel gives no link for.
         path: Where it is pinned; empty where it is not.
+        attached: False once this process has detached it.
     """
 
     def __init__(self, name: str, fd: int, undo: Callable[[], int] | None = None) -> None:
@@ -34,7 +35,7 @@ class Link(Handle):
         self.path = ""
         self._undo = undo
         self._owner = os.getpid()
-        self._attached = True
+        self.attached = True
 
     def detach(self) -> None:
         """Unhook the program; a second call does nothing. A pinned attachment stays until `unpin`.
@@ -43,9 +44,9 @@ class Link(Handle):
             CloseError: The kernel refused; the attachment is gone for this process all the same.
         """
         with signals_held():
-            if not self._attached:
+            if not self.attached:
                 return
-            self._attached = False
+            self.attached = False
             number = self._release()
         if number:
             raise CloseError(f"detach program {self.name!r}: {describe(number)}.", name=self.name, failures=())
@@ -121,7 +122,7 @@ class Link(Handle):
         self.path = ""
 
     def _live(self, action: str) -> int:
-        if not self._attached:
+        if not self.attached:
             raise AttachError(f"{action} the link of program {self.name!r}: it is detached.", name=self.name)
         if self.fd < 0:
             raise EbpfError(

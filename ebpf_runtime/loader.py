@@ -42,7 +42,7 @@ __all__ = ["Loaded", "Opened"]
 
 # What flows through these is bound to them, and is no value that the map keeps.
 _STREAMS = ("PERF_EVENT_ARRAY", "RINGBUF", "USER_RINGBUF")
-_RING_BUFFERS = ("RINGBUF", "USER_RINGBUF")
+RING_BUFFERS = ("RINGBUF", "USER_RINGBUF")
 CO_RE = "co_re"
 COMPILED = "compiled"
 _KERNEL_BTF = "/sys/kernel/btf/vmlinux"
@@ -221,7 +221,7 @@ class Opened:
     def entries(self, item: MapSpec) -> int:
         """Return the size that a map was given; a ring buffer's is a power of two of pages."""
         entries = self.sizes[item.name]
-        if item.type in _RING_BUFFERS:
+        if item.type in RING_BUFFERS:
             entries = max(1 << (entries - 1).bit_length(), os.sysconf("SC_PAGE_SIZE"))
         return entries
 

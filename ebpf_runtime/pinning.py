@@ -81,20 +81,32 @@ def pin(kind: str, name: str, fd: int, path: str | PathLike[str]) -> None:
         raise EbpfError(f"pin {kind} {name!r} at {where}: the probe is closed.", name=name)
     if "\0" in where:
         raise EbpfError(f"pin {kind} {name!r} at {where!r}: the path has a NUL.", name=name)
+    from contextlib import suppress
+    from pathlib import Path
+
+    made: list[Path] = []
     try:
-        os.makedirs(os.path.dirname(where) or ".", mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
+        for folder in reversed(Path(where).parents):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+                made.append(folder)
+        result = system_calls.object_pin(os.fsencode(where), fd)
+        text = pin_refusal(kind, name, where, -result)
     except OSError as error:
-        number = error.errno or 0
-        raise EbpfError(f"pin {kind} {name!r} at {where}: {describe(number)}.", name=name, errno=number) from error
-    result = system_calls.object_pin(os.fsencode(where), fd)
+        result = -(error.errno or 0)
+        text = f"pin {kind} {name!r} at {where}: {describe(-result)}."
     if result < 0:
-        raise EbpfError(pin_refusal(kind, name, where, -result), name=name, errno=-result)
+        for folder in reversed(made):
+            with suppress(OSError):  # somebody else uses it by now
+                folder.rmdir()
+        raise EbpfError(text, name=name, errno=-result)
 
 
 def pin_refusal(kind: str, name: str, where: str, number: int) -> str:
     """Return the text of an error for what cannot be pinned at a path."""
+    dots = ", whose names have no dots" if "." in os.path.basename(where) else ""  # noqa: PTH119
     hint = {
-        errno.EPERM: " Choose a path in a BPF file system, such as /sys/fs/bpf (mount -t bpf bpf /sys/fs/bpf).",
+        errno.EPERM: f" Choose a path in a BPF file system{dots}, such as /sys/fs/bpf (mount -t bpf bpf /sys/fs/bpf).",
         errno.EINVAL: " Choose a path in a BPF file system, whose names have no dots.",
         errno.EEXIST: " Something is pinned there: unpin it, or choose another path.",
     }.get(number, "")

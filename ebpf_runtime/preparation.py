@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from .errors import OpenError
+from .loader import RING_BUFFERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ def select(opened: Opened, variant: str) -> None:
 
 def resize(opened: Opened, name: str, max_entries: int) -> None:
     """Give a map a number of entries, a ring buffer one of bytes."""
-    _check(opened, f"resize map {name!r}", name, [item.name for item in opened.spec.maps], "Resize it")
-    if type(max_entries) is not int or not 0 < max_entries < 1 << 32:
-        raise OpenError(f"resize map {name!r}: {max_entries!r} is not from 1 to {(1 << 32) - 1}.", name=name)
+    types = {item.name: item.type for item in opened.spec.maps}
+    _check(opened, f"resize map {name!r}", name, list(types), "Resize it")
+    most = 1 << 31 if types[name] in RING_BUFFERS else (1 << 32) - 1  # the largest power of two with 32 bits
+    if type(max_entries) is not int or not 0 < max_entries <= most:
+        raise OpenError(f"resize map {name!r}: {max_entries!r} is not from 1 to {most}.", name=name)
     opened.sizes[name] = max_entries
 
 
@@ -49,6 +52,8 @@ def pin_map(opened: Opened, name: str, path: str) -> None:
     _check(opened, f"pin map {name!r}", name, [item.name for item in opened.spec.maps], "Name the path")
     if "\0" in path:
         raise OpenError(f"pin map {name!r} at {path!r}: the path has a NUL.", name=name)
+    if other := next((other for other, taken in opened.pins.items() if taken == path and other != name), ""):
+        raise OpenError(f"pin map {name!r} at {path}: map {other!r} is to be pinned there.", name=name)
     opened.pins[name] = path
 
 

@@ -102,7 +102,16 @@ class Programs(_Namespace):
 
 
 class Links(_Namespace):
-    """The attachments of a probe; None for programs that are not attached."""
+    """The attachments of a probe; None for programs that are not attached, or were detached since."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            link = super().__getattr__(name)
+            return link if link is not None and link.attached else None
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return ((name, getattr(self, name)) for name in self._items)
 
 
 def _not_read(name: str, error: OSError) -> LoadError:
@@ -288,17 +297,23 @@ class Probe(Handle):
         Returns:
             The probe itself.
         Raises:
-            AttachError: A hook refused its program; what was attached before is detached again.
+            AttachError: A hook refused its program; what this call attached before is detached again.
             PermissionDeniedError: The process lacks a capability; the same.
         """
+        made: dict[str, Link] = {}
         with signals_held():
             try:
                 for name, program in self.programs:
-                    if not program.needs and self.links._items[name] is None:
-                        self.links._items[name] = program.attach()
+                    if not program.needs and getattr(self.links, name) is None:
+                        made[name] = program.attach()
             except BaseException:
-                self.detach()
+                for link in reversed(made.values()):
+                    try:
+                        link.detach()
+                    except EbpfError:
+                        continue  # what is to be told is why not all are attached
                 raise
+            self.links._items.update(made)
             return self
 
     def attach_struct_ops(self, map_name: str) -> Link:

@@ -159,7 +159,7 @@ class BaseProgram(Handle):
                 if made < 0:
                     raise self._refused(where, -made)
                 made = Link(self.name, made)
-            self._attached.append(made)
+            self._attached = [*(link for link in self._attached if link.attached), made]
             return made
 
     def _check(self, where: str, what: str, value: int, low: int = 0, high: int = (1 << 64) - 1) -> None:

@@ -23,7 +23,7 @@ else:
 
 __all__ = ["TestRun", "read_stream", "run"]
 
-_ROOM = 256  # what a program may add to a packet by default
+_ROOM = 256  # what a program may add to a packet by default, and the kernel to a context
 _STREAMS = {"stdout": 1, "stderr": 2}
 _STREAM_BYTES = 1 << 14
 _U32_MAX = (1 << 32) - 1
@@ -66,13 +66,17 @@ def run(
             raise EbpfError(
                 f"run program {program.name!r}: {what} {value!r} is not from 0 to {_U32_MAX}.", name=program.name
             )
+    data = _input(program, "data", data)
+    if context is not None and not hasattr(type(context), "c_name"):
+        context = _input(program, "context", context)
     once = program._hook.kind in _ONCE
     came = bytes(context) if context is not None else None
     out = bytearray(data_size_out if data_size_out is not None else len(data) + _ROOM) if data is not None else None
     # A program of type syscall finds its context, and leaves it, in the memory that is passed.
     in_place = program._hook.kind == "syscall"
     block = bytearray(came) if came is not None else None
-    left = bytearray(len(came)) if came and not in_place and data is not None else None
+    # The kernel leaves the whole of its own structure, of which what went in may be the beginning.
+    left = bytearray(len(came) + _ROOM) if came and not in_place and data is not None else None
     result, returned, duration, data_size, _ = system_calls.program_test_run(
         program.fd, data=data, data_out=out, context=block, context_out=left, repeat=0 if once else repeat
     )
@@ -88,11 +92,20 @@ def run(
             name=program.name,
             errno=-result,
         )
-    after = left if left is not None else block
+    after = left[: len(came or b"")] if left is not None else block
     typed = None
     if context is not None and after is not None:
         typed = bytes(after) if isinstance(context, bytes) else type(context).from_bytes(after)
     return TestRun(returned, bytes(out[:data_size]) if out is not None else b"", typed, duration)  # type: ignore[arg-type]
+
+
+def _input(program: BaseProgram, what: str, value: object) -> bytes | None:
+    """Return what goes in as bytes."""
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    raise EbpfError(f"run program {program.name!r}: {what} {value!r} is no bytes.", name=program.name)
 
 
 def read_stream(program: BaseProgram, stream: str) -> str:

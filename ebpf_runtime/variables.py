@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from .errors import VariableError
+from .handles import Handle
 from .records import _Struct
 
 TYPE_CHECKING = False
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Metadata", "Variables"]
 
 
-class Variables(_Struct):
+class Variables(_Struct, Handle):
     """The global variables of one ELF section, as attributes.
 
     Attributes:

@@ -511,6 +511,41 @@ def test_a_packet_goes_through_a_program(others: ModuleType) -> None:
             probe.programs.drop_short.test_run(data=bytes(1 << 20))
 
 
+CLASSIFIER = """
+/* The beginning of struct __sk_buff. */
+struct seen {
+	__u32 len;
+	__u32 pkt_type;
+	__u32 mark;
+};
+
+struct seen last = {};
+
+SEC("tc")
+int mark(struct seen *ctx)
+{
+	ctx->mark = 7;
+	return 0;
+}
+"""
+
+
+def test_a_context_may_be_the_beginning_of_the_kernels(tmp_path: Path) -> None:
+    marks = make_module(tmp_path, write_source(tmp_path, "marks", CLASSIFIER))
+    with marks.Marks.open_and_load() as probe:
+        run = probe.programs.mark.test_run
+        assert run(data=bytes(64), context=marks.Seen(len=0, pkt_type=0, mark=3)).context == marks.Seen(
+            len=0, pkt_type=0, mark=7
+        )
+        for like in (bytes, bytearray, memoryview):
+            ran = run(data=like(bytes(64)), context=like(bytes(12)))
+            assert ran.context == bytes(8) + (7).to_bytes(4, "little")
+        for what, value in (("data", 20), ("context", "x"), ("context", 5)):
+            with pytest.raises(EbpfError) as caught:
+                run(**{"data": bytes(64), what: value})
+            assert str(caught.value) == f"run program 'mark': {what} {value!r} is no bytes."
+
+
 def test_statistics_of_one_program(others: ModuleType) -> None:
     with others.Others.open_and_load() as probe:
         with run_statistics():
@@ -518,6 +553,10 @@ def test_statistics_of_one_program(others: ModuleType) -> None:
         statistics = probe.programs.drop_short.statistics()
         assert statistics.run_count >= 500
         assert statistics.run_time_ns > 0
+        assert repr(statistics) == (
+            f"ProgramCounters(recursion_misses=0, run_count={statistics.run_count}, "
+            f"run_time_ns={statistics.run_time_ns})"
+        )
 
 
 def test_a_stream_of_a_silent_program_is_empty(others: ModuleType) -> None:

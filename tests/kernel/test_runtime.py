@@ -538,7 +538,8 @@ struct bpf_iter__task {
 
 @pytest.mark.any_kernel
 def test_what_stands_for_kernel_objects_cannot_be_copied(probe: Any) -> None:
-    for handle in (probe, probe.maps, probe.maps.pairs, probe.programs.on_call, probe.programs.on_call.attach()):
+    link = probe.programs.on_call.attach()
+    for handle in (probe, probe.maps, probe.maps.pairs, probe.programs.on_call, link, probe.rodata):
         with pytest.raises(TypeError, match=f"copy or pickle {type(handle).__name__}: it stands for kernel objects"):
             copy.copy(handle)
         with pytest.raises(TypeError, match="copy or pickle"):

@@ -2,12 +2,17 @@
 """The collector's file and environment."""
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from ebpf_collector.checks import CHECK_NAMES, MetricScheme
+from ebpf_collector.checks import CHECK_NAMES, MetricScheme, check_factory
+from ebpf_collector.checks.ebpf import EbpfCheckConfig
 from ebpf_collector.checks.oom_kill import OomKillCheckConfig
+from ebpf_collector.checks.tcp_queue_length import TcpQueueLengthCheckConfig
 from ebpf_collector.configuration import Configuration, load_configuration
 from ebpf_collector.errors import ConfigError
 from ebpf_runtime import ProbeConfig
@@ -235,24 +240,141 @@ def test_empty_settings_of_a_check(tmp_path: Path, text: str) -> None:
     assert OomKillCheckConfig.parse(load(tmp_path, text).checks["oom_kill"]) == OomKillCheckConfig()
 
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "configuration.md").read_text("utf-8")
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+ROWS = {key: row for key, *row in re.findall(r"^\| `([\w.]+)` \| (\w+) \| (.+) \| (.*)\|$", PAGE, re.MULTILINE)}
+CHECK_CONFIGS = {
+    config.check_name: config for config in (EbpfCheckConfig, OomKillCheckConfig, TcpQueueLengthCheckConfig)
+}
 
 
-def test_the_page_has_every_key_of_loading_with_its_default_and_variable(tmp_path: Path) -> None:
+class Asked(Mapping[str, str]):
+    """An environment without a variable, which remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def take(directory: Path, text: str) -> None:
+    """Read a file's keys, also those of the checks."""
+    configuration = load(directory, text)
+    for name, settings in configuration.checks.items():
+        check_factory(name, configuration.probe, configuration.metric_scheme)().configure(settings)
+
+
+def keys(directory: Path, path: str = "") -> dict[str, str]:
+    """Return each key below *path* with its type, by what is said of a mapping with an unknown key in its place."""
+    text = "{x: 0}"
+    for key in reversed(path.split(".") if path else []):
+        text = f"{{{key}: {text}}}"
+    with pytest.raises(ConfigError) as caught:
+        take(directory, text)
+    if caught.value.problem.startswith("unknown key"):
+        known = caught.value.remedy.partition("Known keys: ")[2].removesuffix(".").split(", ")
+        return {
+            key: kind for name in known for key, kind in keys(directory, f"{path}.{name}".removeprefix(".")).items()
+        }
+    return {path: caught.value.problem.split()[-1]}
+
+
+def variables(row: str) -> list[str]:
+    return re.findall(r"`(\w+)`", row)
+
+
+def test_the_page_has_every_key_with_its_type(tmp_path: Path) -> None:
+    found = keys(tmp_path)
+    assert {f"checks.{name}.collect_{name}" for name in CHECK_NAMES} < found.keys()
+    assert {f"system_probe_config.{name}" for name in ProbeConfig.__slots__} < found.keys()
+    assert {key: kind for key, (kind, *_) in ROWS.items()} == found
+
+
+def test_the_page_says_what_every_key_does() -> None:
+    said = {name for words in re.findall(r"^- (`\w+`(?:, `\w+`)*): ", PAGE, re.MULTILINE) for name in variables(words)}
+    assert said == {key.rpartition(".")[2] for key in ROWS}
+
+
+def test_the_page_has_every_variable() -> None:
+    environment = Asked()
+    load_configuration(None, environment)
+    assert {name for _, _, row in ROWS.values() for name in variables(row)} == environment.names
+    folders = ("ebpf_collector", "ebpf_runtime", "tools/ebpf_codegen")
+    sources = (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    read = {
+        name for path in sources for name in re.findall(r'os\.environ(?:\.get\(|\[)"(\w+)"', path.read_text("utf-8"))
+    }
+    assert set(re.findall(r"^\| `([A-Z_]+)` \|", PAGE, re.MULTILINE)) == read
+
+
+def test_the_pages_example_has_every_key_and_every_default(tmp_path: Path) -> None:
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert load(tmp_path, text).probe == ProbeConfig(
+    take(tmp_path, text)
+    configuration = load(tmp_path, text)
+    assert configuration.probe == ProbeConfig(
         btf_path="/var/lib/btf/vmlinux.btf",
         kernel_header_dirs=("/usr/src/linux-headers-6.1.0-56-amd64", "/usr/src/linux-headers-6.1.0-56-common"),
         kernel_header_download_dir="/var/tmp/ebpf-runtime/kernel-headers",
         runtime_compiler_output_dir="/var/tmp/ebpf-runtime/build",
     )
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE, re.MULTILINE))
-    assert rows.keys() == set(ProbeConfig.__slots__)
-    assert set(re.findall(r"^- `(\w+)`", PAGE, re.MULTILINE)) | {"kernel_header_download_dir"} == rows.keys()
-    for key, row in rows.items():
-        default = getattr(ProbeConfig(), key)
-        assert row.startswith(f"`{str(default).lower()}` | ") is isinstance(default, bool)
-        for name in re.findall(r"`((?:DD|BPF)_\w+)`", row):
-            value = {False: "true", True: "false"}.get(default, "/somewhere")
-            expected = {False: True, True: False, (): ("/somewhere",)}.get(default, "/somewhere")
-            assert getattr(load(tmp_path, "", **{name: value}).probe, key) == expected
+    assert configuration.metric_scheme is MetricScheme.NATIVE
+    for name, settings in configuration.checks.items():
+        assert CHECK_CONFIGS[name].parse(settings) == CHECK_CONFIGS[name]()
+    assert set(dotted(yaml.safe_load(text))) == ROWS.keys()
+
+
+def dotted(tree: dict[str, Any]) -> Iterator[str]:
+    for key, value in tree.items():
+        yield from (f"{key}.{below}" for below in dotted(value)) if isinstance(value, dict) else (key,)
+
+
+@pytest.mark.parametrize("key", ROWS)
+def test_the_page_has_the_default(key: str, tmp_path: Path) -> None:
+    _, default, _ = ROWS[key]
+    section, _, name = key.rpartition(".")
+    if section.startswith("checks."):
+        config = CHECK_CONFIGS[section.removeprefix("checks.")]
+        if name == "metric_scheme":
+            assert default == "the one above"
+            assert config.parse(b"", MetricScheme.DATADOG).metric_scheme is MetricScheme.DATADOG
+            return
+        value = getattr(config(), name)
+    elif section:
+        value = getattr(ProbeConfig(), name)
+    else:
+        value = getattr(load(tmp_path, ""), name)
+    if value in (None, ()):
+        assert "`" not in default
+    else:
+        assert default == f"`{str(value).lower()}`"
+
+
+@pytest.mark.parametrize("key", [key for key, (_, _, row) in ROWS.items() if row])
+def test_the_variable_on_the_page_sets_the_key(key: str, tmp_path: Path) -> None:
+    kind, default, row = ROWS[key]
+    for name in variables(row):
+        set_to = {"`true`": "false", "`false`": "true", "`native`": "datadog"}.get(default, "/a")
+        configuration = load(tmp_path, "", **{name: set_to})
+        section, _, attribute = key.rpartition(".")
+        found = getattr(configuration.probe if section else configuration, attribute)
+        assert found == {"boolean": set_to == "true", "list": (set_to,), "string": set_to}[kind]
+
+
+@pytest.mark.parametrize("scheme", MetricScheme)
+@pytest.mark.parametrize("others", MetricScheme)
+def test_a_checks_own_key_is_above_the_variable(tmp_path: Path, scheme: MetricScheme, others: MetricScheme) -> None:
+    text = f"checks:\n  oom_kill:\n    metric_scheme: {scheme}\n  ebpf:\n    collect_ebpf: false\n"
+    configuration = load(tmp_path, text, DD_METRIC_SCHEME=others)
+    parsed = {
+        name: CHECK_CONFIGS[name].parse(settings, configuration.metric_scheme)
+        for name, settings in configuration.checks.items()
+    }
+    assert {name: config.metric_scheme for name, config in parsed.items()} == {"oom_kill": scheme, "ebpf": others}
