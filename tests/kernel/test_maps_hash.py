@@ -593,6 +593,48 @@ def test_an_empty_map_gives_empty_columns(maps: Any) -> None:
     assert maps.per_cpu.to_numpy(reduce="sum")[1].tolist() == []
 
 
+def test_each_text_key_that_is_read_finds_its_entry(maps: Any, way: Callable[[Any], Refusing]) -> None:
+    way(maps.texts)
+    blocks = [
+        b"\xff\xfe",
+        b"ab\0cd",
+        b"ab",
+        b"ab\\xff",
+        b"ab\xff",
+        b"",
+        b"\0x",
+        b"\xc3\xa9",
+        b"\xed\xa0\x80",
+        b"12345678",
+    ]
+    expected = {block: number for number, block in enumerate(blocks)}
+    maps.texts.update(expected)
+    assert {os.fsencode(key): value for key, value in maps.texts.items()} == expected
+    assert {os.fsencode(key): maps.texts[key] for key in maps.texts} == expected
+    assert dict(maps.texts) == dict(maps.texts.items())
+    assert len(dict(maps.texts)) == len(maps.texts) == len(blocks)
+    assert (maps.texts["ab"], maps.texts["ab\0cd"], maps.texts["é"], maps.texts[b"ab"]) == (2, 1, 7, 2)
+    for key in list(maps.texts.keys())[:3]:
+        assert maps.texts.pop(key) == expected.pop(os.fsencode(key))
+        assert key not in maps.texts
+    taken = dict(maps.texts.popitem() for _ in expected)
+    assert {os.fsencode(key): value for key, value in taken.items()} == expected
+    with pytest.raises(KeyError, match="map 'texts' is empty"):
+        maps.texts.popitem()
+
+
+def test_keys_of_several_texts_find_their_entries(maps: Any) -> None:
+    maps.text_pairs.update({(b"a\0b", b"\xff"): 1, ("a", "b"): 2})
+    assert dict(maps.text_pairs) == {("a\0b", "\udcff"): 1, ("a", "b"): 2}
+
+
+def test_text_that_no_bytes_can_be_is_no_key(maps: Any) -> None:
+    assert "\ud800" not in maps.texts
+    with pytest.raises(RecordError) as caught:
+        maps.texts["\ud800"]
+    assert str(caught.value) == "set field 'text': '\\ud800' does not fit text: it is no text that UTF-8 can say."
+
+
 @pytest.mark.any_kernel
 def test_keys_that_do_not_fit_are_refused(maps: Any) -> None:
     for key, text in ((-1, "-1 does not fit u32"), ("one", "'one' does not fit u32"), (1 << 32, "does not fit u32")):

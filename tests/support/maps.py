@@ -102,6 +102,8 @@ __u64 calls = 0;
 	} name SEC(".maps")
 
 MAP(small, HASH, 20000, __u32, __u64);
+MAP(texts, HASH, 100, char[8], __u32);
+MAP(text_pairs, HASH, 100, char[2][4], __u32);
 MAP(wide, HASH, 20000, struct wide_key, struct wide_value);
 MAP(lru, LRU_HASH, 64, __u32, __u64);
 MAP(lru_per_cpu, LRU_PERCPU_HASH, 64, __u32, __u64);
