@@ -103,5 +103,4 @@ def _read(section: Variables, field: Field, base: int, where: str) -> Any:
 
 
 def _write(section: Variables, field: Field, base: int, value: object) -> None:
-    section._refuse_if_locked(field)
-    field.pack(section._block, base, value)
+    section._store(field, base, value)

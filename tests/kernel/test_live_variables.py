@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -33,6 +34,14 @@ const volatile __u64 wanted_call = 0;
 struct totals totals = {};
 struct pair pairs[3] = { { 1, -1 }, { 2, -2 }, { 3, -3 } };
 __u32 matrix[2][3] = {};
+__s16 ranks[4] = { 5, 6, 7, 8 };
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__uint(map_flags, 1 << 10 /* BPF_F_MMAPABLE */);
+	__type(key, __u32);
+	__type(value, __s16[4]);
+} mapped SEC(".maps");
 
 SEC("raw_tp/sys_enter")
 int on_call(struct bpf_raw_tracepoint_args *ctx)
@@ -98,6 +107,37 @@ def test_arrays_of_records_and_of_arrays(made: ModuleType, probe: Any) -> None:
     assert len(matrix) == 2
     assert repr(pairs[1]) == "<live .data.pairs[1] left=5, right=6>"
     assert repr(matrix[0]) == "<live .bss.matrix[0] [0, 4, 0]>"
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize("loaded", [False, True])
+def test_what_is_refused_changes_nothing(made: ModuleType, probe: Any, loaded: bool) -> None:
+    holder = probe if loaded else made.Totals.open()
+    data, bss = holder.data, holder.bss
+    bss.totals = bss.totals.replace(count=9, slots=(1, 2, 3, 4))
+    bss.matrix = ((1, 2, 3), (4, 5, 6))
+    before = (bss.totals, bss.matrix, data.pairs, data.ranks)
+    view, text = live(bss).totals, "set field 'u16': 65536 does not fit u16."
+    refused: list[tuple[str, Callable[[], None]]] = [
+        ("set field 's16': 99999 does not fit s16.", lambda: setattr(data, "ranks", (1, 2, 3, 99999))),
+        ("set field 'u32': -1 does not fit u32.", lambda: setattr(bss, "matrix", ((9, 9, 9), (9, 9, -1)))),
+        ("set field 'Pair': 3 does not fit Pair.", lambda: setattr(data, "pairs", (data.pairs[1], data.pairs[0], 3))),
+        (text, lambda: setattr(view, "slots", (9, 9, 9, 65536))),
+        (text, lambda: operator.setitem(view.slots, 3, 65536)),
+        ("set field 'count': -1 does not fit u64.", lambda: setattr(view, "count", -1)),
+        ("set field 'u32': 'x' does not fit u32.", lambda: operator.setitem(live(bss).matrix[1], 0, "x")),
+        ("set field 'u32': -1 does not fit u32.", lambda: operator.setitem(live(bss).matrix, 1, (9, 9, -1))),
+    ]
+    for expected, use in refused:
+        with pytest.raises(RecordError) as caught:
+            use()
+        assert str(caught.value) == expected
+        assert (bss.totals, bss.matrix, data.pairs, data.ranks) == before
+    if loaded:
+        probe.maps.mapped[1] = (1, 2, 3, 4)
+        with pytest.raises(RecordError):
+            probe.maps.mapped[1] = (5, 6, 7, 99999)
+        assert probe.maps.mapped[1] == (1, 2, 3, 4)
 
 
 @pytest.mark.any_kernel
