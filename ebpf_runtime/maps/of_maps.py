@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
@@ -39,6 +40,8 @@ _TYPES = {
     "HASH": 1, "ARRAY": 2, "PERCPU_HASH": 5, "PERCPU_ARRAY": 6, "LRU_HASH": 9, "LRU_PERCPU_HASH": 10, "LPM_TRIE": 11,
     "QUEUE": 22, "STACK": 23, "RINGBUF": 27, "BLOOM_FILTER": 30,
 }  # fmt: skip
+_MOST = (1 << 32) - 1
+_NAME = re.compile(r"[A-Za-z0-9_.]{0,15}")
 
 
 class _OfMaps(Walked[K, M], Generic[K, M]):
@@ -164,9 +167,10 @@ class _OfMaps(Walked[K, M], Generic[K, M]):
 
         Args:
             max_entries: 0 for as many as declared.
-            name: At most 15 characters.
+            name: At most 15 letters of ASCII, digits, `_` and `.`.
         Raises:
-            MapError: The kernel refused, the probe is closed, or the object does not say what is inside.
+            MapError: Number or name cannot be, the kernel refused, the probe is closed, or the object does not say
+                what is inside.
         Source: bpf(2) BPF_MAP_CREATE, libbpf bpf_map_create().
         """
         if self.fd < 0:
@@ -174,6 +178,18 @@ class _OfMaps(Walked[K, M], Generic[K, M]):
         spec = self.inner
         if spec is None or spec.type not in _TYPES:
             raise MapError(f"make a map for {self.name!r}: the object does not say what is inside.", name=self.name)
+        if not isinstance(max_entries, int) or not 0 <= max_entries <= _MOST:
+            raise MapError(
+                f"make {name!r} for map {self.name!r}: {max_entries!r} is no number of entries. "
+                f"Give 1 to {_MOST}, or 0 for as many as declared.",
+                name=self.name,
+            )
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise MapError(
+                f"make {name!r} for map {self.name!r}: it cannot be called so. "
+                "Give at most 15 letters of ASCII, digits, '_' and '.'.",
+                name=self.name,
+            )
         options = MapCreateOptions(sz=ctypes.sizeof(MapCreateOptions), map_flags=spec.flags)
         sizes = [field.size if field is not None else 0 for field in (spec.key, spec.value)]
         fd: int = self._lib.bpf_map_create(

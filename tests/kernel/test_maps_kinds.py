@@ -588,6 +588,32 @@ def test_cpu_maps(maps: Any) -> None:
         maps.cpus[1] = 1 << 20
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("cpus", (1 << 32) + 192, f"{(1 << 32) + 192} does not fit u32."),
+        ("cpus", -1, "-1 does not fit u32."),
+        ("cpus", Redirection(1 << 32), f"{1 << 32} does not fit u32."),
+        ("cpus", Redirection(1, (1 << 32) + 5), f"{(1 << 32) + 5} is no program's file descriptor."),
+        ("cpus", Redirection(1, -1), "-1 is no program's file descriptor."),
+        ("cpus", (1, 2, 3), "(1, 2, 3) is no number."),
+        ("devices", (1 << 32) + 1, f"{(1 << 32) + 1} does not fit u32."),
+        ("devices_hash", (1 << 32) + 1, f"{(1 << 32) + 1} does not fit u32."),
+    ],
+)
+def test_no_target_or_program_is_cut(maps: Any, name: str, value: Any, reason: str) -> None:
+    entries = getattr(maps, name)
+    stores: tuple[Callable[[], Any], ...] = (
+        lambda: entries.__setitem__(0, value),
+        lambda: entries.update({0: value}),
+    )
+    for store in stores:
+        with pytest.raises(RecordError) as caught:
+            store()
+        assert str(caught.value) == f"update map {name!r}: {reason}"
+    assert list(entries) == []
+
+
 def test_xsk_maps(maps: Any) -> None:
     address_family_xdp = 44
     with socket.socket(address_family_xdp, socket.SOCK_RAW) as plug:
@@ -861,6 +887,22 @@ def test_an_inner_map_that_is_too_large_is_not_told_as_a_full_one(outer: Any) ->
         outer.by_name.create(max_entries=(1 << 32) - 1)
     assert type(caught.value) is MapError
     assert str(caught.value) == "make 'inner' for map 'by_name': E2BIG, too large."
+
+
+def test_no_number_or_name_of_an_inner_map_is_cut(outer: Any) -> None:
+    number = "is no number of entries. Give 1 to 4294967295, or 0 for as many as declared."
+    wrong: Any
+    for wrong in ((1 << 32) + 3, -1, 1.0, "3"):
+        with pytest.raises(MapError) as caught:
+            outer.by_name.create(wrong)
+        assert str(caught.value) == f"make 'inner' for map 'by_name': {wrong!r} {number}"
+    name = "it cannot be called so. Give at most 15 letters of ASCII, digits, '_' and '.'."
+    for wrong in ("x" * 16, "a\0b", "a-b", "é", "a\n", None):
+        with pytest.raises(MapError) as caught:
+            outer.by_name.create(name=wrong)
+        assert str(caught.value) == f"make {wrong!r} for map 'by_name': {name}"
+    with outer.by_name.create(7, name="a_B.123456789cd") as inner:
+        assert (inner.max_entries, inner.name) == (7, "a_B.123456789cd")
 
 
 def test_no_map_is_made_for_a_closed_probe(outer: Any) -> None:
