@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
-from ebpf_runtime.errors import MapError, PermissionDeniedError
+from ebpf_runtime.errors import MapError, PermissionDeniedError, RecordError
 from ebpf_runtime.kernel_objects import map_sizes
 from ebpf_runtime.libbpf_structures import MapCreateOptions
 from ebpf_runtime.records import u32
 
 from . import map_class
-from .base import Map, index_of
+from .base import Map, index_of, is_index
 from .by_key import Walked, store_all
-from .descriptors import opened
+from .descriptors import descriptor
 from .keyed import KeyedMap
 from .walk import batches
 
@@ -100,10 +100,13 @@ class _OfMaps(Walked[K, M], Generic[K, M]):
             MapError: The kernel refused; EINVAL for a map of another kind.
         Source: bpf(2) BPF_MAP_UPDATE_ELEM, libbpf bpf_map_update_elem().
         """
-        with opened(inner) as fd:
-            if fd < 0:
-                raise MapError(f"update map {self.name!r}: {inner!r} is no open map.", name=self.name)
-            self._entries.update_elem(self._checked(key), fd)
+        try:
+            fd = descriptor(inner)
+        except OSError:
+            fd = -1
+        if fd < 0:
+            raise MapError(f"update map {self.name!r}: {inner!r} is no open map.", name=self.name)
+        self._entries.update_elem(self._checked(key), fd)
 
     def delete(self, key: K) -> bool:
         """Take the map under *key* out; return whether there was one.
@@ -121,7 +124,7 @@ class _OfMaps(Walked[K, M], Generic[K, M]):
             PermissionDeniedError: Opening a map by its id needs CAP_SYS_ADMIN.
         """
         with ExitStack() as opened_maps:
-            inner = self.lookup(key)
+            inner = self.lookup(key) if self._may_hold(key) else None
             if inner is not None:
                 opened_maps.enter_context(inner)
                 if self.delete(key):
@@ -139,8 +142,11 @@ class _OfMaps(Walked[K, M], Generic[K, M]):
         """
         store_all(self, other)
 
-    def __contains__(self, key: K) -> bool:
-        return self._entries.lookup(self._checked(key)) is not None
+    def __contains__(self, key: Any) -> bool:
+        try:
+            return self._may_hold(key) and self._entries.lookup(key) is not None
+        except (IndexError, RecordError):
+            return False
 
     def ids(self) -> dict[K, int]:
         """Return the ids of all maps in it, by key."""
@@ -212,6 +218,9 @@ class ArrayOfMaps(_OfMaps[int, M], Generic[M]):
 
     def _checked(self, key: int) -> int:
         return index_of(self, key, self.max_entries)
+
+    def _may_hold(self, key: object) -> bool:
+        return is_index(self, key)
 
     def __len__(self) -> int:
         return self.max_entries

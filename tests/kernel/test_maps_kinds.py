@@ -338,6 +338,58 @@ def test_bloom_filters(maps: Any) -> None:
     assert sum(number in maps.bloom for number in range(1001, 3001, 2)) < 500
 
 
+@present("bloom")
+def test_what_cannot_be_a_value_is_in_no_bloom_filter(maps: Any) -> None:
+    for wrong in ("x", -1, 1 << 64, None, 1.5):
+        assert wrong not in maps.bloom
+        with pytest.raises(RecordError, match=r"^set field 'u64': .* does not fit u64\.$"):
+            maps.bloom.push(wrong)
+
+
+def test_what_cannot_be_a_key_is_in_no_map(maps: Any, outer: Any) -> None:
+    arrays = (maps.programs, maps.sockets, maps.listeners, maps.cpus, maps.devices, outer.by_index)
+    hashes = (maps.sockets_hash, maps.sock_hash_short, outer.by_name, maps.small)
+    for entries in arrays:
+        for index in (99, 1 << 31, numpy.int64(99)):
+            assert index not in entries
+            assert (entries.get(index), entries.get(index, "none"), entries.pop(index, "none")) == (
+                None,
+                "none",
+                "none",
+            )
+            with pytest.raises(KeyError):
+                entries.pop(index)
+    for entries in (*arrays, *hashes, maps.stacks, maps.sockets_short):
+        for wrong in ("x", None, 1.0, -1, 1 << 64):
+            assert wrong not in entries
+    for entries in (maps.programs, maps.sockets, outer.by_index):  # as of plain arrays
+        for use in (entries.get, entries.pop, entries.lookup):
+            with pytest.raises(IndexError, match=r"has entries 0 to \d, not 'x'"):
+                use("x")
+
+
+def test_what_is_no_object_of_the_kernel_is_put_into_no_map(maps: Any, outer: Any) -> None:
+    wrong: Any
+    for wrong in ("x", Path("/nosuch"), None, [], 1.5, 1 << 31, -1):
+        for entries, key in ((outer.by_index, 0), (outer.by_name, 5)):
+            with pytest.raises(MapError) as caught:
+                entries[key] = wrong
+            assert str(caught.value) == f"update map {entries.name!r}: {wrong!r} is no open map."
+    for wrong, reason in (("/nosuch", "ENOENT, no such file or directory"), (None, "EBADF, bad file descriptor")):
+        for entries in (maps.programs, maps.sockets, maps.listeners, maps.xsks, maps.cgroups):
+            with pytest.raises(MapError) as caught:
+                entries[0] = wrong
+            assert str(caught.value) == f"open {wrong!r} for map {entries.name!r}: {reason}."
+    for wrong in ([], 1.5, 1 << 31):
+        with pytest.raises(MapError, match=r"^open .* for map 'programs': EBADF, bad file descriptor\.$"):
+            maps.programs[0] = wrong
+    with pytest.raises(MapError, match=r"^update map 'programs': EBADF, bad file descriptor\.$"):
+        maps.programs[0] = -(1 << 40)
+    with pytest.raises(MapError) as caught:
+        maps.by_socket[None] = 1
+    assert str(caught.value) == "open None to update map 'by_socket': EBADF, bad file descriptor."
+
+
 def test_program_arrays(probe: Any) -> None:
     programs = probe.maps.programs
     probe.programs.on_call.attach()
