@@ -81,7 +81,10 @@ def strided(data: Any, field: Field, starts: Sequence[int]) -> numpy.ndarray[Any
 
 def joined(parts: Sequence[Any]) -> numpy.ndarray[Any, Any]:
     """Return arrays, or bytes, one behind the other in an array of their own."""
-    return numpy.concatenate([numpy.asarray(part) for part in parts])
+    arrays = [numpy.asarray(part) for part in parts]
+    kind = arrays[0].dtype
+    # Each record as raw bytes: numpy gives what is put together another layout where members overlap or leave room.
+    return numpy.concatenate([array.view(f"V{kind.itemsize}") for array in arrays]).view(kind)
 
 
 def _kind(field: Field | None, size: int) -> numpy.dtype[Any]:

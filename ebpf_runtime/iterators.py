@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .records import Field
 
     R = TypeVar("R")
+    B = TypeVar("B", bytes, bytearray)
 else:
     from .generics import Generic
 
@@ -42,7 +43,8 @@ _ORDERS = {"self": 1, "descendants": 2, "descendants_post": 3, "ancestors": 4}  
 class IteratorProgram(BaseProgram, Generic[R]):
     """An iterator: a program that walks objects of the kernel and writes a row for each.
 
-    Attach it once; every reading is a new walk.
+    Attach it once; every reading is a new walk. Attached more than once, it walks what was attached last of all that
+    is not detached.
 
     Kernel: 5.8.
     """
@@ -50,7 +52,6 @@ class IteratorProgram(BaseProgram, Generic[R]):
     def __init__(self, name: str, hook: Hook, section: str, fd: int, pointer: int, row: Field) -> None:
         super().__init__(name, hook, section, fd, pointer)
         self._row = row
-        self._link: Link | None = None
 
     @property
     def needs(self) -> str:
@@ -131,8 +132,7 @@ class IteratorProgram(BaseProgram, Generic[R]):
                 self._check_task(link, tid, pid)
             return link
 
-        self._link = self._linked(self.section, make)
-        return self._link
+        return self._linked(self.section, make)
 
     def _check_task(self, link: int, tid: int, pid: int) -> None:
         """Refuse where the kernel walks all tasks, whatever it is told."""
@@ -163,13 +163,18 @@ class IteratorProgram(BaseProgram, Generic[R]):
             EbpfError: The kernel ended the walk with an error.
         Source: libbpf bpf_iter_create(), read(2).
         """
-        if self._link is None or self._link.fd < 0:
+        return self._walked(b"")
+
+    def _walked(self, empty: B) -> B:
+        """Walk once and return the rows in the kind of bytes given."""
+        link = next((link.fd for link in reversed(self._attached) if link.fd >= 0), -1)
+        if link < 0:
             raise AttachError(f"read iterator {self.name!r}: it is not attached. Call attach() first.", name=self.name)
-        fd: int = system_calls.iterator_create(self._link.fd)
+        fd: int = system_calls.iterator_create(link)
         if fd < 0:
             raise EbpfError(f"read iterator {self.name!r}: {describe(-fd)}.", name=self.name, errno=-fd)
         try:
-            return b"".join(self._chunks(fd))
+            return empty.join(self._chunks(fd))
         except OSError as error:
             number = error.errno or 0
             raise EbpfError(
@@ -197,17 +202,24 @@ class IteratorProgram(BaseProgram, Generic[R]):
             AttachError: It is not attached.
             EbpfError: The kernel ended the walk with an error, or a row has another size than its type.
         """
-        block = self._whole(self.read())
+        block = self._whole(b"")
         for start in range(0, len(block), self._row.size):
             yield self._row.unpack(block, start)
 
     def read_array(self) -> numpy.ndarray[Any, Any]:
-        """Walk once and return the rows as one owned structured array (needs numpy)."""
+        """Walk once and return the rows as one owned structured array (needs numpy).
+
+        Raises:
+            AttachError: It is not attached.
+            EbpfError: As for `rows`.
+        """
         from .arrays import structured
 
-        return structured(self._whole(self.read()), self._row, 0)
+        return structured(memoryview(self._whole(bytearray())), self._row, 0)
 
-    def _whole(self, block: bytes) -> bytes:
+    def _whole(self, empty: B) -> B:
+        """Walk once and return whole rows."""
+        block = self._walked(empty)
         if len(block) % self._row.size:
             raise EbpfError(
                 f"read iterator {self.name!r}: {len(block)} bytes are no whole number of {self._row.kind} "

@@ -202,9 +202,9 @@ class PerfBuffer(Stream[R]):
     """A stream of records, from a map of type PERF_EVENT_ARRAY.
 
     It has no buffers until `open` or the first reading makes them, so that a map which serves another purpose, such as
-    reading counters of the hardware, is left alone; what programs send before is gone. Records of one CPU are in
-    order; those of several are not sorted. The kernel rounds sizes up: a record may have up to seven bytes more than
-    its type.
+    reading counters of the hardware, is left alone. What programs send before, the kernel refuses them with ENOENT: it
+    is gone, and not in `lost`. Who wants it calls `open` before programs are attached. Records of one CPU are in order;
+    those of several are not sorted. The kernel rounds sizes up: a record may have up to seven bytes more than its type.
 
     Kernel: 4.4.
     """
@@ -227,6 +227,8 @@ class PerfBuffer(Stream[R]):
 
     def open(self, pages: int = _PAGES, *, wakeup_events: int = 1) -> None:
         """Make one buffer for each online CPU; does nothing where they are made.
+
+        Before programs are attached, for no record of theirs to be refused.
 
         A CPU that comes online later gets one when the stream is read or waited on, which looks at most every 0.2
         seconds; what programs send there before is refused with ENOENT. Where only libbpf can order memory there is no
@@ -348,7 +350,10 @@ class PerfBuffer(Stream[R]):
 
     @property
     def lost(self) -> int:
-        """Records so far that found no room in their CPU's buffer, as the kernel reports them between the others."""
+        """Records so far that found no room in their CPU's buffer, as the kernel reports them between the others.
+
+        Those that were sent where no buffer was are not among them: their program alone is told.
+        """
         return sum(source.lost for source in self._opened())
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from ebpf_runtime.errors import MapError
 from ebpf_runtime.handles import Handle
+from ebpf_runtime.maps import Map
 
 from .stream import Stream
 from .waiting import Waiter
@@ -21,11 +22,22 @@ class Poller(Handle):
 
     Attributes:
         streams: The streams, in the order in which they are asked.
+    Raises:
+        TypeError: What is given is no stream.
+        MapError: A stream is given twice or closed, or a perf buffer cannot be opened.
     """
 
     _closed = True  # until there is something to close
 
     def __init__(self, *streams: Stream[Any]) -> None:
+        for index, stream in enumerate(streams):
+            if not isinstance(stream, Stream):
+                what = f"map {stream.name!r}" if isinstance(stream, Map) else repr(stream)
+                raise TypeError(
+                    f"poll {what}: {type(stream).__name__} is no stream to read. Give ring buffers and perf buffers."
+                )
+            if stream in streams[:index]:
+                raise MapError(f"poll map {stream.name!r}: it is given twice. Give each stream once.", name=stream.name)
         self.streams = streams
         self._waiter = Waiter(fd for stream in streams for fd in stream._descriptors())
         self._closed = False
@@ -108,6 +120,13 @@ def poll_all(streams: Sequence[Stream[Any]], timeout: float | None = None) -> It
     """Wait for records of several streams and yield (stream, record) for those that are there; see `Poller.poll`.
 
     Who calls it again and again keeps a `Poller` instead.
+
+    Raises:
+        TypeError: One map is given, and no sequence of streams.
     """
+    if isinstance(streams, Map):  # going through its records would eat them
+        raise TypeError(
+            f"poll map {streams.name!r}: poll_all() takes a sequence of streams. Give a list, or call its poll()."
+        )
     with Poller(*streams) as poller:
         yield from poller.poll(timeout)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -29,7 +30,38 @@ __all__ = ["UserRingBuffer"]
 
 R = TypeVar("R")
 
+_HEAD = 8  # bytes before each record
 _NO_ROOM = (errno.ENOSPC, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR)  # not yet, for whatever reason it stopped waiting
+
+
+class _Ring:
+    """libbpf's producer, and the memory that it writes to, mapped once more: a view of that keeps it mapped.
+
+    Attributes:
+        pointer: The producer.
+        producer: The position behind the last record, in a view of one number.
+        data: The records, twice in a row, so that each is contiguous.
+    """
+
+    def __init__(self, fd: int, size: int, library: Any) -> None:
+        page = mmap.PAGESIZE
+        self._map = mmap.mmap(fd, page + 2 * size, offset=page)
+        self.pointer: Any = library.user_ring_buffer__new(fd, None)
+        if not self.pointer:
+            number = ctypes.get_errno()
+            self._map.close()
+            raise OSError(number, os.strerror(number))
+        self._library = library
+        self.producer = memoryview(self._map)[:8].cast("Q")
+        self.data = memoryview(self._map)[page:]
+
+    def close(self) -> None:
+        self._library.user_ring_buffer__free(self.pointer)
+        self.producer.release()
+        self.data.release()
+        with suppress(BufferError):  # a view is still held; the mapping goes when the view does
+            self._map.close()
+        del self._map
 
 
 class UserRingBuffer(Map, Generic[R]):
@@ -45,7 +77,7 @@ class UserRingBuffer(Map, Generic[R]):
         self, name: str, kind: str, fd: int, sizes: tuple[int, int, int], key: Field | None, value: Field | None
     ) -> None:
         super().__init__(name, kind, fd, sizes, key, value)
-        self._ring: int | None = None
+        self._ring: _Ring | None = None
         self._process = os.getpid()
         self._turn = Lock()
         self._writers: set[int] = set()  # threads that have the turn or wait for it
@@ -71,14 +103,15 @@ class UserRingBuffer(Map, Generic[R]):
     def reserve(self, size: int | None = None, timeout: float | None = 0) -> Iterator[memoryview]:
         """Lend memory of the ring to write one record into; it is submitted when the block ends.
 
-        Where the block raises, the record is discarded. The memory is invalid after the block.
+        Where the block raises, the record is discarded. The memory is invalid after the block: what is kept of it, such
+        as an array, looks at memory that later records use.
 
         Args:
-            size: Bytes; by default those of the bound type.
+            size: Bytes, from 0 to those of the ring less 8; by default those of the bound type.
             timeout: As for `submit`.
         Raises:
             MapFullError: There was no room in time; errno ENOSPC.
-            MapError: As for `submit`.
+            MapError: As for `submit`, or that many bytes never fit.
         """
         if size is None:
             if self._value is None:
@@ -87,6 +120,11 @@ class UserRingBuffer(Map, Generic[R]):
                     name=self.name,
                 )
             size = self._value.size
+        elif not isinstance(size, int) or size < 0:
+            raise MapError(
+                f"write user ring buffer {self.name!r}: size {size!r} is not from 0 to {self.max_entries - _HEAD}.",
+                name=self.name,
+            )
         self._check_usable()
         deadline = None if timeout is None else time.monotonic() + timeout
         me = get_ident()
@@ -97,9 +135,10 @@ class UserRingBuffer(Map, Generic[R]):
             self._writers.add(me)
             self._take_turn(taken, deadline)
             ring = self._open()
-            pointer = self._reserved(ring, size, deadline)
-            # Lifetime: the ring's memory, mapped until user_ring_buffer__free, in _free(); not valid once submitted.
-            memory = memoryview((ctypes.c_char * size).from_address(pointer)).cast("B")
+            start = (ring.producer[0] + _HEAD) & (self.max_entries - 1)
+            # Lifetime: libbpf's mapping of the ring, until user_ring_buffer__free, in _free().
+            pointer = self._reserved(ring.pointer, size, deadline)
+            memory = ring.data[start : start + size]
             submitted = False
             try:
                 yield memory
@@ -107,10 +146,12 @@ class UserRingBuffer(Map, Generic[R]):
             finally:
                 try:
                     memory.release()
+                except BufferError:
+                    pass  # an array is made of it, and keeps the mapping
                 finally:
                     finish = self._lib.user_ring_buffer__submit if submitted else self._lib.user_ring_buffer__discard
                     if os.getpid() == self._process:  # a child that was forked in the block leaves it to its parent
-                        finish(ring, pointer)
+                        finish(ring.pointer, pointer)
         finally:
             try:
                 self._writers.discard(me)
@@ -158,28 +199,29 @@ class UserRingBuffer(Map, Generic[R]):
         self._value.pack(block, 0, record)
         return bytes(block)
 
-    def _open(self) -> int:
+    def _open(self) -> _Ring:
         if self.fd < 0:
             raise self._fail("write", 0)
         if self._ring is None:
-            with signals_held():
-                ring = self._lib.user_ring_buffer__new(self.fd, None)
-                if not ring:
-                    raise self._fail("open", ctypes.get_errno())
-                self._ring = ring
-        assert self._ring is not None
+            try:
+                with signals_held():
+                    self._ring = _Ring(self.fd, self.max_entries, self._lib)
+            except OSError as error:
+                raise self._fail("open", error.errno or 0) from error
         return self._ring
 
-    def _reserved(self, ring: int, size: int, deadline: float | None) -> int:
+    def _reserved(self, ring: Any, size: int, deadline: float | None) -> int:
         """Return the address of reserved memory."""
-        pointer: Any = self._lib.user_ring_buffer__reserve(ring, size)
+        # libbpf takes 32 bits of it; as many bytes as the ring has never fit, either.
+        asked = size if size < self.max_entries else self.max_entries
+        pointer: Any = self._lib.user_ring_buffer__reserve(ring, asked)
         while not pointer:
             number = ctypes.get_errno()
             left = SLICE_S if deadline is None else min(deadline - time.monotonic(), SLICE_S)
             if number not in _NO_ROOM or left <= 0:
                 break
             self._check_usable()
-            pointer = self._lib.user_ring_buffer__reserve_blocking(ring, size, max(1, round(left * 1000)))
+            pointer = self._lib.user_ring_buffer__reserve_blocking(ring, asked, max(1, round(left * 1000)))
         else:
             return int(pointer)
         if number in _NO_ROOM:
@@ -205,4 +247,4 @@ class UserRingBuffer(Map, Generic[R]):
                 return
             ring, self._ring = self._ring, None
             if ring is not None:
-                self._lib.user_ring_buffer__free(ring)
+                ring.close()

@@ -171,6 +171,50 @@ def test_one_task_and_the_tasks_of_a_process(made: Callable[[str], Any]) -> None
             assert str(caught.value) == f"attach program 'walk' to iter/task: {words}"
 
 
+def test_it_walks_what_was_attached_last_and_is_not_detached(made: Callable[[str], Any]) -> None:
+    mine = os.getpid()
+    with made(TASKS).load() as probe, waiting_thread() as other:
+        program = probe.programs.walk
+
+        def refuse() -> None:
+            for read in (program.read, program.read_array, lambda: list(program.rows())):
+                with pytest.raises(AttachError) as caught:
+                    read()
+                assert str(caught.value) == "read iterator 'walk': it is not attached. Call attach() first."
+
+        refuse()
+        first, second = program.attach(), program.attach()
+        for link in (second, first):
+            assert {(mine, mine), (other, mine)} <= {(row.tid, row.pid) for row in program.rows()}
+            link.detach()
+        refuse()
+        everything = program.attach()
+        try:
+            process = program.attach(pid=mine)
+        except AttachError as error:
+            skip_if_missing(error)
+        thread = program.attach(tid=other)
+        process.detach()
+        assert [(row.tid, row.pid) for row in program.rows()] == [(other, mine)]
+        thread.detach()
+        assert len({row.pid for row in program.rows()}) > 1
+        everything.detach()
+        refuse()
+
+
+def test_arrays_of_rows_are_owned_and_can_be_written(made: Callable[[str], Any]) -> None:
+    pytest.importorskip("numpy")
+    with made(TASKS).load() as probe:
+        program = probe.programs.walk
+        program.attach()
+        array, again = program.read_array(), program.read_array()
+        assert array.flags.writeable
+        array["pid"] = 0
+        assert os.getpid() in again["pid"].tolist()
+    assert os.getpid() in array["tid"].tolist()
+    assert set(array["pid"].tolist()) == {0}
+
+
 @pytest.mark.parametrize("argument", ["tid", "pid"])
 @pytest.mark.parametrize("number", [-1, 1 << 32])
 def test_the_number_of_a_task_has_31_bits(made: Callable[[str], Any], argument: str, number: int) -> None:

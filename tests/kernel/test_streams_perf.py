@@ -16,15 +16,59 @@ from typing import Any
 
 import pytest
 
-from ebpf_runtime import MapError, Poller
+from ebpf_runtime import MapError, Poller, dtype
 from ebpf_runtime.streams import perf_buffer
 from tests.support.kernel import open_files
-from tests.support.streams import WAYS, burst, call, open_feed, read_by
+from tests.support.sources import make_module, write_source
+from tests.support.streams import GETPPID, WAYS, burst, call, open_feed, read_by
 
 pytestmark = pytest.mark.kernel
 
 ONLINE = sorted(os.sched_getaffinity(0))
 SAMPLE = 48  # header, size, 32 bytes, and what fills them up to a multiple of eight
+
+MIXED = """
+struct mixed {
+	union {
+		__u64 number;
+		struct {
+			__u32 low;
+			__u32 high;
+		};
+	};
+	__u32 small : 4;
+	__u32 large : 12;
+	__u16 cpu;
+	__u32 zero;
+};
+
+const volatile __u32 wanted_pid = 0;
+__u32 sent = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, 4);
+	__uint(value_size, 4);
+} perf SEC(".maps");
+PERF_RECORD(perf, struct mixed);
+
+SEC("raw_tp/sys_enter")
+int on_call(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct mixed record = {};
+
+	if (bpf_get_current_pid_tgid() >> 32 != wanted_pid || ctx->args[1] != NUMBER)
+		return 0;
+	sent++;
+	record.low = sent;
+	record.high = 2 * sent;
+	record.small = sent;
+	record.large = 3 * sent;
+	record.cpu = bpf_get_smp_processor_id();
+	bpf_perf_event_output(ctx, &perf, 0xffffffffULL, &record, sizeof(record));
+	return 0;
+}
+"""
 
 
 @contextmanager
@@ -82,6 +126,41 @@ def test_arrays_own_the_records_of_all_cpus(probe: Any) -> None:
     assert perf.read_array().size == 0
 
 
+def test_arrays_of_records_with_unions_and_bitfields_have_one_layout(tmp_path: Path) -> None:
+    """From one CPU, and from all of them."""
+    pytest.importorskip("numpy")
+    source = write_source(tmp_path, "perf_mixed", MIXED.replace("NUMBER", str(GETPPID)))
+    made = make_module(tmp_path, source)
+    opened = made.PerfMixed.open()
+    opened.rodata.wanted_pid = os.getpid()
+    sent = 0
+    with opened.load() as probe:
+        probe.attach()
+        perf = probe.maps.perf
+        perf.open(8)
+        for cpus in (ONLINE[:1], ONLINE):
+            expected = []
+            for cpu in cpus:
+                with on(cpu):
+                    call(3)
+                for number in range(sent + 1, sent + 4):
+                    expected.append((number, 2 * number, number | 2 * number << 32, number % 16, 3 * number, cpu))
+                sent += 3
+            array = perf.read_array()
+            assert array.dtype == dtype(made.Mixed)
+            assert array.flags.writeable
+            found = zip(
+                array["low"].tolist(),
+                array["high"].tolist(),
+                array["number"].tolist(),
+                (array["small"] & 15).tolist(),
+                (array["large"] >> 4 & 0xFFF).tolist(),
+                array["cpu"].tolist(),
+                strict=True,
+            )
+            assert sorted(found) == expected
+
+
 def test_a_full_buffer_reports_what_it_lost_on_each_cpu(probe: Any) -> None:
     perf = probe.maps.perf
     perf.open(2)
@@ -111,6 +190,20 @@ def test_no_buffer_is_made_before_one_reads(probe: Any) -> None:
     perf.open(1)  # does nothing: they are made
     call()
     assert [event.number for event in perf.poll(0)] == [5]
+    assert perf.lost == 0  # which is of buffers that were full
+
+
+def test_what_is_opened_before_programs_are_attached_has_every_record(feed: ModuleType) -> None:
+    opened = feed.Feed.open()
+    opened.rodata.wanted_pid, opened.rodata.wanted_call = os.getpid(), GETPPID
+    opened.bss.target = 2
+    with opened.load() as probe, on(ONLINE[0]):
+        perf = probe.maps.perf
+        perf.open()
+        probe.attach()
+        call(3)
+        assert [event.number for event in perf.poll(0)] == [1, 2, 3]
+        assert (perf.lost, probe.bss.dropped) == (0, 0)
 
 
 def test_a_cpu_that_is_offline_is_left_out(feed: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -134,11 +135,36 @@ def test_threads_take_turns(feed: ModuleType, probe: Any) -> None:
 def test_what_does_not_fit_is_refused(feed: ModuleType, probe: Any) -> None:
     with pytest.raises(RecordError, match=r"does not fit Order\.$"):
         probe.maps.inbox.submit(b"bytes")
-    with pytest.raises(MapError) as caught, probe.maps.inbox.reserve(1 << 20):
-        pass
-    assert str(caught.value) == "write user ring buffer 'inbox': a record of 1048576 bytes never fits."
     call()
     assert probe.bss.orders == 0
+
+
+@pytest.mark.parametrize("size", [4089, 4096, 1 << 20, 1 << 30, (1 << 32) - 8, (1 << 32) + 16, 1 << 70])
+@pytest.mark.parametrize("timeout", [0, 0.01])
+def test_what_never_fits_is_refused_by_its_whole_size(probe: Any, size: int, timeout: float) -> None:
+    with pytest.raises(MapError) as caught, probe.maps.inbox.reserve(size, timeout):
+        pass
+    assert type(caught.value) is MapError
+    assert str(caught.value) == f"write user ring buffer 'inbox': a record of {size} bytes never fits."
+    assert caught.value.errno == errno.E2BIG
+    call()
+    assert probe.bss.orders == 0
+
+
+@pytest.mark.parametrize("size", [-1, -(1 << 32) + 16, "a", 16.0, b"16"])
+def test_what_is_no_size_is_refused(feed: ModuleType, probe: Any, size: Any) -> None:
+    inbox = probe.maps.inbox
+    with pytest.raises(MapError) as caught, inbox.reserve(size):
+        pass
+    assert str(caught.value) == f"write user ring buffer 'inbox': size {size!r} is not from 0 to 4088."
+    for least_and_most in (0, 4088):
+        with inbox.reserve(least_and_most) as memory:
+            assert len(memory) == least_and_most
+            memory[:] = bytes(least_and_most)
+        call()
+    inbox.submit(order(feed, 5))
+    call()
+    assert (probe.bss.orders, probe.bss.amount) == (2, 5)  # the program passes over the one of no bytes
 
 
 def test_closing_frees_the_ring(feed: ModuleType) -> None:
@@ -164,6 +190,59 @@ def test_a_record_that_is_reserved_stays_when_the_probe_is_closed(feed: ModuleTy
                 inbox.submit(order(feed, 1))
             assert str(caught.value) == "write map 'inbox': the probe is closed."
     assert open_files() == before
+
+
+def is_mapped() -> bool:
+    return "anon_inode:bpf-map" in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.parametrize("kept", ["slice", "array"])
+def test_what_is_kept_of_a_reserved_record_can_be_looked_at_when_the_probe_is_closed(
+    feed: ModuleType, kept: str
+) -> None:
+    """In a child first, which would die of it alone."""
+    gc.collect()
+    before, was_mapped = open_files(), is_mapped()
+    with open_feed(feed) as probe:
+        probe.bss.target = 4
+        with probe.maps.inbox.reserve() as memory:
+            memory[:8] = (5).to_bytes(8, "little")
+            view: Any = memory[:8] if kept == "slice" else pytest.importorskip("numpy").frombuffer(memory, "u1")
+        call()
+        assert (probe.bss.orders, probe.bss.amount) == (1, 5)
+        with pytest.raises(LookupError), probe.maps.inbox.reserve() as memory:
+            other: Any = memory[8:] if kept == "slice" else pytest.importorskip("numpy").frombuffer(memory, "u1")
+            raise LookupError
+        call()
+        assert (probe.bss.orders, probe.bss.amount) == (1, 5)
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(view[0] + len(other))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5 + len(other)
+    assert view[0] == 5
+    view[0] = 6  # of the closed ring, which nobody drains
+    assert view[0] == 6
+    del view, other, memory
+    gc.collect()  # pytest.raises() has the frame that the memory was made in
+    assert (open_files(), is_mapped()) == (before, was_mapped)
+
+
+def test_records_of_any_size_are_written_where_the_program_takes_them(probe: Any) -> None:
+    """Also around the end of the ring."""
+    sent = 0
+    for number in range(2000):
+        with probe.maps.inbox.reserve(16 + number % 201) as memory:
+            assert len(memory) == 16 + number % 201
+            memory[:] = bytes([255]) * len(memory)
+            memory[:8] = number.to_bytes(8, "little")
+        sent += number
+        if number % 7 == 0:
+            call()
+    call()
+    assert (probe.bss.orders, probe.bss.amount) == (2000, sent)
 
 
 def test_closing_ends_the_waits_of_other_threads(feed: ModuleType) -> None:

@@ -18,7 +18,18 @@ import pytest
 
 from ebpf_runtime import MapError, Poller, poll_all
 from tests.support.kernel import open_files
-from tests.support.streams import GETPPID, LOOP_REFUSAL, RING, WAYS, burst, call, open_feed, read_by, said_in_a_child
+from tests.support.streams import (
+    GETPPID,
+    LOOP_REFUSAL,
+    RING,
+    USER_RING_REFUSAL,
+    WAYS,
+    burst,
+    call,
+    open_feed,
+    read_by,
+    said_in_a_child,
+)
 
 pytestmark = pytest.mark.kernel
 
@@ -369,4 +380,36 @@ def test_several_streams_in_one_wait(probe: Any) -> None:
             return names
 
         assert sorted(asyncio.run(take(2))) == ["perf", "uniform"]
+    assert open_files() == files
+
+
+def test_what_is_no_stream_is_refused_by_name(feed: ModuleType) -> None:
+    files = open_files()
+    with open_feed(feed) as probe:
+        maps = probe.maps
+        call()
+        for given, words in (
+            ((maps.scratch,), "map 'scratch': PerCpuArrayMap is no stream to read."),
+            ((maps.uniform, 7), "7: int is no stream to read."),
+            (([maps.uniform],), f"{[maps.uniform]!r}: list is no stream to read."),
+            *([((maps.inbox,), "map 'inbox': UserRingBuffer is no stream to read.")] if not USER_RING_REFUSAL else []),
+        ):
+            with pytest.raises(TypeError) as caught:
+                Poller(*given)
+            assert str(caught.value) == f"poll {words} Give ring buffers and perf buffers."
+            with pytest.raises(TypeError) as caught:
+                next(poll_all(given, 0))
+            assert str(caught.value) == f"poll {words} Give ring buffers and perf buffers."
+        for name in ("uniform", "scratch"):
+            with pytest.raises(TypeError) as caught:
+                next(poll_all(getattr(maps, name), 0))
+            assert str(caught.value) == (
+                f"poll map {name!r}: poll_all() takes a sequence of streams. Give a list, or call its poll()."
+            )
+        with pytest.raises(MapError) as twice:
+            Poller(maps.uniform, maps.mixed, maps.uniform)
+        assert str(twice.value) == "poll map 'uniform': it is given twice. Give each stream once."
+        assert twice.value.name == "uniform"
+        assert [record.number for record in maps.uniform.poll(0)] == [1]
+    del caught, twice
     assert open_files() == files

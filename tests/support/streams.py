@@ -18,6 +18,7 @@ from tests.support.walker import compiled_walker
 
 __all__ = [
     "BY_NUMBER",
+    "GETPPID",
     "LOOP_REFUSAL",
     "MIXED_SIZES",
     "RING",

@@ -463,6 +463,27 @@ def test_numpy_sees_unions_and_bitfields() -> None:
     assert dtype(BigSample)["total"].str == ">u8"
 
 
+@pytest.mark.parametrize("cls", [Either, Flags, BigFlags, Sample, BigSample])
+@pytest.mark.parametrize("step", [0, 8])
+def test_arrays_that_are_joined_keep_every_byte_and_the_layout(cls: type[Record], step: int) -> None:
+    numpy = pytest.importorskip("numpy")
+    from ebpf_runtime import dtype
+    from ebpf_runtime.arrays import joined, strided
+
+    field = nested(0, cls)
+    size = field.size
+    blocks = [bytes(number % 251 for number in range(start, start + 3 * (size + step))) for start in (1, 7)]
+    starts = range(step, 3 * (size + step), size + step)
+    whole = joined([strided(block, field, starts) for block in blocks])
+    assert whole.dtype == dtype(cls)
+    assert whole.flags.writeable
+    assert whole.view(f"V{size}").tobytes() == b"".join(
+        block[start : start + size] for block in blocks for start in starts
+    )
+    assert joined([memoryview(b"ab"), memoryview(b"c")]).tolist() == [97, 98, 99]
+    assert joined([numpy.arange(2), numpy.arange(1)]).tolist() == [0, 1, 0]
+
+
 class Section(Variables, section=".data", size=16):
     level: int = u32(0)
     point: Point = nested(8, Point)
