@@ -127,17 +127,29 @@ def interleaved(
 _REDUCTIONS = {"sum": numpy.add, "max": numpy.maximum, "min": numpy.minimum}
 
 
-def reduced(values: numpy.ndarray[Any, Any], how: str, name: str) -> numpy.ndarray[Any, Any]:
+def reduced(
+    values: numpy.ndarray[Any, Any], how: str, name: str, field: Field | None = None
+) -> numpy.ndarray[Any, Any]:
     """Return the sum, max or min over the CPUs, member by member for records; sums have 64 bits.
+
+    A bitfield of a record, whose *field* must be given, is reduced as the number it is, and has 64 bits.
 
     Raises:
         RecordError: What is not a number cannot be reduced, and a sum may need more than 64 bits.
     """
-    names = values.dtype.names
-    if names is not None:
-        parts = {member: reduced(values[member], how, name) for member in names if not _is_padding(values, member)}
-        kind = numpy.dtype([(member, part.dtype, part.shape[1:]) for member, part in parts.items()])
-        whole = numpy.empty(values.shape[0], kind)
+    while isinstance(field, _Array):
+        field = field.element
+    if isinstance(field, _Nested):
+        parts = {
+            member.name: reduced(_bits(values, member), how, name)
+            if isinstance(member, _Bits)
+            else reduced(values[member.name], how, name, member)
+            for member in fields(field.type)
+            if isinstance(member, _Bits) or not _is_padding(values, member.name)
+        }
+        shape = values.shape[:1] + values.shape[2:]
+        kind = numpy.dtype([(member, part.dtype, part.shape[len(shape) :]) for member, part in parts.items()])
+        whole = numpy.empty(shape, kind)
         for member, part in parts.items():
             whole[member] = part
         return whole
@@ -159,6 +171,18 @@ def reduced(values: numpy.ndarray[Any, Any], how: str, name: str) -> numpy.ndarr
                 name=name,
             )
     return start
+
+
+def _bits(values: numpy.ndarray[Any, Any], field: _Bits) -> numpy.ndarray[Any, Any]:
+    """Return what a bitfield has in each of the records."""
+    places = range(field.size) if field._order == "little" else reversed(range(field.size))
+    numbers = numpy.zeros(values.shape, "u8")
+    for shift, place in zip(range(-field._shift, 8 * field.size, 8), places, strict=False):
+        byte = values.getfield("u1", field.offset + place).astype("u8")
+        numbers |= byte << shift if shift >= 0 else byte >> -shift
+    unused = 64 - field.bits
+    numbers <<= unused  # and with it whatever stands before the field
+    return (numbers.view("i8") if field._low < 0 else numbers) >> unused
 
 
 def _is_padding(values: numpy.ndarray[Any, Any], member: str) -> bool:

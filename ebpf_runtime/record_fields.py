@@ -131,11 +131,30 @@ class _Text(Field):
         return bytes(block[start : start + self.size]).partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
     def pack(self, block: Buffer, base: int, value: object) -> None:
-        data = value.encode() if isinstance(value, str) else value
+        try:
+            data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+        except UnicodeEncodeError as error:
+            raise self.refuse(value, ": it is no text that UTF-8 can say") from error
         if not isinstance(data, bytes) or len(data) > self.size:
             raise self.refuse(value, f" of {self.size} bytes")
         start = base + self.offset
         block[start : start + self.size] = data.ljust(self.size, b"\0")
+
+    def as_key(self) -> Field:
+        return _KeyText(self.kind, self.offset, self.size)
+
+
+class _KeyText(_Text):
+    """A char array that is the key of a map: all of it but the NULs at its end, for each entry has a text of its own.
+
+    What is behind a NUL belongs to the key, and bytes that are not UTF-8 are surrogates, as in names of files.
+    """
+
+    __slots__ = ()
+
+    def unpack(self, block: Buffer, base: int) -> Any:
+        start = base + self.offset
+        return bytes(block[start : start + self.size]).rstrip(b"\0").decode("utf-8", "surrogateescape")
 
 
 class _Array(Field):
@@ -151,6 +170,9 @@ class _Array(Field):
 
     def to_big_endian(self) -> None:
         self.element.to_big_endian()
+
+    def as_key(self) -> Field:
+        return _Array(self.offset, self.element.as_key(), self.count)
 
     def unpack(self, block: Buffer, base: int) -> Any:
         start = base + self.offset
@@ -202,7 +224,11 @@ def either(field: Any, *, default: None = None) -> Any:
 
 
 def text(offset: int, size: int) -> Any:
-    """A char array of *size* bytes at *offset*, as `str` up to the first NUL; `Record.raw` has the bytes."""
+    """A char array of *size* bytes at *offset*, as `str` up to the first NUL; `Record.raw` has the bytes.
+
+    As the key of a map it is all but the NULs at its end, and bytes that are not UTF-8 are surrogates (`os.fsencode`
+    has the bytes), so that each key that is read finds its entry.
+    """
     return _Text("text", offset, size)
 
 

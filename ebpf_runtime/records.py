@@ -101,6 +101,10 @@ class Field:
     def to_big_endian(self) -> None:
         """Read and write the most significant byte first from now on."""
 
+    def as_key(self) -> Field:
+        """Return the field by which a map reads its keys: different bytes are different keys."""
+        return self
+
     def refuse(self, value: object, reason: str = "") -> RecordError:
         return RecordError(
             f"set field {self.name or self.kind!r}: {value!r} does not fit {self.kind}{reason}.", name=self.name

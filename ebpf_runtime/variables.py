@@ -65,8 +65,16 @@ class Variables(_Struct, Handle):
             raise VariableError(f"set variable {field.name!r}: {self._locked}", name=field.name)
 
     def _assign(self, field: Field, value: object) -> None:
+        self._store(field, self._base, value)
+
+    def _store(self, field: Field, base: int, value: object) -> None:
+        # In one piece: what is refused changes nothing, and programs never see a part of it, nor the zeros that the
+        # struct module writes first.
         self._refuse_if_locked(field)
-        field.pack(self._block, self._base, value)
+        block, start = self._block, base + field.offset
+        aside = bytearray(block[start : start + field.size])  # what is around a bitfield stays
+        field.pack(aside, -field.offset, value)
+        block[start : start + field.size] = aside
 
     def _close(self) -> None:
         self._memory = None

@@ -77,7 +77,9 @@ class ArrayMap(KeyedMap[int, V]):
         if memory is None or not self._writable or exist is False:
             super().update_elem(key, value, exist=exist)
         else:
-            self._pack_value(memory, self._index(key) * self._step, value)
+            start, aside = self._index(key) * self._step, bytearray(self.value_size)
+            self._pack_value(aside, 0, value)
+            memory[start : start + self.value_size] = aside  # in one piece, or not at all
 
     def __getitem__(self, key: int) -> V:
         memory: Any = self._memory  # asked for once: another thread may close the probe

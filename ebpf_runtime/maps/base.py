@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ebpf_runtime.records import Field
     from ebpf_runtime.specs import MapSpec
 
-__all__ = ["NOT_SUPPORTED", "Map", "exact", "index_of", "integer"]
+__all__ = ["NOT_SUPPORTED", "Map", "exact", "index_of", "integer", "is_index"]
 
 # What kernels answer that lack a command, for any map or for this type; the first is the kernel's own ENOTSUPP.
 NOT_SUPPORTED = (524, errno.EOPNOTSUPP, errno.EINVAL)
@@ -167,6 +167,15 @@ def index_of(entries: Map, key: object, count: int) -> int:
     if 0 <= index < count:
         return index
     raise _no_index(entries, key, count)
+
+
+def is_index(entries: Map, key: object) -> bool:
+    """Return whether an integer, of whatever type, is an index of a map.
+
+    Raises:
+        IndexError: It is no integer.
+    """
+    return 0 <= integer(entries, key, entries.max_entries) < entries.max_entries
 
 
 def integer(entries: Map, key: Any, count: int) -> int:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from ebpf_runtime.errors import RecordError
+
 from .base import Map
 
 __all__ = ["ByKey", "Walked", "store_all"]
@@ -25,6 +27,14 @@ class ByKey(Map, Generic[K, V]):
         def lookup(self, key: K) -> V | None: ...
         def delete(self, key: K) -> bool: ...
 
+    def _may_hold(self, key: object) -> bool:
+        """Return whether looking *key* up makes sense; not beyond the end of an array.
+
+        Raises:
+            IndexError: It is no integer, as an index must be.
+        """
+        return True
+
     @overload
     def get(self, key: K) -> V | None: ...
     @overload
@@ -35,7 +45,7 @@ class ByKey(Map, Generic[K, V]):
         Raises:
             MapError: The kernel refused.
         """
-        found = self.lookup(key)
+        found = self.lookup(key) if self._may_hold(key) else None
         return default if found is None else found
 
     def pop(self, key: K, default: Any = _MISSING) -> Any:
@@ -45,7 +55,7 @@ class ByKey(Map, Generic[K, V]):
             KeyError: The key is absent, and no default is given.
             MapError: The kernel refused.
         """
-        found = self.lookup(key)
+        found = self.lookup(key) if self._may_hold(key) else None
         if found is not None and self.delete(key):
             return found
         if default is ByKey._MISSING:
@@ -62,8 +72,11 @@ class ByKey(Map, Generic[K, V]):
         if not self.delete(key):
             raise KeyError(key)
 
-    def __contains__(self, key: K) -> bool:
-        return self.lookup(key) is not None
+    def __contains__(self, key: Any) -> bool:
+        try:
+            return self._may_hold(key) and self.lookup(key) is not None
+        except (IndexError, RecordError):  # what cannot be a key is none
+            return False
 
 
 class Walked(ByKey[K, V]):

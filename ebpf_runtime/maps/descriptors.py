@@ -7,9 +7,10 @@ import ctypes
 import errno
 import os
 from contextlib import contextmanager
+from operator import index as integer
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from .base import Map, index_of
+from .base import Map, index_of, is_index
 from .by_key import Walked, store_all
 
 if TYPE_CHECKING:
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
     from ebpf_runtime.programs import Program
 
-__all__ = ["CgroupArrayMap", "DescriptorMap", "ProgramArrayMap", "opened"]
+__all__ = ["CgroupArrayMap", "DescriptorMap", "ProgramArrayMap", "descriptor", "opened"]
 
 K = TypeVar("K")
+
+_MOST_FD = (1 << 31) - 1
 
 
 @contextmanager
@@ -27,7 +30,7 @@ def opened(thing: Any, flags: int = os.O_RDONLY) -> Iterator[int]:
     """Lend the file descriptor of a number, of an object that has one (`fileno()` or `fd`), or of a path.
 
     Raises:
-        OSError: The path cannot be opened.
+        OSError: The path cannot be opened, or it is nothing of all that.
     """
     if isinstance(thing, str | os.PathLike):
         fd = os.open(thing, flags | os.O_CLOEXEC)
@@ -36,7 +39,22 @@ def opened(thing: Any, flags: int = os.O_RDONLY) -> Iterator[int]:
         finally:
             os.close(fd)
         return
-    yield int(thing.fileno() if hasattr(thing, "fileno") else getattr(thing, "fd", thing))
+    yield descriptor(thing)
+
+
+def descriptor(thing: Any) -> int:
+    """Return the file descriptor that a number is or that an object has (`fileno()` or `fd`); -1 if it is closed.
+
+    Raises:
+        OSError: It is no such number, and has none.
+    """
+    try:
+        fd = integer(thing.fileno() if hasattr(thing, "fileno") else getattr(thing, "fd", thing))
+    except TypeError:
+        fd = _MOST_FD + 1
+    if fd > _MOST_FD:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return max(fd, -1)
 
 
 class DescriptorMap(Map, Generic[K]):
@@ -125,6 +143,9 @@ class ProgramArrayMap(Walked[int, int], DescriptorMap[int]):
         Source: bpf(2) BPF_MAP_UPDATE_ELEM, libbpf bpf_map_update_elem().
         """
         self._store(self._index(index), program)
+
+    def _may_hold(self, key: object) -> bool:
+        return is_index(self, key)
 
     def __iter__(self) -> Iterator[int]:
         """Yield the indices of the entries that have a program."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CpuMap", "DeviceMap", "Redirection", "XskMap"]
 
+_MOST = (1 << 32) - 1
+_MOST_FD = (1 << 31) - 1
+
 
 class Redirection(NamedTuple):
     """A value of a device or CPU map.
@@ -63,16 +66,19 @@ class _RedirectionMap(HashMap[int, Redirection]):
         raise RecordError(f"update map {self.name!r}: {value!r} is no number.", name=self.name)
 
     def _pack_value(self, buffer: Any, offset: int, value: object) -> None:
-        target, program = value if isinstance(value, tuple) else (value, 0)
+        target, program = value if isinstance(value, tuple) and len(value) == 2 else (value, 0)
         if program and self.value_size < 8:
             raise RecordError(
                 f"update map {self.name!r}: its values have no place for a program. Declare a structure.",
                 name=self.name,
             )
-        words = [self._target(target), program or -1][: self.value_size // 4]
-        buffer[offset : offset + self.value_size] = b"".join(
-            (word & 0xFFFFFFFF).to_bytes(4, "little") for word in words
-        )
+        if not isinstance(program, int) or not 0 <= program <= _MOST_FD:
+            raise RecordError(f"update map {self.name!r}: {program!r} is no program's file descriptor.", name=self.name)
+        number = self._target(target)
+        if not 0 <= number <= _MOST:
+            raise RecordError(f"update map {self.name!r}: {number} does not fit u32.", name=self.name)
+        words = number.to_bytes(4, "little") + (program or -1).to_bytes(4, "little", signed=True)
+        buffer[offset : offset + self.value_size] = words[: self.value_size]
 
     def _decoders(self) -> tuple[Callable[[bytes, int], list[int]], Callable[[bytes, int], list[Redirection]]]:
         keys, _ = super()._decoders()

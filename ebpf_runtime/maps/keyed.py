@@ -48,6 +48,7 @@ class KeyedMap(Map, Generic[K, V]):
     def __init__(
         self, name: str, kind: str, fd: int, sizes: tuple[int, int, int], key: Field | None, value: Field | None
     ) -> None:
+        key = key.as_key() if key is not None else None
         super().__init__(name, kind, fd, sizes, key, value)
         # Each call takes a cell and gives it back: no two calls share one, not even where a signal interrupts one.
         self._cells: list[_Cell] = []

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
-from ebpf_runtime.errors import MapError, PermissionDeniedError
+from ebpf_runtime.errors import MapError, PermissionDeniedError, RecordError
 from ebpf_runtime.kernel_objects import map_sizes
 from ebpf_runtime.libbpf_structures import MapCreateOptions
 from ebpf_runtime.records import u32
 
 from . import map_class
-from .base import Map, index_of
+from .base import Map, index_of, is_index
 from .by_key import Walked, store_all
-from .descriptors import opened
+from .descriptors import descriptor
 from .keyed import KeyedMap
 from .walk import batches
 
@@ -39,6 +40,8 @@ _TYPES = {
     "HASH": 1, "ARRAY": 2, "PERCPU_HASH": 5, "PERCPU_ARRAY": 6, "LRU_HASH": 9, "LRU_PERCPU_HASH": 10, "LPM_TRIE": 11,
     "QUEUE": 22, "STACK": 23, "RINGBUF": 27, "BLOOM_FILTER": 30,
 }  # fmt: skip
+_MOST = (1 << 32) - 1
+_NAME = re.compile(r"[A-Za-z0-9_.]{0,15}")
 
 
 class _OfMaps(Walked[K, M], Generic[K, M]):
@@ -97,10 +100,13 @@ class _OfMaps(Walked[K, M], Generic[K, M]):
             MapError: The kernel refused; EINVAL for a map of another kind.
         Source: bpf(2) BPF_MAP_UPDATE_ELEM, libbpf bpf_map_update_elem().
         """
-        with opened(inner) as fd:
-            if fd < 0:
-                raise MapError(f"update map {self.name!r}: {inner!r} is no open map.", name=self.name)
-            self._entries.update_elem(self._checked(key), fd)
+        try:
+            fd = descriptor(inner)
+        except OSError:
+            fd = -1
+        if fd < 0:
+            raise MapError(f"update map {self.name!r}: {inner!r} is no open map.", name=self.name)
+        self._entries.update_elem(self._checked(key), fd)
 
     def delete(self, key: K) -> bool:
         """Take the map under *key* out; return whether there was one.
@@ -118,7 +124,7 @@ class _OfMaps(Walked[K, M], Generic[K, M]):
             PermissionDeniedError: Opening a map by its id needs CAP_SYS_ADMIN.
         """
         with ExitStack() as opened_maps:
-            inner = self.lookup(key)
+            inner = self.lookup(key) if self._may_hold(key) else None
             if inner is not None:
                 opened_maps.enter_context(inner)
                 if self.delete(key):
@@ -136,8 +142,11 @@ class _OfMaps(Walked[K, M], Generic[K, M]):
         """
         store_all(self, other)
 
-    def __contains__(self, key: K) -> bool:
-        return self._entries.lookup(self._checked(key)) is not None
+    def __contains__(self, key: Any) -> bool:
+        try:
+            return self._may_hold(key) and self._entries.lookup(key) is not None
+        except (IndexError, RecordError):
+            return False
 
     def ids(self) -> dict[K, int]:
         """Return the ids of all maps in it, by key."""
@@ -164,9 +173,10 @@ class _OfMaps(Walked[K, M], Generic[K, M]):
 
         Args:
             max_entries: 0 for as many as declared.
-            name: At most 15 characters.
+            name: At most 15 letters of ASCII, digits, `_` and `.`.
         Raises:
-            MapError: The kernel refused, the probe is closed, or the object does not say what is inside.
+            MapError: Number or name cannot be, the kernel refused, the probe is closed, or the object does not say
+                what is inside.
         Source: bpf(2) BPF_MAP_CREATE, libbpf bpf_map_create().
         """
         if self.fd < 0:
@@ -174,6 +184,18 @@ class _OfMaps(Walked[K, M], Generic[K, M]):
         spec = self.inner
         if spec is None or spec.type not in _TYPES:
             raise MapError(f"make a map for {self.name!r}: the object does not say what is inside.", name=self.name)
+        if not isinstance(max_entries, int) or not 0 <= max_entries <= _MOST:
+            raise MapError(
+                f"make {name!r} for map {self.name!r}: {max_entries!r} is no number of entries. "
+                f"Give 1 to {_MOST}, or 0 for as many as declared.",
+                name=self.name,
+            )
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise MapError(
+                f"make {name!r} for map {self.name!r}: it cannot be called so. "
+                "Give at most 15 letters of ASCII, digits, '_' and '.'.",
+                name=self.name,
+            )
         options = MapCreateOptions(sz=ctypes.sizeof(MapCreateOptions), map_flags=spec.flags)
         sizes = [field.size if field is not None else 0 for field in (spec.key, spec.value)]
         fd: int = self._lib.bpf_map_create(
@@ -196,6 +218,9 @@ class ArrayOfMaps(_OfMaps[int, M], Generic[M]):
 
     def _checked(self, key: int) -> int:
         return index_of(self, key, self.max_entries)
+
+    def _may_hold(self, key: object) -> bool:
+        return is_index(self, key)
 
     def __len__(self) -> int:
         return self.max_entries

@@ -103,7 +103,7 @@ class _PerCpu(KeyedMap[K, tuple[V, ...]], Generic[K, V]):
         if how is None:
             return values
         check(self._value, how, self.name)
-        return reduced(values, how, self.name)
+        return reduced(values, how, self.name, self._value)
 
 
 class PerCpuHashMap(_PerCpu[K, V], HashMap[K, tuple[V, ...]]):
@@ -127,7 +127,8 @@ class PerCpuHashMap(_PerCpu[K, V], HashMap[K, tuple[V, ...]]):
         """Return all keys, and all values as an array of one row an entry and one column a CPU (needs numpy).
 
         Args:
-            reduce: Return one value an entry instead: the "sum" (of 64 bits), "max" or "min" over all CPUs.
+            reduce: Return one value an entry instead: the "sum" (of 64 bits), "max" or "min" over all CPUs;
+                bitfields as the numbers that they are.
         Raises:
             RecordError: What is to be reduced is no number or has a union, or a sum needs more than 64 bits.
             MapError: The kernel refused.
@@ -160,7 +161,8 @@ class PerCpuArrayMap(_PerCpu[int, V], ArrayMap[tuple[V, ...]]):
         """Return all values as an array of one row an index and one column a CPU (needs numpy).
 
         Args:
-            reduce: Return one value an index instead: the "sum" (of 64 bits), "max" or "min" over all CPUs.
+            reduce: Return one value an index instead: the "sum" (of 64 bits), "max" or "min" over all CPUs;
+                bitfields as the numbers that they are.
         Raises:
             RecordError: What is to be reduced is no number or has a union, or a sum needs more than 64 bits.
             MapError: The kernel refused.

@@ -8,9 +8,9 @@ import socket
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
-from ebpf_runtime.errors import EbpfError, MapError
+from ebpf_runtime.errors import EbpfError, MapError, RecordError
 
-from .base import exact
+from .base import exact, is_index
 from .by_key import Walked
 from .descriptors import DescriptorMap
 from .keyed import KeyedMap
@@ -57,6 +57,9 @@ class _SocketMap(Walked[K, int], DescriptorMap[K], Generic[K]):
 
 class _SocketArray(_SocketMap[int]):
     """Sockets by index. Where values have 4 bytes the kernel does not tell which entries have one."""
+
+    def _may_hold(self, key: object) -> bool:
+        return is_index(self, key)
 
     def __iter__(self) -> Iterator[int]:
         """Yield the indices that have a socket.
@@ -108,10 +111,13 @@ class SocketHashMap(_SocketMap[K]):
         decode, _ = self._entries._decoders()
         return (decode(key, 1)[0] for key in walk_keys(self._entries))
 
-    def __contains__(self, key: K) -> bool:
-        if self.value_size < _COOKIE_BYTES:  # looking up says ENOSPC, with a socket or without
+    def __contains__(self, key: Any) -> bool:
+        if self.value_size >= _COOKIE_BYTES:
+            return super().__contains__(key)
+        try:  # looking up says ENOSPC, with a socket or without
             return self._encoded(key) in walk_keys(self._entries)
-        return super().__contains__(key)
+        except RecordError:
+            return False
 
     def __len__(self) -> int:
         return sum(1 for _ in walk_keys(self._entries))

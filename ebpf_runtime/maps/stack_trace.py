@@ -94,8 +94,11 @@ class StackTraceMap(Walked[int, tuple[int, ...]]):
         """Yield the number of each stack once, also while stacks are removed."""
         return (int.from_bytes(key, "little") for key in walk_keys(self._entries))
 
-    def __contains__(self, stack_id: int) -> bool:
-        return self._read(stack_id) is not None
+    def __contains__(self, stack_id: object) -> bool:
+        try:
+            return self._read(stack_id) is not None
+        except IndexError:  # no integer
+            return False
 
     def symbols(self, stack_id: int) -> tuple[str, ...]:
         """Return the frames of a kernel stack as `function+0x1c`, addresses where no function is known.
@@ -107,7 +110,7 @@ class StackTraceMap(Walked[int, tuple[int, ...]]):
         names = KernelSymbols.shared()
         return tuple(map(names.name, self[stack_id]))
 
-    def _read(self, stack_id: int) -> bytes | None:
+    def _read(self, stack_id: object) -> bytes | None:
         number = integer(self, stack_id, self._buckets)
         if not 0 <= number < self._buckets:
             return None  # below 0: an error of bpf_get_stackid()

@@ -8,6 +8,8 @@ import errno
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
+from ebpf_runtime.errors import RecordError
+
 from .base import Map, exact
 
 __all__ = ["BloomFilterMap", "QueueMap", "StackMap"]
@@ -108,12 +110,16 @@ class BloomFilterMap(_ValueMap[V]):
         """
         self._push(value, _ANY)
 
-    def __contains__(self, value: V) -> bool:
+    def __contains__(self, value: Any) -> bool:
         """Return whether the value was probably pushed.
 
         Source: bpf(2) BPF_MAP_LOOKUP_ELEM, libbpf bpf_map_lookup_elem().
         """
-        result: int = self._lib.bpf_map_lookup_elem(self.fd, None, self._encode(value))
+        try:
+            encoded = self._encode(value)
+        except RecordError:  # it cannot have been pushed
+            return False
+        result: int = self._lib.bpf_map_lookup_elem(self.fd, None, encoded)
         if result and result != -errno.ENOENT:
             raise self._fail("peek into", -result)
         return not result

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import copy
+import operator
 import os
-from collections.abc import Iterator
+import pickle
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -33,6 +36,23 @@ const volatile __u64 wanted_call = 0;
 struct totals totals = {};
 struct pair pairs[3] = { { 1, -1 }, { 2, -2 }, { 3, -3 } };
 __u32 matrix[2][3] = {};
+struct named {
+	__u32 _section;
+	__u32 _members;
+	__u32 _where;
+	__u8 address[6];
+	char label[2][8];
+	__u8 last[2];
+};
+struct named named = {};
+__s16 ranks[4] = { 5, 6, 7, 8 };
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__uint(map_flags, 1 << 10 /* BPF_F_MMAPABLE */);
+	__type(key, __u32);
+	__type(value, __s16[4]);
+} mapped SEC(".maps");
 
 SEC("raw_tp/sys_enter")
 int on_call(struct bpf_raw_tracepoint_args *ctx)
@@ -101,9 +121,89 @@ def test_arrays_of_records_and_of_arrays(made: ModuleType, probe: Any) -> None:
 
 
 @pytest.mark.any_kernel
+def test_bytes_are_read_and_written_one_by_one(probe: Any) -> None:
+    named = live(probe.bss).named
+    address = named.address
+    named.address = b"\1\2\3\4\5\6"
+    address[1] = 77
+    address[-1] = 88
+    assert (list(address), len(address), address[1]) == ([1, 77, 3, 4, 5, 88], 6, 77)
+    assert bytes(address) == probe.bss.named.address == b"\1\x4d\3\4\5\x58"
+    assert repr(address) == "<live .bss.named.address [1, 77, 3, 4, 5, 88]>"
+    named.label[1] = "second"
+    assert list(named.label) == ["", "second"]
+    assert bytes(named) == bytes(probe.bss.named)
+    with pytest.raises(RecordError, match=r"^set field 'u8': 256 does not fit u8\.$"):
+        address[0] = 256
+
+
+@pytest.mark.any_kernel
+def test_members_may_be_called_as_what_a_view_has_of_its_own(probe: Any) -> None:
+    named = live(probe.bss).named
+    named._section, named._members, named._where = 1, 2, 3
+    named.last[1] = 4
+    assert (named._section, named._members, named._where, list(named.last)) == (1, 2, 3, [0, 4])
+    assert (probe.bss.named._section, probe.bss.named._where) == (1, 3)
+    assert dir(named) == ["_members", "_section", "_where", "address", "label", "last"]
+    assert repr(named).startswith("<live .bss.named _section=1, _members=2, _where=3, address=<live ")
+    assert not hasattr(named, "_base")
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize("do", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_views_are_not_copied(probe: Any, do: Callable[[Any], Any]) -> None:
+    bss = live(probe.bss)
+    for view, where in ((bss, ".bss"), (bss.totals, ".bss.totals"), (bss.matrix[1], ".bss.matrix[1]")):
+        with pytest.raises(TypeError) as caught:
+            do(view)
+        assert str(caught.value) == f"copy or pickle live {where}: it is memory of its probe. Copy bytes() of it."
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize("wrong", [slice(1, 2), "x", None, 1.0, 4, -5])
+def test_an_index_of_elements_is_an_integer_below_their_number(probe: Any, wrong: Any) -> None:
+    slots = live(probe.bss).totals.slots
+    for use in (lambda: slots[wrong], lambda: operator.setitem(slots, wrong, 1)):
+        with pytest.raises(IndexError) as caught:
+            use()
+        assert str(caught.value) == f".bss.totals.slots has elements 0 to 3, not {wrong!r}"
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize("loaded", [False, True])
+def test_what_is_refused_changes_nothing(made: ModuleType, probe: Any, loaded: bool) -> None:
+    holder = probe if loaded else made.Totals.open()
+    data, bss = holder.data, holder.bss
+    bss.totals = bss.totals.replace(count=9, slots=(1, 2, 3, 4))
+    bss.matrix = ((1, 2, 3), (4, 5, 6))
+    before = (bss.totals, bss.matrix, data.pairs, data.ranks)
+    view, text = live(bss).totals, "set field 'u16': 65536 does not fit u16."
+    refused: list[tuple[str, Callable[[], None]]] = [
+        ("set field 's16': 99999 does not fit s16.", lambda: setattr(data, "ranks", (1, 2, 3, 99999))),
+        ("set field 'u32': -1 does not fit u32.", lambda: setattr(bss, "matrix", ((9, 9, 9), (9, 9, -1)))),
+        ("set field 'Pair': 3 does not fit Pair.", lambda: setattr(data, "pairs", (data.pairs[1], data.pairs[0], 3))),
+        (text, lambda: setattr(view, "slots", (9, 9, 9, 65536))),
+        (text, lambda: operator.setitem(view.slots, 3, 65536)),
+        ("set field 'count': -1 does not fit u64.", lambda: setattr(view, "count", -1)),
+        ("set field 'u32': 'x' does not fit u32.", lambda: operator.setitem(live(bss).matrix[1], 0, "x")),
+        ("set field 'u32': -1 does not fit u32.", lambda: operator.setitem(live(bss).matrix, 1, (9, 9, -1))),
+    ]
+    for expected, use in refused:
+        with pytest.raises(RecordError) as caught:
+            use()
+        assert str(caught.value) == expected
+        assert (bss.totals, bss.matrix, data.pairs, data.ranks) == before
+    if loaded:
+        probe.maps.mapped[1] = (1, 2, 3, 4)
+        with pytest.raises(RecordError):
+            probe.maps.mapped[1] = (5, 6, 7, 99999)
+        assert probe.maps.mapped[1] == (1, 2, 3, 4)
+
+
+@pytest.mark.any_kernel
 def test_what_is_not_there_or_does_not_fit_is_refused(probe: Any) -> None:
     bss = live(probe.bss)
-    with pytest.raises(AttributeError, match=r"^\.bss has no 'nosuch'; it has totals, matrix$"):
+    with pytest.raises(AttributeError, match=r"^\.bss has no 'nosuch'; it has totals, matrix, named$"):
         bss.nosuch  # noqa: B018
     with pytest.raises(AttributeError, match=r"^\.bss\.totals\.last has no 'up'; it has left, right$"):
         bss.totals.last.up = 1

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import ebpf_runtime.maps
-from ebpf_runtime import MapError, MapFullError, RecordError, arrays, possible_cpus
+from ebpf_runtime import MapError, MapFullError, Record, RecordError, arrays, bitfield, nested, possible_cpus
 from ebpf_runtime.features import has_program_type
 from ebpf_runtime.maps import walk
 from ebpf_runtime.maps.assembled import Assembled, exit_, move
@@ -522,6 +522,54 @@ def test_records_with_a_union_are_not_reduced(made: ModuleType, maps: Any) -> No
                 assert caught.value.name == entries.name
 
 
+def bits_of(made: ModuleType, cpu: int) -> Any:
+    return made.BitsValue(
+        low=cpu % 8,
+        middle=8000 - cpu,
+        high=-300 * (cpu + 1),
+        first=31 - cpu % 8,
+        across=(1 << 60) + cpu,
+        last=-1 - cpu % 4,
+    )
+
+
+@pytest.mark.parametrize("how", ["sum", "max", "min"])
+def test_bitfields_are_reduced_without_their_neighbours(made: ModuleType, maps: Any, how: Any) -> None:
+    combine: Any = {"sum": sum, "max": max, "min": min}[how]
+    each = [bits_of(made, cpu) for cpu in CPUS]
+    maps.bits[1] = tuple(each)
+    maps.all_bits[0] = tuple(made.BitsValues(count=cpu, of=(each[cpu], each[-1 - cpu])) for cpu in CPUS)
+    _, values = maps.bits.to_numpy(reduce=how)
+    whole = maps.all_bits.to_numpy(reduce=how)
+    assert whole["count"].tolist() == [combine(CPUS)]
+    for member in ("low", "middle", "high", "first", "across", "last"):
+        expected = combine([getattr(value, member) for value in each])
+        assert values[member].tolist() == [expected]
+        assert whole["of"][member].tolist() == [[expected, expected]]
+    if how != "sum":  # sums of bitfields do not fit into them
+        assert next(maps.bits.reduced(how)) == (1, made.BitsValue(**{n: int(values[n][0]) for n in values.dtype.names}))
+
+
+def test_sums_of_bitfields_that_64_bits_do_not_hold_are_refused(made: ModuleType, maps: Any) -> None:
+    maps.bits[1] = tuple(made.BitsValue.zeroed(across=(1 << 64) - 1 - cpu) for cpu in CPUS)
+    with pytest.raises(RecordError) as caught:
+        maps.bits.to_numpy(reduce="sum")
+    assert str(caught.value) == "sum the values of map 'bits': a sum does not fit uint64. Take the values of all CPUs."
+
+
+def test_bitfields_of_the_other_byte_order_are_reduced(made: ModuleType) -> None:
+    class Big(Record, c_name="struct big", size=10, byte_order="big"):
+        __slots__ = ()
+
+        low: int = bitfield(0, 3)
+        across: int = bitfield(3, 64)
+        high: int = bitfield(67, 13, signed=True)
+
+    records = [Big(low=5, across=(1 << 62) + 7, high=-9), Big(low=6, across=3, high=-4000)]
+    values = numpy.frombuffer(b"".join(map(bytes, records)), arrays.dtype(Big)).reshape(1, 2)
+    assert arrays.reduced(values, "sum", "big", nested(0, Big)).tolist() == [(11, (1 << 62) + 10, -4009)]
+
+
 def test_other_reductions_are_refused(maps: Any) -> None:
     maps.per_cpu[1] = (1,) * len(CPUS)
     for entries, use in (
@@ -543,6 +591,48 @@ def test_an_empty_map_gives_empty_columns(maps: Any) -> None:
         assert (len(plain_keys), len(plain_values)) == (0, 0)
         assert list(entries.items()) == []
     assert maps.per_cpu.to_numpy(reduce="sum")[1].tolist() == []
+
+
+def test_each_text_key_that_is_read_finds_its_entry(maps: Any, way: Callable[[Any], Refusing]) -> None:
+    way(maps.texts)
+    blocks = [
+        b"\xff\xfe",
+        b"ab\0cd",
+        b"ab",
+        b"ab\\xff",
+        b"ab\xff",
+        b"",
+        b"\0x",
+        b"\xc3\xa9",
+        b"\xed\xa0\x80",
+        b"12345678",
+    ]
+    expected = {block: number for number, block in enumerate(blocks)}
+    maps.texts.update(expected)
+    assert {os.fsencode(key): value for key, value in maps.texts.items()} == expected
+    assert {os.fsencode(key): maps.texts[key] for key in maps.texts} == expected
+    assert dict(maps.texts) == dict(maps.texts.items())
+    assert len(dict(maps.texts)) == len(maps.texts) == len(blocks)
+    assert (maps.texts["ab"], maps.texts["ab\0cd"], maps.texts["é"], maps.texts[b"ab"]) == (2, 1, 7, 2)
+    for key in list(maps.texts.keys())[:3]:
+        assert maps.texts.pop(key) == expected.pop(os.fsencode(key))
+        assert key not in maps.texts
+    taken = dict(maps.texts.popitem() for _ in expected)
+    assert {os.fsencode(key): value for key, value in taken.items()} == expected
+    with pytest.raises(KeyError, match="map 'texts' is empty"):
+        maps.texts.popitem()
+
+
+def test_keys_of_several_texts_find_their_entries(maps: Any) -> None:
+    maps.text_pairs.update({(b"a\0b", b"\xff"): 1, ("a", "b"): 2})
+    assert dict(maps.text_pairs) == {("a\0b", "\udcff"): 1, ("a", "b"): 2}
+
+
+def test_text_that_no_bytes_can_be_is_no_key(maps: Any) -> None:
+    assert "\ud800" not in maps.texts
+    with pytest.raises(RecordError) as caught:
+        maps.texts["\ud800"]
+    assert str(caught.value) == "set field 'text': '\\ud800' does not fit text: it is no text that UTF-8 can say."
 
 
 @pytest.mark.any_kernel

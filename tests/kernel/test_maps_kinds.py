@@ -338,6 +338,58 @@ def test_bloom_filters(maps: Any) -> None:
     assert sum(number in maps.bloom for number in range(1001, 3001, 2)) < 500
 
 
+@present("bloom")
+def test_what_cannot_be_a_value_is_in_no_bloom_filter(maps: Any) -> None:
+    for wrong in ("x", -1, 1 << 64, None, 1.5):
+        assert wrong not in maps.bloom
+        with pytest.raises(RecordError, match=r"^set field 'u64': .* does not fit u64\.$"):
+            maps.bloom.push(wrong)
+
+
+def test_what_cannot_be_a_key_is_in_no_map(maps: Any, outer: Any) -> None:
+    arrays = (maps.programs, maps.sockets, maps.listeners, maps.cpus, maps.devices, outer.by_index)
+    hashes = (maps.sockets_hash, maps.sock_hash_short, outer.by_name, maps.small)
+    for entries in arrays:
+        for index in (99, 1 << 31, numpy.int64(99)):
+            assert index not in entries
+            assert (entries.get(index), entries.get(index, "none"), entries.pop(index, "none")) == (
+                None,
+                "none",
+                "none",
+            )
+            with pytest.raises(KeyError):
+                entries.pop(index)
+    for entries in (*arrays, *hashes, maps.stacks, maps.sockets_short):
+        for wrong in ("x", None, 1.0, -1, 1 << 64):
+            assert wrong not in entries
+    for entries in (maps.programs, maps.sockets, outer.by_index):  # as of plain arrays
+        for use in (entries.get, entries.pop, entries.lookup):
+            with pytest.raises(IndexError, match=r"has entries 0 to \d, not 'x'"):
+                use("x")
+
+
+def test_what_is_no_object_of_the_kernel_is_put_into_no_map(maps: Any, outer: Any) -> None:
+    wrong: Any
+    for wrong in ("x", Path("/nosuch"), None, [], 1.5, 1 << 31, -1):
+        for entries, key in ((outer.by_index, 0), (outer.by_name, 5)):
+            with pytest.raises(MapError) as caught:
+                entries[key] = wrong
+            assert str(caught.value) == f"update map {entries.name!r}: {wrong!r} is no open map."
+    for wrong, reason in (("/nosuch", "ENOENT, no such file or directory"), (None, "EBADF, bad file descriptor")):
+        for entries in (maps.programs, maps.sockets, maps.listeners, maps.xsks, maps.cgroups):
+            with pytest.raises(MapError) as caught:
+                entries[0] = wrong
+            assert str(caught.value) == f"open {wrong!r} for map {entries.name!r}: {reason}."
+    for wrong in ([], 1.5, 1 << 31):
+        with pytest.raises(MapError, match=r"^open .* for map 'programs': EBADF, bad file descriptor\.$"):
+            maps.programs[0] = wrong
+    with pytest.raises(MapError, match=r"^update map 'programs': EBADF, bad file descriptor\.$"):
+        maps.programs[0] = -(1 << 40)
+    with pytest.raises(MapError) as caught:
+        maps.by_socket[None] = 1
+    assert str(caught.value) == "open None to update map 'by_socket': EBADF, bad file descriptor."
+
+
 def test_program_arrays(probe: Any) -> None:
     programs = probe.maps.programs
     probe.programs.on_call.attach()
@@ -586,6 +638,32 @@ def test_cpu_maps(maps: Any) -> None:
     assert dict(maps.cpus) == {0: Redirection(192)}
     with pytest.raises(MapError, match="update map 'cpus': E"):
         maps.cpus[1] = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("cpus", (1 << 32) + 192, f"{(1 << 32) + 192} does not fit u32."),
+        ("cpus", -1, "-1 does not fit u32."),
+        ("cpus", Redirection(1 << 32), f"{1 << 32} does not fit u32."),
+        ("cpus", Redirection(1, (1 << 32) + 5), f"{(1 << 32) + 5} is no program's file descriptor."),
+        ("cpus", Redirection(1, -1), "-1 is no program's file descriptor."),
+        ("cpus", (1, 2, 3), "(1, 2, 3) is no number."),
+        ("devices", (1 << 32) + 1, f"{(1 << 32) + 1} does not fit u32."),
+        ("devices_hash", (1 << 32) + 1, f"{(1 << 32) + 1} does not fit u32."),
+    ],
+)
+def test_no_target_or_program_is_cut(maps: Any, name: str, value: Any, reason: str) -> None:
+    entries = getattr(maps, name)
+    stores: tuple[Callable[[], Any], ...] = (
+        lambda: entries.__setitem__(0, value),
+        lambda: entries.update({0: value}),
+    )
+    for store in stores:
+        with pytest.raises(RecordError) as caught:
+            store()
+        assert str(caught.value) == f"update map {name!r}: {reason}"
+    assert list(entries) == []
 
 
 def test_xsk_maps(maps: Any) -> None:
@@ -861,6 +939,22 @@ def test_an_inner_map_that_is_too_large_is_not_told_as_a_full_one(outer: Any) ->
         outer.by_name.create(max_entries=(1 << 32) - 1)
     assert type(caught.value) is MapError
     assert str(caught.value) == "make 'inner' for map 'by_name': E2BIG, too large."
+
+
+def test_no_number_or_name_of_an_inner_map_is_cut(outer: Any) -> None:
+    number = "is no number of entries. Give 1 to 4294967295, or 0 for as many as declared."
+    wrong: Any
+    for wrong in ((1 << 32) + 3, -1, 1.0, "3"):
+        with pytest.raises(MapError) as caught:
+            outer.by_name.create(wrong)
+        assert str(caught.value) == f"make 'inner' for map 'by_name': {wrong!r} {number}"
+    name = "it cannot be called so. Give at most 15 letters of ASCII, digits, '_' and '.'."
+    for wrong in ("x" * 16, "a\0b", "a-b", "é", "a\n", None):
+        with pytest.raises(MapError) as caught:
+            outer.by_name.create(name=wrong)
+        assert str(caught.value) == f"make {wrong!r} for map 'by_name': {name}"
+    with outer.by_name.create(7, name="a_B.123456789cd") as inner:
+        assert (inner.max_entries, inner.name) == (7, "a_B.123456789cd")
 
 
 def test_no_map_is_made_for_a_closed_probe(outer: Any) -> None:

@@ -47,6 +47,21 @@ struct either_values {
 	struct either_value of[2];
 };
 
+/* Bitfields beside each other, one over nine bytes, alone and in an array. */
+struct bits_value {
+	__u32 low : 3;
+	__u32 middle : 13;
+	__s32 high : 16;
+	__u8 first : 5;
+	__u64 across : 64;
+	__s8 last : 3;
+} __attribute__((packed));
+
+struct bits_values {
+	__u64 count;
+	struct bits_value of[2];
+} __attribute__((packed));
+
 /* A prefix of IP addresses of both versions. */
 struct prefix {
 	__u32 length;
@@ -87,6 +102,8 @@ __u64 calls = 0;
 	} name SEC(".maps")
 
 MAP(small, HASH, 20000, __u32, __u64);
+MAP(texts, HASH, 100, char[8], __u32);
+MAP(text_pairs, HASH, 100, char[2][4], __u32);
 MAP(wide, HASH, 20000, struct wide_key, struct wide_value);
 MAP(lru, LRU_HASH, 64, __u32, __u64);
 MAP(lru_per_cpu, LRU_PERCPU_HASH, 64, __u32, __u64);
@@ -94,6 +111,8 @@ MAP(per_cpu, PERCPU_HASH, 20000, __u32, __u32);
 MAP(wide_per_cpu, PERCPU_HASH, 64, __u32, struct wide_value);
 MAP(either, PERCPU_HASH, 4, __u32, struct either_value);
 MAP(eithers, PERCPU_ARRAY, 4, __u32, struct either_values);
+MAP(bits, PERCPU_HASH, 4, __u32, struct bits_value);
+MAP(all_bits, PERCPU_ARRAY, 1, __u32, struct bits_values);
 MAP(cells, PERCPU_ARRAY, 5, __u32, __u64);
 MAP(numbers, ARRAY, 5000, __u32, __u32);
 PUSHED(queue, BPF_MAP_TYPE_QUEUE, 3, __u32);
