@@ -77,8 +77,7 @@ _RECORD_NAMES: Final = (
 _SECTION_NAMES: Final = (
     *_SPECIFIERS,
     "_assign", "_base", "_block", "_close", "_fields_", "_locked", "_memory", "_order_", "_refuse_if_locked", "_size_",
-    "attribute", "data",
-    "section",
+    "_store", "attribute", "data", "section",
 )  # fmt: skip
 _RUNTIME_CLASSES: Final = (*(cls for cls, _ in MAP_CLASSES.values()), OTHER_MAP[0], *PROGRAM_CLASSES)
 _NAMESPACE_NAMES: Final = (*_RUNTIME_CLASSES, "Link", "_items")
