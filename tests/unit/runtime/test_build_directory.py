@@ -76,7 +76,7 @@ def test_a_name_with_control_characters_is_refused(tmp_path: Path, name: str) ->
     with pytest.raises(CompileError) as caught:
         BuildDirectory(path)
     assert str(caught.value) == (
-        f"use directory {path!r}: its name has a control character, which no compiler's list of files and no line of a "
+        f"use directory {path!r}: its name has a control character, which no list of files and no line of a "
         f"log can hold. {ADVICE}"
     )
     assert not list(tmp_path.iterdir())
