@@ -377,6 +377,7 @@ def test_nothing_leaks_in_a_thousand_rounds(made: ModuleType, path: str, monkeyp
     """File descriptors, maps, programs, links and memory, over rounds of loading, attaching and closing."""
     if path == "libbpf":
         monkeypatch.setenv("EBPF_LIBBPF", "libbpf.so.1")
+    gc.collect()  # what tests before have left open
     opened_files = open_files()
     before = identifiers()
 

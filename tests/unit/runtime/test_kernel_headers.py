@@ -364,6 +364,7 @@ def test_a_download_directory_that_has_no_name_is_refused() -> None:
     path = f"/a\0b/ebpf-runtime-{RELEASE}"
     assert refusal(config) == (
         "download_failure",
-        f"use directory {path!r}: it is not the name of a directory. "
+        f"use directory {path!r}: its name has a control character, which no list of files and no line of a log can "
+        "hold. "
         "Set system_probe_config.kernel_header_download_dir to a directory of your own",
     )
