@@ -54,15 +54,13 @@ def temporary_file(parent: Path) -> Iterator[tuple[Path, int]]:
 @contextmanager
 def _temporary(parent: Path, kind: str, make: Callable[[Path], int]) -> Iterator[tuple[Path, int]]:
     fd = -1
-    path = parent
+    path = _new_name(parent, kind)
     try:
-        while fd < 0:
-            # A process id would not do: threads share it, and so may containers that share the directory.
-            path = parent / f".{kind}-{os.urandom(8).hex()}"
-            fd = make(path)
-            if fd >= 0 and not _is_ours(fd, path, without_locks=True):  # another took it for left
+        while (fd := make(path)) < 0 or not _is_ours(fd, path, without_locks=True):
+            if fd >= 0:  # another took it for left
                 os.close(fd)
                 fd = -1
+            path = _new_name(parent, kind)
         yield path, fd
     finally:
         if fd >= 0:
@@ -72,6 +70,11 @@ def _temporary(parent: Path, kind: str, make: Callable[[Path], int]) -> Iterator
         except BaseException:  # a signal's
             _remove(path)
             raise
+
+
+def _new_name(parent: Path, kind: str) -> Path:
+    # A process id would not do: threads share it, and so may containers that share the directory.
+    return parent / f".{kind}-{os.urandom(8).hex()}"
 
 
 def _make_directory(path: Path) -> int:

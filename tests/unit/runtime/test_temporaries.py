@@ -90,3 +90,17 @@ def test_an_interrupt_while_it_is_removed_leaves_nothing(tmp_path: Path, monkeyp
     with pytest.raises(KeyboardInterrupt), temporary_directory(tmp_path):
         monkeypatch.setattr(os, "rmdir", interrupted)
     assert not list(tmp_path.iterdir())
+
+
+def test_who_is_interrupted_before_there_is_a_name_removes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept").touch()
+
+    def interrupted(_count: int) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "urandom", interrupted)
+    with pytest.raises(KeyboardInterrupt), temporary_directory(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
