@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from struct import pack
 
@@ -128,18 +129,21 @@ class IteratorProgram(BaseProgram, Generic[R]):
             if map is not None:
                 return self._create(pack("=IIQ", walked, 0, 0))
             link = self._create(pack("=IIII", tid, pid, 0, 0) if tid or pid else b"")
-            if link >= 0 and (tid or pid):
+            if tid or pid:
                 self._check_task(link, tid, pid)
             return link
 
         return self._linked(self.section, make)
 
     def _check_task(self, link: int, tid: int, pid: int) -> None:
-        """Refuse where the kernel walks all tasks, whatever it is told."""
-        _, info = system_calls.object_info(link)
-        if info[_LINK_TASK] == pack("=II", tid, pid):
+        """Refuse where the kernel walks all tasks, whatever it is told, or says that it is told too much."""
+        if link >= 0:
+            _, info = system_calls.object_info(link)
+            if info[_LINK_TASK] == pack("=II", tid, pid):
+                return
+            os.close(link)
+        elif link != -errno.E2BIG:
             return
-        os.close(link)
         raise AttachError(
             f"attach program {self.name!r} to {self.section}: this kernel has no iterators over a part of the tasks, "
             "Linux 6.1 has. Walk all, and pass over the others in the program.",
