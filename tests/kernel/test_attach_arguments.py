@@ -147,4 +147,4 @@ def test_whatever_stops_attach_takes_back_what_was_attached(tmp_path: Path, monk
         with pytest.raises(RuntimeError, match=r"^stopped$"):
             probe.attach()
         assert dict(probe.links) == {"first": None, "second": None}
-        assert not probe.programs.first._attached
+        assert [link for link in probe.programs.first._attached if link.attached] == []

@@ -36,7 +36,7 @@ PARTS = ("libbpf", "elfutils", "zlib", "include", "sources.toml")
 LIBRARY = "ebpf_runtime/_libbpf.so"
 WALKER = "ebpf_runtime/_walker.so"
 # See decision 25: the aim of 650 kB is missed.
-MAXIMUM_BYTES = 860_000
+MAXIMUM_BYTES = 873_000
 MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
 
 LOADED = """

@@ -33,7 +33,7 @@ LIBBPF_HEADERS = (
     "usdt.bpf.h",
 )
 # What decision 25 found, and a little more: whoever adds that much has to look where it comes from.
-MAXIMUM_BYTES = 676_000
+MAXIMUM_BYTES = 693_000
 
 
 def contents(wheel: Path) -> dict[str, bytes]:
