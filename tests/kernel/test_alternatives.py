@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from ebpf_runtime import CompileError, ProbeConfig, RecordError
+from tests.support.programs import GETPPID
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
 
-GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 COUNT = 13
 
 # Call 3, 6, 9 … writes the second type, every other call the first; call 13 one that has neither size nor kind.

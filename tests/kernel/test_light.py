@@ -24,6 +24,7 @@ from ebpf_runtime import CloseError, DigestError, OpenError, ProbeConfig, Verifi
 from ebpf_runtime.maps import assembled
 from ebpf_runtime.specs import architecture
 from tests.support.kernel import identifiers, open_files, relocation_refusal
+from tests.support.programs import GETPPID
 from tests.support.sources import add_loader_programs, make_module, write_source
 
 pytestmark = [
@@ -32,7 +33,6 @@ pytestmark = [
 ]
 
 IN_OPEN, IN_CLOSE = 0x20, 0x10  # inotify(7)
-GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 
 SOURCE = """
 struct call {

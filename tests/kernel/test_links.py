@@ -12,12 +12,11 @@ import pytest
 
 from ebpf_runtime import AttachError, EbpfError, OpenError
 from tests.support.kernel import open_files
-from tests.support.programs import COUNTERS, load_mine
+from tests.support.programs import COUNTERS, GETPPID, load_mine
 from tests.support.sources import add_loader_programs, make_module, write_source
 
 pytestmark = [pytest.mark.kernel, pytest.mark.any_kernel]
 
-GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 SOURCE = (
     COUNTERS
     + """

@@ -37,7 +37,7 @@ from ebpf_runtime import (
 )
 from ebpf_runtime.elf_symbols import resolve
 from tests.support.kernel import assert_nothing_new, identifiers, open_files
-from tests.support.programs import COUNTERS, in_namespace, load_mine, missing, send, skip_if_missing
+from tests.support.programs import COUNTERS, GETPPID, in_namespace, load_mine, missing, send, skip_if_missing
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
@@ -130,7 +130,6 @@ int drop_short(const __u32 *ctx) { return ctx[1] - ctx[0] < 64 ? 1 : 2; /* data_
 SEC("raw_tp/no_such_event_sched_switc")
 int absent(void *ctx) { return 0; }
 """
-GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,11 @@ from ebpf_codegen.compiler import find_compiler
 from ebpf_runtime import AttachError, CoReError, EbpfError, KprobeMultiProgram, ProbeConfig, UprobeMultiProgram
 from ebpf_runtime.elf_symbols import functions
 from tests.support.kernel import kprobe_refusal, tracing_refusal
-from tests.support.programs import COUNTERS, load_mine, skip_if_missing, skip_without_cookies
+from tests.support.programs import COUNTERS, GETPPID, load_mine, skip_if_missing, skip_without_cookies
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
 
-GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 NO_FALLBACK = ProbeConfig(allow_runtime_compiled_fallback=False)
 
 # The last cookie each program saw, beside how often it ran.

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.kernel import assert_nothing_new, identifiers
+from tests.support.programs import GETPPID
 
 pytestmark = pytest.mark.kernel
 
 COMMAND = (sys.executable, "-P", "-m", "ebpf_codegen", "run")
-GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 HEAD = """\
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

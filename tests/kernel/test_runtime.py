@@ -32,6 +32,7 @@ from ebpf_runtime import (
 )
 from ebpf_runtime.streams import ring_buffer
 from tests.support.kernel import open_files
+from tests.support.programs import GETPPID
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
@@ -117,7 +118,6 @@ int on_call(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 """
-GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 
 
 @pytest.fixture(scope="module")

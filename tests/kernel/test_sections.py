@@ -10,11 +10,11 @@ from types import ModuleType
 import pytest
 
 from ebpf_runtime import VariableError
+from tests.support.programs import GETPPID
 from tests.support.sources import make_module, write_source
 
 pytestmark = pytest.mark.kernel
 
-GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
 
 SOURCE = """
 extern int LINUX_KERNEL_VERSION __kconfig;

@@ -19,6 +19,7 @@ from ebpf_runtime.hooks import hook_of
 
 __all__ = [
     "COUNTERS",
+    "GETPPID",
     "in_namespace",
     "load_mine",
     "missing",
@@ -30,6 +31,7 @@ __all__ = [
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
+GETPPID = {"x86_64": 110, "aarch64": 173}[os.uname().machine]  # number of the system call
 
 COUNTERS = """
 /* How often each program ran. */
