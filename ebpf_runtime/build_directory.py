@@ -62,7 +62,7 @@ class BuildDirectory:
                         pass
                     state = os.lstat(path)
                 self._check(path, state)
-        except ValueError:  # holds a null character, or half of a surrogate pair
+        except ValueError:  # holds half of a surrogate pair
             raise CompileError(
                 f"use directory {self._path!r}: it is not the name of a directory. {self._next_step}", name=self._path
             ) from None

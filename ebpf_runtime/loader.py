@@ -382,9 +382,6 @@ class Loaded:
                 failures.append(error)
         for program in reversed(self._programs.values()):
             failures += program._detach()
-        links = getattr(self, "links", None)
-        if links is not None:
-            links._items.update(dict.fromkeys(links._items))
         return failures
 
     def close(self) -> None:

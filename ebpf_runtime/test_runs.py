@@ -7,13 +7,13 @@ import errno
 
 from . import system_calls
 from .errors import EbpfError, describe
+from .records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Generic, TypeVar
 
     from .programs import BaseProgram
-    from .records import Record
 
     C = TypeVar("C", bound=Record)
 else:
@@ -67,7 +67,7 @@ def run(
                 f"run program {program.name!r}: {what} {value!r} is not from 0 to {_U32_MAX}.", name=program.name
             )
     data = _input(program, "data", data)
-    if context is not None and not hasattr(type(context), "c_name"):
+    if not isinstance(context, Record):
         context = _input(program, "context", context)
     once = program._hook.kind in _ONCE
     came = bytes(context) if context is not None else None

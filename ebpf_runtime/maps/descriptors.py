@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from operator import index as integer
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from ebpf_runtime.programs import INT_MAX
+
 from .base import Map, index_of, is_index
 from .by_key import Walked, store_all
 
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["CgroupArrayMap", "DescriptorMap", "ProgramArrayMap", "descriptor", "opened"]
 
 K = TypeVar("K")
-
-_MOST_FD = (1 << 31) - 1
 
 
 @contextmanager
@@ -51,8 +51,8 @@ def descriptor(thing: Any) -> int:
     try:
         fd = integer(thing.fileno() if hasattr(thing, "fileno") else getattr(thing, "fd", thing))
     except TypeError:
-        fd = _MOST_FD + 1
-    if fd > _MOST_FD:
+        fd = INT_MAX + 1
+    if fd > INT_MAX:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return max(fd, -1)
 

@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ebpf_runtime.errors import RecordError
+from ebpf_runtime.programs import INT_MAX
 from ebpf_runtime.records import u32
 
 from .base import index_of
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["CpuMap", "DeviceMap", "Redirection", "XskMap"]
 
 _MOST = (1 << 32) - 1
-_MOST_FD = (1 << 31) - 1
 
 
 class Redirection(NamedTuple):
@@ -72,7 +72,7 @@ class _RedirectionMap(HashMap[int, Redirection]):
                 f"update map {self.name!r}: its values have no place for a program. Declare a structure.",
                 name=self.name,
             )
-        if not isinstance(program, int) or not 0 <= program <= _MOST_FD:
+        if not isinstance(program, int) or not 0 <= program <= INT_MAX:
             raise RecordError(f"update map {self.name!r}: {program!r} is no program's file descriptor.", name=self.name)
         number = self._target(target)
         if not 0 <= number <= _MOST:
