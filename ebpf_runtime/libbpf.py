@@ -157,7 +157,7 @@ _PROTOTYPES = {
     "ring_buffer__consume": "i P",
     "ring_buffer__free": "- P",
     "perf_buffer__new": "P iLPPPP",
-    "perf_buffer__consume": "i P",
+    "perf_buffer__consume_buffer": "i PL",
     "perf_buffer__epoll_fd": "i P",
     "perf_buffer__free": "- P",
     "user_ring_buffer__new": "P iP",

@@ -142,7 +142,7 @@ class _Acquiring(_Mapped):
 class _Libbpf:
     """All CPUs' buffers through libbpf's consumer, which orders memory on every CPU."""
 
-    def __init__(self, fd: int, pages: int, library: Any) -> None:
+    def __init__(self, fd: int, entries: int, pages: int, library: Any) -> None:
         self._library = library
         self._process = os.getpid()
         self.sources: dict[int, _FromLibbpf] = {}
@@ -151,7 +151,9 @@ class _Libbpf:
         self._buffer = library.perf_buffer__new(fd, pages, *self._callbacks, None, None)
         if not self._buffer:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        self.sources = {cpu: _FromLibbpf(self) for cpu in _online_cpus()}
+        # One for each CPU that is online and has room in the map, in order, as libbpf makes buffers.
+        cpus = (cpu for cpu in _online_cpus() if cpu < entries)
+        self.sources = {cpu: _FromLibbpf(self, index) for index, cpu in enumerate(cpus)}
         self.fd: int = library.perf_buffer__epoll_fd(self._buffer)
 
     def _on_record(self, _context: int, cpu: int, data: int, size: int) -> None:
@@ -160,9 +162,9 @@ class _Libbpf:
     def _on_lost(self, _context: int, cpu: int, count: int) -> None:
         self.sources[cpu].block += struct.pack("=IHHQQ", 2, 0, 24, 0, count)
 
-    def consume(self) -> None:
+    def consume(self, index: int) -> None:
         with signals_held():  # what is raised in a callback cannot pass through libbpf, and would lose the record
-            result = self._library.perf_buffer__consume(self._buffer)
+            result = self._library.perf_buffer__consume_buffer(self._buffer, index)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
 
@@ -176,15 +178,17 @@ class _Libbpf:
 class _FromLibbpf(Source):
     """What libbpf handed over of one CPU; it stays here until it is released."""
 
-    def __init__(self, consumer: _Libbpf) -> None:
+    def __init__(self, consumer: _Libbpf, index: int) -> None:
         self._consumer = consumer
+        self._index = index
         self._start = 0
         self.block = bytearray()
 
     def copy(self, join: Join, most: int) -> tuple[Any, Layout, int]:
         self.release()
-        self._consumer.consume()
-        block = join((memoryview(bytes(self.block)),))
+        self._consumer.consume(self._index)
+        with memoryview(self.block) as waiting:
+            block = join((waiting,))
         return block, perf_walk(memoryview(block), walker), self._start + len(block)
 
     def written(self) -> int:
@@ -267,7 +271,7 @@ class PerfBuffer(Stream[R]):
     def _make(self, pages: int, wakeup_events: int) -> tuple[dict[int, Source], tuple[int, ...]]:
         helper = None if _ORDERED else walker()
         if not _ORDERED and helper is None:
-            consumer = _Libbpf(self.fd, pages, self._lib)
+            consumer = _Libbpf(self.fd, self.max_entries, pages, self._lib)
             return dict(consumer.sources), (consumer.fd,)
         made: dict[int, Source] = {}
         fds: list[int] = []

@@ -11,6 +11,7 @@ Source: Linux kernel/bpf/ringbuf.c.
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import struct
@@ -41,6 +42,8 @@ _T = TypeVar("_T")
 
 # x86 keeps loads in order, and a store behind earlier loads: plain accesses are the acquire and release that the
 # protocol asks for. On other CPUs the compiled helper's are, or where there is none, libbpf's.
+_ENOUGH = errno.ENOBUFS  # what the callback has libbpf stop with
+
 _ORDERED = os.uname().machine in ("x86_64", "i686")
 
 
@@ -124,38 +127,53 @@ class _Acquiring(_Mapped):
 class _Libbpf(Source):
     """The same through libbpf's consumer, which orders memory on every CPU; it hands over record by record.
 
-    What it handed over it gave back to the producers already, so it stays here until it is released.
+    What it handed over it gave back to the producers already, so it stays here until it is released. Positions here
+    leave out the records that were discarded, as libbpf does.
     """
 
     def __init__(self, fd: int, library: Any) -> None:
         self._library = library
         self._block = bytearray()
         self._start = 0
+        self._most = 0
+        # They tell how much waits, and nothing is read by them: in which order memory is seen does not matter.
+        self._maps = [mmap.mmap(fd, 8, mmap.MAP_SHARED, mmap.PROT_READ, offset=page) for page in (0, mmap.PAGESIZE)]
+        self._consumer, self._producer = (memoryview(positions).cast("Q") for positions in self._maps)
         # Lifetime: libbpf calls it until ring_buffer__free, in close().
         self._callback = SAMPLE_CALLBACK(self._on_record)
         self._ring = library.ring_buffer__new(fd, self._callback, None, None)
         if not self._ring:
-            raise OSError(ctypes.get_errno(), "ring_buffer__new")
+            number = ctypes.get_errno()
+            self._unmap()
+            raise OSError(number, "ring_buffer__new")
 
     def _on_record(self, _context: int, data: int, size: int) -> int:
         self._block += struct.pack("=II", size, 0) + ctypes.string_at(data, size) + bytes(-size % 8)
-        return 0
+        return 0 if len(self._block) < self._most else -_ENOUGH
+
+    def _waiting(self) -> int:
+        """Return how many bytes libbpf has not handed over."""
+        return max(self._producer[0] - self._consumer[0], 0)
 
     def unread_bytes(self) -> int:
-        return len(self._block)
+        return self.written() - self.position
 
     def copy(self, join: Join, most: int) -> tuple[Any, Layout, int]:
         self.release()
-        with signals_held():  # what is raised in the callback cannot pass through libbpf, and would lose the record
-            result = self._library.ring_buffer__consume(self._ring)
-        if result < 0:
-            raise OSError(-result, os.strerror(-result))
-        block = join((memoryview(bytes(self._block)),))
+        # libbpf goes on for as long as records come, and a busy program would keep it for ever.
+        self._most = min(most, len(self._block) + self._waiting())
+        if len(self._block) < self._most:
+            with signals_held():  # what is raised in the callback cannot pass through libbpf, and would lose the record
+                result = self._library.ring_buffer__consume(self._ring)
+            if result < 0 and result != -_ENOUGH:
+                raise OSError(-result, os.strerror(-result))
+        with memoryview(self._block) as waiting:
+            block = join((waiting,))
         layout = ring_walk(memoryview(block), walker)
         return block, layout, self._start + layout.end
 
     def written(self) -> int:
-        return self.position + 1  # libbpf does not say; asking it once more tells
+        return self._start + len(self._block) + self._waiting()
 
     def release(self) -> None:
         self._block = self._block[self.position - self._start :]
@@ -163,6 +181,13 @@ class _Libbpf(Source):
 
     def close(self) -> None:
         self._library.ring_buffer__free(self._ring)
+        self._unmap()
+
+    def _unmap(self) -> None:
+        for positions in (self._consumer, self._producer):
+            positions.release()
+        for mapping in self._maps:
+            mapping.close()
 
 
 class RingBuffer(Stream[R]):

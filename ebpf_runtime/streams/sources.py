@@ -31,7 +31,8 @@ class Source:
     def copy(self, join: Join, most: int) -> tuple[Any, Layout, int]:
         """Return committed records that wait as one block, what is in it, and the position behind it.
 
-        The records that begin in the first *most* bytes are in it; all where only libbpf can order memory.
+        The records that begin in the first *most* bytes are in it; of a perf buffer all, where only libbpf can order
+        memory.
         """
         raise NotImplementedError  # each kind of memory has its own
 
