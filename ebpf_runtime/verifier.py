@@ -28,6 +28,8 @@ _ABSENT = re.compile(
 _NOISE = re.compile(r"^(processed \d+ insns|verification time|stack depth|func#|arg#|\d+: |; |R\d+\w*=|from \d+|$)")
 _NO_PIN = re.compile(r"^map '(?P<map>[^']*)': failed to auto-pin at '(?P<path>.*)': ", re.MULTILINE)
 _NO_MAP = re.compile(r"^map '(?P<map>[^']*)': failed to create: ", re.MULTILINE)
+# What libbpf goes on after; from 1.5 on it names the one file before it says that no other was there either.
+_ASIDES = ("skipping unrecognized data section", "kernel BTF is missing at")
 _SHOWN = 3
 KERNEL_BTF_STEP = (
     "Mount sysfs on /sys, or take a kernel with BTF (CONFIG_DEBUG_INFO_BTF): a BTF file serves relocations alone, not "
@@ -192,7 +194,7 @@ def decisive_line(said: str) -> str:
 def _first_reason(messages: list[str]) -> str:
     """Return libbpf's complaint that is nearest to the cause, on one line: the kernel's answer, else the first."""
     said = [" ".join(message.split()).rstrip(".") for message in messages]
-    said = [text for text in said if text and "skipping unrecognized data section" not in text]
+    said = [text for text in said if text and not any(aside in text for aside in _ASIDES)]
     return next((text for text in said if "Too many open files" in text), said[0] if said else "")
 
 
