@@ -29,8 +29,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.skipif(bool(kprobe_refusal()), rea
 PREFIX = {"x86_64": "__x64_sys_", "aarch64": "__arm64_sys_"}[platform.machine()]
 # A system call that nobody makes by chance, one that lasts, and a helper that only the first program calls.
 CALLED = f"{PREFIX}sched_rr_get_interval"
-LASTING = f"{PREFIX}pause"
-_NR_PAUSE = 34
+LASTING = f"{PREFIX}rt_sigsuspend"
+_NR_SIGSUSPEND = {"x86_64": 130, "aarch64": 133}[platform.machine()]
 CODE = f"""
 __u64 runs = 0;
 
@@ -88,17 +88,17 @@ def call(times: int) -> None:
 
 @contextmanager
 def pausing(count: int) -> Iterator[None]:
-    """Let *count* children wait in pause(2)."""
+    """Let *count* children wait in sigsuspend(2)."""
     children = []
     for _ in range(count):
         pid = os.fork()
         if pid == 0:
-            ctypes.CDLL(None).syscall(_NR_PAUSE)
+            ctypes.CDLL(None).syscall(_NR_SIGSUSPEND, ctypes.byref(ctypes.c_uint64(0)), ctypes.c_size_t(8))
             os._exit(0)
         children.append(pid)
     try:
         deadline = time.monotonic() + 60
-        while not all(Path(f"/proc/{pid}/syscall").read_text().startswith(f"{_NR_PAUSE} ") for pid in children):
+        while not all(Path(f"/proc/{pid}/syscall").read_text().startswith(f"{_NR_SIGSUSPEND} ") for pid in children):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         yield
@@ -139,7 +139,6 @@ def test_nesting_misses_are_exact(module: ModuleType, probe: Probe) -> None:
             assert missed_by_the_kernel(link.fd) == 23
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="arm64 has no system call pause")
 def test_returns_that_had_no_room_are_counted(module: ModuleType, probe: Probe) -> None:
     with module.Kprobes.open_and_load() as loaded:
         link = loaded.programs.lasting.attach()

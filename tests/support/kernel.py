@@ -25,9 +25,12 @@ __all__ = [
 ]
 
 _NR_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
-_MAP_CREATE, _PROG_LOAD, _PROG_GET_NEXT_ID, _MAP_GET_NEXT_ID, _LINK_GET_NEXT_ID = 0, 5, 11, 12, 31
+_MAP_CREATE, _PROG_LOAD, _PROG_GET_NEXT_ID, _MAP_GET_NEXT_ID, _RAW_TRACEPOINT_OPEN, _LINK_GET_NEXT_ID = (
+    0, 5, 11, 12, 17, 31,
+)  # fmt: skip
 _ARRAY = 2
 _PROG_TYPE_SOCKET_FILTER, _PROG_TYPE_RAW_TRACEPOINT, _PROG_TYPE_TRACING = 1, 17, 26
+_TRACE_FENTRY = 24
 _RETURN_0 = pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -46,7 +49,7 @@ def refusal() -> str:
     """Return why this process cannot use BPF; empty if it can make a map."""
     result, _ = _bpf(_MAP_CREATE, pack("=IIII", _ARRAY, 4, 8, 1))
     if result < 0:
-        return f"bpf(BPF_MAP_CREATE) answers {errno.errorcode.get(-result, -result)}"
+        return f"bpf(BPF_MAP_CREATE) answers {_name(-result)}"
     os.close(result)
     return ""
 
@@ -85,7 +88,7 @@ def relocation_refusal() -> str:
     if result >= 0:
         os.close(result)
         return ""
-    assert result == -errno.E2BIG, f"a trial program is refused: {errno.errorcode.get(-result, -result)}"
+    assert result == -errno.E2BIG, f"a trial program is refused: {_name(-result)}"
     major, minor = map(int, os.uname().release.split(".")[:2])
     assert (major, minor) < (5, 17), "the kernel is newer than 5.17 and does no relocations"
     return "the kernel does no relocations of its own (before 5.17)"
@@ -93,9 +96,26 @@ def relocation_refusal() -> str:
 
 @cache
 def tracing_refusal() -> str:
-    """Return why the kernel takes no fentry programs; empty if libbpf's trial program loads."""
-    answer = ctypes.CDLL("libbpf.so.1").libbpf_probe_bpf_prog_type(_PROG_TYPE_TRACING, None)
-    return "" if answer == 1 else f"the kernel takes no fentry programs (libbpf's trial program: {answer})"
+    """Return why the kernel takes no fentry programs; empty if one loads and attaches to a function made for tests."""
+    function = ctypes.CDLL("libbpf.so.1").libbpf_find_vmlinux_btf_id(b"bpf_fentry_test1", _TRACE_FENTRY)
+    if function < 0:
+        return f"the kernel takes no fentry programs (its BTF has no bpf_fentry_test1: {_name(-function)})"
+    code, license_text = ctypes.create_string_buffer(_RETURN_0), ctypes.create_string_buffer(b"GPL")
+    attributes = pack("=IIQQ", _PROG_TYPE_TRACING, 2, ctypes.addressof(code), ctypes.addressof(license_text))
+    attributes = attributes.ljust(68, b"\0") + pack("=I", _TRACE_FENTRY)  # attr.expected_attach_type
+    program, _ = _bpf(_PROG_LOAD, attributes.ljust(108, b"\0") + pack("=I", function))  # attr.attach_btf_id
+    if program < 0:
+        return f"the kernel takes no fentry programs (loading one: {_name(-program)})"
+    link, _ = _bpf(_RAW_TRACEPOINT_OPEN, pack("=QI", 0, program))
+    os.close(program)
+    if link < 0:
+        return f"the kernel attaches no fentry programs (before 6.4 on arm64: {_name(-link)})"
+    os.close(link)
+    return ""
+
+
+def _name(number: int) -> str:
+    return errno.errorcode.get(number, {524: "ENOTSUPP"}.get(number, str(number)))
 
 
 @cache

@@ -22,11 +22,15 @@ __all__ = ["WALKER", "compile_walker", "compiled_walker"]
 WALKER = "EBPF_TEST_WALKER"
 
 
-def compile_walker(library: Path) -> None:
-    """Compile the helper by `zig cc`, as it is for wheels."""
+def compile_walker(library: Path, target: str = "native") -> None:
+    """Compile the helper by `zig cc`, as it is for wheels.
+
+    Args:
+        target: Of zig.
+    """
     source = ROOT / "ebpf_runtime" / "_walker.c"
     # Without a CPU named, zig asks the machine for its own, and an emulated one gives no name that zig knows.
-    options = ("-O2", "-fPIC", "-shared", "-nostdlib", "-mcpu=baseline")
+    options = ("-O2", "-fPIC", "-shared", "-nostdlib", "-mcpu=baseline", "-target", target)
     command = [sys.executable, "-m", "ziglang", "cc", *options, str(source), "-o", str(library)]
     subprocess.run(command, check=True, capture_output=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.vm.machines import SERIES
 from tests.vm.matrix import PAGE, page
 from tests.vm.results import Results
 from tests.vm.vmtest.kernels import SUITES
@@ -17,9 +18,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kernel",
         action="append",
         metavar="SERIES",
-        help=f"kernel to boot: {', '.join(SUITES)}, or another that Debian has (default: these; may be repeated)",
+        help=f"kernel to boot: {', '.join(SUITES)}, or another that Debian has (default: these that the "
+        "architecture has; may be repeated)",
     )
-    parser.addoption("--architecture", choices=("x86_64", "arm64"), default="x86_64", help="of the guests")
+    parser.addoption("--architecture", choices=tuple(SERIES), default="amd64", help="of the guests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,7 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "series" in metafunc.fixturenames:
         # By its scope, kernel after kernel.
-        series = metafunc.config.getoption("--kernel", default=None) or SUITES
+        architecture = metafunc.config.getoption("--architecture", default="amd64")
+        series = metafunc.config.getoption("--kernel", default=None) or SERIES[architecture]
         metafunc.parametrize("series", series, scope="module")
 
 

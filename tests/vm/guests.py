@@ -15,26 +15,28 @@ from pathlib import Path
 from tests.support.builds import BUILDS, serve_builds
 from tests.support.sources import INCLUDE
 from tests.support.walker import WALKER, compile_walker
+from tests.vm.expected import numbers
+from tests.vm.machines import ROOT, Machine
 from tests.vm.matrix import Answers
 from tests.vm.results import Finished, Outcomes
 from tests.vm.vmtest.errors import VmtestError
 from tests.vm.vmtest.kernels import Cache, default_cache, kernel_for
 
-__all__ = ["GUEST_LIMIT_S", "ROOT", "Boot", "Fleet", "numbers"]
+__all__ = ["GUEST_LIMIT_S", "SAME_READINGS", "Boot", "Fleet"]
 
-ROOT = Path(__file__).resolve().parents[2]
 # Emulated, a guest takes some minutes; on a machine that is busy otherwise several times as long.
 GUEST_LIMIT_S = 2400
 TEST_LIMIT_S = 600
 MEMORY_GIB = 2
 REPORT = Path("/run/report")
+# All variants of each probe, on the same kills, connection and maps.
+SAME_READINGS = (
+    Path("tests/vm/inside_equal_variants.py"),
+    Path("tests/vm/inside_tcp_queue_length.py"),
+    Path("tests/vm/inside_matrix.py"),
+)
 # Without the first ss(8) does not know how large buffers are; the others are what packets of the tests pass through.
 _MODULES = ("tcp_diag", "veth", "sch_ingress", "cls_matchall", "act_bpf")
-
-
-def numbers(series: str) -> tuple[int, ...]:
-    """Return a kernel series as numbers that can be compared."""
-    return tuple(map(int, series.split(".")))
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,10 @@ class Boot:
             return "this kernel has no memory controller of cgroup version 1 (Debian's from 6.12 on)"
         return ""
 
-    def command(self, series: str, reports: Path) -> list[str]:
+    def command(self, series: str, machine: Machine, reports: Path) -> list[str]:
         """Return the command that boots the kernel and leaves reports in a directory."""
         command = [sys.executable, "-B", "-m", "tests.vm.vmtest", "--kernel", series, "--cgroup", self.cgroup]
+        command += machine.options()
         command += [*([] if self.btf else ["--no-btf"]), *([] if self.headers else ["--no-headers"])]
         command += ["--append", self.parameters, "--timeout", str(GUEST_LIMIT_S), "--memory", f"{MEMORY_GIB}G"]
         for module in _MODULES:
@@ -67,7 +70,7 @@ class Boot:
         command += ["--dir", f"{reports}:{REPORT}:rw", "--env", f"EBPF_MATRIX={REPORT / 'matrix.json'}"]
         command += ["--env", f"{WALKER}={REPORT / 'walker.so'}", "--env", f"{BUILDS}={REPORT / 'builds'}", "--"]
         # -P keeps the checkout off the path: what is tested is the installed wheel.
-        command += [sys.executable, "-B", "-P", "-m", "pytest", "-p", "no:cacheprovider"]
+        command += [machine.python, "-B", "-P", "-m", "pytest", "-p", "no:cacheprovider"]
         command += ["-m", "(kernel or acceptance) and not any_kernel"]
         command += ["-k", self.choose] if self.choose else ["--require-kernel"]
         command += [f"--timeout={TEST_LIMIT_S}", f"--junitxml={REPORT / 'report.xml'}", "--durations=20"]
@@ -77,14 +80,16 @@ class Boot:
 class Fleet:
     """Guests that wait, run or have finished."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, machine: Machine) -> None:
         """Start nothing yet.
 
         Args:
             directory: Where reports are left.
+            machine: What all guests are.
         """
         self.width = width()
         self._directory = directory
+        self.machine = machine
         self._pool = ThreadPoolExecutor(self.width)
         self._futures: dict[tuple[str, Boot], Future[Finished]] = {}
         self._processes: set[subprocess.Popen[bytes]] = set()
@@ -112,9 +117,11 @@ class Fleet:
         self._pool.shutdown()
 
     def _run(self, series: str, boot: Boot, reports: Path) -> Finished:
-        kernel = kernel_for(Cache(default_cache()), series)
+        machine = self.machine
+        kernel = kernel_for(Cache(default_cache()), series, architecture=machine.architecture)
+        machine.show(kernel)
         reports.mkdir()
-        compile_walker(reports / "walker.so")
+        compile_walker(reports / "walker.so", machine.target)
         (builds := reports / "builds").mkdir()
         (kept := self._directory / "built").mkdir(exist_ok=True)
         # The guest's output is read by people, when its test failed.
@@ -123,7 +130,7 @@ class Fleet:
         start = time.monotonic()
         with output.open("wb") as file, serve_builds(builds, kept, INCLUDE):
             process = subprocess.Popen(
-                boot.command(series, reports), cwd=ROOT, env=environment,
+                boot.command(series, machine, reports), cwd=ROOT, env=environment,
                 stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
             )  # fmt: skip
             self._processes.add(process)

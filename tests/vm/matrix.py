@@ -48,9 +48,17 @@ class Answers:
         found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         return cls(found.get("variants", {}), found.get("default", {}), found.get("equal", {}))
 
+    def works(self, probe: str) -> set[str]:
+        """Return the variants of a probe that load and attach."""
+        return {variant for variant, answer in self.variants[probe].items() if not any(answer.values())}
+
+    def all_that_works(self) -> dict[str, set[str]]:
+        """Return the variants that load and attach, by probe."""
+        return {probe: self.works(probe) for probe in self.variants}
+
     def compared(self, probe: str, variant: str) -> str:
         """Return of what a variant said the same as the others of its probe."""
-        if sum(not any(answer.values()) for answer in self.variants[probe].values()) == 1:
+        if len(self.works(probe)) == 1:
             return "the only one"
         return ", ".join(self.equal.get(probe, {}).get(variant, ())) or "not compared"
 

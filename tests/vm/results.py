@@ -93,6 +93,8 @@ class Results:
     guests: dict[tuple[str, str], Finished] = field(default_factory=dict)
     width: int = 1
     """How many ran at a time."""
+    architecture: str = "amd64"
+    """Of all of them, as Debian names it."""
 
     def add(self, series: str, title: str, finished: Finished) -> None:
         """Note what a guest found.
@@ -105,7 +107,10 @@ class Results:
 
     def sections(self) -> dict[str, list[str]]:
         """Return the lines of the page by their headings."""
-        return {_name(*key): list(self._section(*key)) for key in self.guests}
+        return {self._name(*key): list(self._section(*key)) for key in self.guests}
+
+    def _name(self, series: str, title: str) -> str:
+        return ", ".join(filter(None, (series, self.architecture.removeprefix("amd64"), title)))
 
     def _section(self, series: str, title: str) -> Iterator[str]:
         finished = self.guests[series, title]
@@ -126,16 +131,12 @@ class Results:
         if self.guests:
             yield _ROW.format("kernel", "variant", *COLUMNS).rstrip()
         for key, guest in self.guests.items():
-            name = f"{_name(*key)} ({guest.end - guest.start:.0f} s)"
+            name = f"{self._name(*key)} ({guest.end - guest.start:.0f} s)"
             for variant in VARIANTS:
                 cells = [guest.outcomes.cell(column, variant) for column in COLUMNS]
                 yield _ROW.format(name, variant, *cells).rstrip()
         for series in dict.fromkeys(series for series, _ in self.guests):
             yield f"Linux {series}: {self._whole(series)}"
-
-
-def _name(series: str, title: str) -> str:
-    return f"{series}, {title}" if title else series
 
 
 def _minutes(seconds: float) -> str:

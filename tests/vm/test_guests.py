@@ -7,32 +7,33 @@ Needs root (QEMU's file sharing does) and, for a kernel that is not in the cache
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.vm.guests import GUEST_LIMIT_S, ROOT, Boot, Fleet, numbers
+from tests.vm.expected import assert_compared, assert_passed, assert_variants_equal, numbers, works_on
+from tests.vm.guests import GUEST_LIMIT_S, SAME_READINGS, Boot, Fleet
+from tests.vm.machines import ROOT, Machine, arm64_machine
 from tests.vm.matrix import Answers
-from tests.vm.results import COLUMNS, VARIANTS, Outcomes, Results
+from tests.vm.results import COLUMNS, Outcomes, Results
 from tests.vm.vmtest.errors import VmtestError
 from tests.vm.vmtest.kernels import Cache, default_cache
 from tests.vm.vmtest.qemu import emulator_for
 
-MATRIX = Path("tests/vm/inside_matrix.py")
+MATRIX = SAME_READINGS[-1]
 LOCKDOWN = Path("tests/vm/inside_lockdown.py")
 REFUSAL = Path("tests/vm/inside_refusal.py")
 WITHOUT_BTF = Path("tests/vm/inside_without_btf.py")
-VARIANTS_EQUAL = (Path("tests/vm/inside_equal_variants.py"), Path("tests/vm/inside_tcp_queue_length.py"))
 # The kernel tests in two guests of about the same length.
 _KERNEL = {path.relative_to(ROOT) for path in (ROOT / "tests/kernel").glob("test_*.py")}
 STREAMS = tuple(sorted(path for path in _KERNEL if path.name.startswith("test_streams_")))
 SUITE = (*sorted(_KERNEL - set(STREAMS)), Path("tests/acceptance/test_tcp_queue_length.py"))
 # Skips that are right on every kernel: nothing there for the test to do.
 ALWAYS = {"test_a_selected_variant_that_the_kernel_refuses_says_so"}
-_FLOOR = re.compile(r"\((?:before|from) (?:Linux )?(\d+)\.(\d+)")
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(GUEST_LIMIT_S + 600)]
 
@@ -42,16 +43,18 @@ def fleet(
     request: pytest.FixtureRequest, results: Results, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
     """The guests of all tests that are to run; without an emulator there is nothing to try, so this ends the run."""
-    if request.config.getoption("--architecture", default="x86_64") != "x86_64":
-        pytest.skip("the guest is arm64")
+    directory = tmp_path_factory.mktemp("guests")
+    architecture = request.config.getoption("--architecture", default="amd64")
+    cache = Cache(default_cache())
     try:
         if os.geteuid() != 0:
             raise VmtestError("start a guest: EPERM, virtiofsd needs root. Run make vm as root, or with sudo.")
-        emulator_for(Cache(default_cache()))
+        emulator_for(cache, architecture=architecture)
+        machine = Machine() if architecture == "amd64" else arm64_machine(cache, directory / "root")
     except VmtestError as error:
         pytest.exit(f"make vm: {error}", returncode=pytest.ExitCode.TESTS_FAILED)
-    with closing(Fleet(tmp_path_factory.mktemp("guests"))) as fleet:
-        results.width = fleet.width
+    with closing(Fleet(directory, machine)) as fleet:
+        results.width, results.architecture = fleet.width, machine.architecture
         for item in request.session.items:
             mark = item.get_closest_marker("guest")
             if mark is not None and isinstance(item, pytest.Function):
@@ -59,15 +62,18 @@ def fleet(
                 if not mark.args[0].refusal(series):
                     fleet.start(series, mark.args[0])
         yield fleet
+    shutil.rmtree(directory / "root", ignore_errors=True)
 
 
+@dataclass(frozen=True)
 class Guest:
     """What a test's guest found."""
 
-    def __init__(self, series: str, outcomes: Outcomes, answers: Answers) -> None:
-        self.series = series
-        self.outcomes = outcomes
-        self.answers = answers
+    series: str
+    outcomes: Outcomes
+    answers: Answers
+    works: dict[str, set[str]]
+    """The variants of each probe that the kernel must take."""
 
 
 @pytest.fixture
@@ -84,82 +90,37 @@ def guest(request: pytest.FixtureRequest, fleet: Fleet, series: str, results: Re
         raise pytest.fail.Exception(f"Linux {series}: {error}", pytrace=False) from None
     print(finished.said)  # pytest shows it if the test fails
     results.add(series, boot.title, finished)
-    return Guest(series, finished.outcomes, finished.answers)
-
-
-def assert_passed(outcomes: Outcomes, columns: Iterable[str], skipped: set[str], series: str) -> None:
-    """Fail if a test failed, was skipped though the kernel is new enough, or one of those behind *columns* did not run.
-
-    Args:
-        skipped: Tests that may be skipped whatever the kernel's age.
-    """
-    assert not outcomes.names("failed") | outcomes.names("error")
-    for name in outcomes.names("skipped") - skipped:
-        floor = _FLOOR.search(outcomes.reasons.get(name, ""))
-        assert floor, f"{name} was skipped, and no kernel is named that need not be: {outcomes.reasons.get(name)}"
-        assert numbers(series) < tuple(map(int, floor.groups())), f"{name}: {floor[0]}"
-    cells = {f"{variant} {column}": outcomes.cell(column, variant) for variant in VARIANTS for column in columns}
-    assert cells == dict.fromkeys(cells, "passed")
-
-
-def assert_variants_equal(outcomes: Outcomes) -> None:
-    assert {
-        "test_every_variant_is_tried",
-        "test_kills_are_equal_in_all_variants",
-        "test_tcp_variants_are_equal",
-        "test_tcp_variants_poll_the_same",
-        "test_what_loads_by_default_reads_and_what_does_not_says_why",
-    } <= outcomes.names("passed")
-
-
-def assert_compared(answers: Answers, cgroup: str) -> None:
-    """Fail unless the readings of every variant that works were compared with those of another."""
-    for probe in answers.variants:
-        for variant in works(answers, probe):
-            assert answers.compared(probe, variant) != "not compared", (probe, variant)
-    calls = {name for name, of in answers.equal["tcp_queue_length"].items() if "calls" in of}
-    unseen = {"iter"} if cgroup == "v2" else {"iter", "tp_btf_probe"}
-    assert calls == works(answers, "tcp_queue_length") - unseen
-
-
-def works(answers: Answers, probe: str) -> set[str]:
-    """Return the variants of a probe that load and attach."""
-    return {variant for variant, answer in answers.variants[probe].items() if not any(answer.values())}
+    return Guest(series, finished.outcomes, finished.answers, works_on(series, fleet.machine.architecture))
 
 
 @pytest.mark.guest(Boot(SUITE, title="kernel tests"))
 def test_the_kernel_tests_pass(guest: Guest) -> None:
-    assert_passed(guest.outcomes, ("every kill",), ALWAYS, guest.series)
+    assert_passed(guest.outcomes, ("every kill",), ALWAYS, guest.series, guest.works["oom_kill"])
 
 
 @pytest.mark.guest(Boot(STREAMS, title="kernel tests of streams"))
 def test_the_kernel_tests_of_streams_pass(guest: Guest) -> None:
     assert guest.outcomes.names("passed")
-    assert_passed(guest.outcomes, (), set(), guest.series)
+    assert_passed(guest.outcomes, (), set(), guest.series, ())
 
 
-@pytest.mark.guest(Boot((*VARIANTS_EQUAL, MATRIX)))
+@pytest.mark.guest(Boot(SAME_READINGS))
 def test_all_variants_are_equal(guest: Guest) -> None:
-    outcomes, answers = guest.outcomes, guest.answers
-    assert_passed(outcomes, (column for column in COLUMNS if column != "every kill"), set(), guest.series)
-    assert_variants_equal(outcomes)
-    # What was proven for these kernels, once and for all.
-    assert works(answers, "oom_kill") == {"fentry", "kprobe", "raw_tp"}
-    since_6_3 = {"tp_btf_send_length"} if numbers(guest.series) >= (6, 3) else set()
-    always = {"fentry", "kprobe", "kprobe_only", "tp_btf_probe", "iter"}
-    assert works(answers, "tcp_queue_length") == always | since_6_3
-    since_5_12 = {"task_vma"} if numbers(guest.series) >= (5, 12) else set()
-    assert works(answers, "ebpf_inventory") == {"task_file"} | since_5_12
-    assert all(answer["origin"] == "co_re" for answer in answers.default.values())
-    assert_compared(answers, "v2")
+    columns = (column for column in COLUMNS if column != "every kill")
+    assert_passed(guest.outcomes, columns, set(), guest.series, guest.works["oom_kill"])
+    assert_variants_equal(guest.outcomes)
+    assert guest.answers.all_that_works() == guest.works
+    assert guest.answers.default.keys() == guest.works.keys()
+    assert all(answer["origin"] == "co_re" for answer in guest.answers.default.values())
+    assert_compared(guest.answers, "v2")
 
 
-@pytest.mark.guest(Boot((*VARIANTS_EQUAL, MATRIX), title="cgroup v1", cgroup="v1"))
+@pytest.mark.guest(Boot(SAME_READINGS, title="cgroup v1", cgroup="v1"))
 def test_all_variants_are_equal_with_cgroup_version_1(guest: Guest) -> None:
     columns, group_kill = ("loaded", "attached", "equal kills"), {"test_a_group_kill_is_equal_in_all_variants"}
-    assert_passed(guest.outcomes, columns, group_kill, guest.series)
+    assert_passed(guest.outcomes, columns, group_kill, guest.series, guest.works["oom_kill"])
     assert_variants_equal(guest.outcomes)
-    assert works(guest.answers, "oom_kill") == {"fentry", "kprobe", "raw_tp"}
+    assert guest.answers.all_that_works() == guest.works
     assert_compared(guest.answers, "v1")
 
 

@@ -48,8 +48,15 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     if not options.kernel or not (options.command or options.fetch):
         raise VmtestError("start a guest: --kernel or COMMAND is missing. See --help.")
-    kernel = kernel_for(cache, options.kernel, flavour=options.flavour, mirror=options.mirror, update=options.update)
-    emulator = emulator_for(cache, mirror=options.mirror)
+    kernel = kernel_for(
+        cache,
+        options.kernel,
+        flavour=options.flavour,
+        mirror=options.mirror,
+        update=options.update,
+        architecture=options.architecture,
+    )
+    emulator = emulator_for(cache, mirror=options.mirror, architecture=options.architecture)
     if options.fetch:
         return 0
     with contextlib.ExitStack() as cleanup:
@@ -77,6 +84,7 @@ def _run(options: argparse.Namespace) -> int:
             memory=options.memory,
             cpus=options.cpus,
             timeout_s=options.timeout,
+            root=options.root,
             tty=options.tty,
             on_console=on_console,
         ).run()
@@ -93,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--kernel", metavar="SERIES", help=f"{', '.join(SUITES)}, another series, or a Debian suite")
     add("--flavour", choices=["cloud", "generic"], default="cloud", help="of the kernel (default: cloud)")
+    add("--architecture", choices=["amd64", "arm64"], default="amd64", help="of the guest (default: amd64)")
+    add(
+        "--root", metavar="DIR", type=Path, default=Path("/"), help="what the guest sees as / (default: this machine's)"
+    )
     add("--memory", metavar="SIZE", default="2G", help="of the guest (default: 2G)")
     add("--cpus", metavar="N", type=int, default=2, help="of the guest (default: 2)")
     add("--timeout", metavar="SECONDS", type=float, default=600, help="kill the guest then (default: 600)")

@@ -14,7 +14,7 @@ from .debian import Apt, unpack
 from .errors import VmtestError, note
 from .kernels import Cache
 
-__all__ = ["Emulator", "arm64_emulator", "emulator_for"]
+__all__ = ["Emulator", "emulator_for"]
 
 # QEMU 7.2 leaves wrong flags behind when it emulates the instruction cmpxchg16b: every third boot of Linux 6.12 dies of
 # it, so the emulated processor must not offer it. But without it BPF local storage stays empty under Linux 7.2. A QEMU
@@ -48,20 +48,23 @@ class Emulator:
         return "max" if self.version >= _RIGHT else "max,cx16=off"
 
 
-def arm64_emulator() -> Emulator:
-    """Return the installed QEMU for arm64.
+def emulator_for(cache: Cache, *, mirror: str | None = None, architecture: str = "amd64") -> Emulator:
+    """Return the installed QEMU, or for amd64 and if that is too old a newer one, downloaded but not installed.
 
     Raises:
         VmtestError: There is none.
     """
+    return _arm64_emulator() if architecture == "arm64" else _amd64_emulator(cache, mirror)
+
+
+def _arm64_emulator() -> Emulator:
     installed = _probe("qemu-system-aarch64")
     if installed is None:
         raise VmtestError("start a guest: qemu-system-aarch64 is missing. Install qemu-system-arm.")
     return replace(installed, architecture="arm64")
 
 
-def emulator_for(cache: Cache, *, mirror: str | None = None) -> Emulator:
-    """Return the installed QEMU, or if that is too old a newer one, downloaded but not installed."""
+def _amd64_emulator(cache: Cache, mirror: str | None) -> Emulator:
     installed = _probe("qemu-system-x86_64")
     if installed is None:
         raise VmtestError(
