@@ -100,6 +100,13 @@ def _sleep(times: int) -> None:
         time.sleep(0.001)
 
 
+def assert_built_without(error: AttachError, text: str) -> None:
+    """Fail unless a kernel of any age says that it was built without; skip where it is too old."""
+    if error.errno != errno.EOPNOTSUPP:
+        skip_if_missing(error)
+    assert str(error) == text
+
+
 def load_or_skip(opened: Any, floor: str) -> Any:
     """Load what reads its cookie; skip where the verifier says that such programs have none, as from *floor* on."""
     try:
@@ -258,17 +265,13 @@ def test_kprobes_on_many_functions(made: Callable[[str], Any]) -> None:
             "attach program 'enter' to kprobe.multi: 2 cookies do not go with 1 functions. "
             "Give each function its own, in the same order."
         )
-        refused: AttachError | None = None
         try:
             programs.enter.attach(symbols=["hrtimer_nanosleep", "kernel_clone"], cookies=[51, 52])
         except AttachError as error:
-            refused = error
-        if refused is not None:
-            if refused.errno != errno.EOPNOTSUPP:  # the answer of kernels built without, of any age
-                skip_if_missing(refused)
-            assert str(refused) == (
+            assert_built_without(
+                error,
                 "attach program 'enter' to hrtimer_nanosleep, kernel_clone: ENOTSUP, operation not supported; "
-                "this kernel has no kprobes on many functions at once (CONFIG_FPROBE), Linux 5.18 has."
+                "this kernel has no kprobes on many functions at once (CONFIG_FPROBE), Linux 5.18 has.",
             )
             return
         addresses = [
@@ -304,17 +307,13 @@ def test_a_session_on_functions_of_the_kernel(made: Callable[[str], Any]) -> Non
                 "this kernel has no kprobe sessions (CONFIG_FPROBE), Linux 6.10 has."
             )
             return
-        refused: AttachError | None = None
         try:
             probe.programs.both.attach(pattern="hrtimer_nanoslee*")
         except AttachError as error:
-            refused = error
-        if refused is not None:
-            if refused.errno != errno.EOPNOTSUPP:  # the answer of kernels built without, of any age
-                skip_if_missing(refused)
-            assert str(refused) == (
+            assert_built_without(
+                error,
                 "attach program 'both' to hrtimer_nanoslee*: ENOTSUP, operation not supported; "
-                "this kernel has no kprobe sessions (CONFIG_FPROBE), Linux 6.10 has."
+                "this kernel has no kprobe sessions (CONFIG_FPROBE), Linux 6.10 has.",
             )
             return
         _sleep(4)
