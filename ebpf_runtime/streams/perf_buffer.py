@@ -148,11 +148,16 @@ class _Libbpf:
         self.sources: dict[int, _FromLibbpf] = {}
         # Lifetime: libbpf calls them until perf_buffer__free, in close().
         self._callbacks = (PERF_SAMPLE_CALLBACK(self._on_record), PERF_LOST_CALLBACK(self._on_lost))
-        self._buffer = library.perf_buffer__new(fd, pages, *self._callbacks, None, None)
-        if not self._buffer:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        # One for each CPU that is online and has room in the map, in order, as libbpf makes buffers.
-        cpus = (cpu for cpu in _online_cpus() if cpu < entries)
+        # libbpf makes one for each CPU that is online and has room in the map, in order, and does not say which.
+        while True:
+            online = _online_cpus()
+            self._buffer = library.perf_buffer__new(fd, pages, *self._callbacks, None, None)
+            if not self._buffer:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            if _online_cpus() == online:
+                break
+            library.perf_buffer__free(self._buffer)
+        cpus = (cpu for cpu in online if cpu < entries)
         self.sources = {cpu: _FromLibbpf(self, index) for index, cpu in enumerate(cpus)}
         self.fd: int = library.perf_buffer__epoll_fd(self._buffer)
 
@@ -192,7 +197,7 @@ class _FromLibbpf(Source):
         return block, perf_walk(memoryview(block), walker), self._start + len(block)
 
     def written(self) -> int:
-        return self.position + 1  # libbpf does not say; asking it once more tells
+        return self._start + len(self.block)  # libbpf does not tell of more before it hands it over
 
     def release(self) -> None:
         self.block = self.block[self.position - self._start :]

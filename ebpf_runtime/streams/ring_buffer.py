@@ -42,9 +42,9 @@ _T = TypeVar("_T")
 
 # x86 keeps loads in order, and a store behind earlier loads: plain accesses are the acquire and release that the
 # protocol asks for. On other CPUs the compiled helper's are, or where there is none, libbpf's.
-_ENOUGH = errno.ENOBUFS  # what the callback has libbpf stop with
-
 _ORDERED = os.uname().machine in ("x86_64", "i686")
+
+_ENOUGH = errno.ENOBUFS  # what the callback has libbpf stop with
 
 
 class _Mapped(Source):
@@ -128,14 +128,15 @@ class _Libbpf(Source):
     """The same through libbpf's consumer, which orders memory on every CPU; it hands over record by record.
 
     What it handed over it gave back to the producers already, so it stays here until it is released. Positions here
-    leave out the records that were discarded, as libbpf does.
+    leave out the records that were discarded, of which libbpf says nothing; a program that discards all of its records,
+    faster than libbpf passes over them, keeps it for as long.
     """
 
     def __init__(self, fd: int, library: Any) -> None:
         self._library = library
         self._block = bytearray()
         self._start = 0
-        self._most = 0
+        self._most = self._until = 0
         # They tell how much waits, and nothing is read by them: in which order memory is seen does not matter.
         self._maps = [mmap.mmap(fd, 8, mmap.MAP_SHARED, mmap.PROT_READ, offset=page) for page in (0, mmap.PAGESIZE)]
         self._consumer, self._producer = (memoryview(positions).cast("Q") for positions in self._maps)
@@ -149,20 +150,22 @@ class _Libbpf(Source):
 
     def _on_record(self, _context: int, data: int, size: int) -> int:
         self._block += struct.pack("=II", size, 0) + ctypes.string_at(data, size) + bytes(-size % 8)
-        return 0 if len(self._block) < self._most else -_ENOUGH
+        behind = self._consumer[0] + RING_HEAD + size + -size % 8
+        return 0 if len(self._block) < self._most and behind < self._until else -_ENOUGH
 
     def _waiting(self) -> int:
         """Return how many bytes libbpf has not handed over."""
         return max(self._producer[0] - self._consumer[0], 0)
 
     def unread_bytes(self) -> int:
-        return self.written() - self.position
+        taken = self.position  # first: another thread may take more meanwhile
+        return max(self.written() - taken, 0)
 
     def copy(self, join: Join, most: int) -> tuple[Any, Layout, int]:
         self.release()
         # libbpf goes on for as long as records come, and a busy program would keep it for ever.
-        self._most = min(most, len(self._block) + self._waiting())
-        if len(self._block) < self._most:
+        self._most, self._until = most, self._producer[0]
+        if len(self._block) < most:
             with signals_held():  # what is raised in the callback cannot pass through libbpf, and would lose the record
                 result = self._library.ring_buffer__consume(self._ring)
             if result < 0 and result != -_ENOUGH:

@@ -37,7 +37,7 @@ class Source:
         raise NotImplementedError  # each kind of memory has its own
 
     def written(self) -> int:
-        """Return the position up to which producers have written, or begun to."""
+        """Return the position up to which producers have written, or begun to, as far as that can be known."""
         raise NotImplementedError  # each kind of memory has its own
 
     def release(self) -> None:

@@ -104,6 +104,21 @@ def _sleep() -> None:
 def test_trampolines_count_or_their_refusal_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nearby, "_SECONDS", 60)  # an emulated machine reads the list slowly
     refusal = tracing_refusal()
+    if "attaches" in refusal:  # and loads them
+        module = make_module(
+            tmp_path,
+            write_source(
+                tmp_path,
+                "one",
+                COUNT + ('SEC("fentry/hrtimer_nanosleep")\nint program(void *ctx) { return count(); }\n'),
+            ),
+        )
+        with module.One.open_and_load() as probe, pytest.raises(AttachError) as caught:
+            probe.attach()
+        assert str(caught.value) == (
+            "attach program 'program' to fentry/hrtimer_nanosleep: ENOTSUPP, this kernel does not support it."
+        )
+        return
     if refusal:
         error = refused(tmp_path, "fentry/hrtimer_nanosleep")
         assert str(error) == (

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,11 +101,14 @@ def test_records_that_are_kept_outlive_their_piece_and_the_stream(feed: ModuleTy
     ]
 
 
+@pytest.mark.parametrize("name", ["uniform", "perf"])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_poll_ends_where_it_began_to_read(feed: ModuleType, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_poll_ends_where_it_began_to_read(
+    feed: ModuleType, way: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What comes while records are delivered is for the next call, else a busy program would keep a poll for ever."""
     read_by(way, monkeypatch)
-    with filled(feed, "uniform") as (probe, stream):
+    with filled(feed, name) as (probe, stream):  # the perf buffers of other CPUs stay empty
         found = 0
         for _ in stream.poll(0):
             found += 1
@@ -111,6 +116,46 @@ def test_a_poll_ends_where_it_began_to_read(feed: ModuleType, way: str, monkeypa
                 burst(probe, 2000)
         assert RECORDS <= found < RECORDS + (1 << 18) // 40
         assert len(list(stream.poll(0))) == probe.bss.calls - found - probe.bss.dropped
+
+
+@contextmanager
+def busy(feed: ModuleType, name: str, discard_every: int) -> Iterator[Any]:
+    """Lend a stream that another process, on another CPU where there is one, fills all the time."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(send)
+        os.read(receive, 1)
+        while True:
+            os.getppid()
+    try:
+        os.close(receive)
+        with open_feed(feed, child) as probe:
+            probe.bss.target = {"uniform": 0, "perf": 2}[name]
+            probe.bss.discard_every = discard_every
+            probe.data.burst = 512
+            stream = getattr(probe.maps, name)
+            if name == "perf":
+                stream.open(16)
+            os.close(send)
+            yield stream
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize(("name", "discard_every"), [("uniform", 0), ("uniform", 3), ("perf", 0)])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_program_that_never_rests_keeps_no_reading(
+    feed: ModuleType, way: str, name: str, discard_every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_by(way, monkeypatch)
+    with busy(feed, name, discard_every) as stream:
+        for _ in range(20):
+            most = 2 * (1 << 16) // 40  # what is there, and again as much that comes while the last piece is copied
+            assert len(list(stream.poll(1))) <= most
+            assert len(stream.read_batch()) <= most
+        assert len(list(stream.poll(1))) > 0
 
 
 @pytest.mark.parametrize("name", ["uniform", "mixed", "perf"])

@@ -31,6 +31,7 @@ _MAP_CREATE, _PROG_LOAD, _PROG_GET_NEXT_ID, _MAP_GET_NEXT_ID, _RAW_TRACEPOINT_OP
 _ARRAY = 2
 _PROG_TYPE_SOCKET_FILTER, _PROG_TYPE_RAW_TRACEPOINT, _PROG_TYPE_TRACING = 1, 17, 26
 _TRACE_FENTRY = 24
+_ENOTSUPP = 524  # linux/errno.h
 _RETURN_0 = pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -89,8 +90,7 @@ def relocation_refusal() -> str:
         os.close(result)
         return ""
     assert result == -errno.E2BIG, f"a trial program is refused: {_name(-result)}"
-    major, minor = map(int, os.uname().release.split(".")[:2])
-    assert (major, minor) < (5, 17), "the kernel is newer than 5.17 and does no relocations"
+    assert _release() < (5, 17), "the kernel is newer than 5.17 and does no relocations"
     return "the kernel does no relocations of its own (before 5.17)"
 
 
@@ -108,14 +108,20 @@ def tracing_refusal() -> str:
         return f"the kernel takes no fentry programs (loading one: {_name(-program)})"
     link, _ = _bpf(_RAW_TRACEPOINT_OPEN, pack("=QI", 0, program))
     os.close(program)
-    if link < 0:
-        return f"the kernel attaches no fentry programs (before 6.4 on arm64: {_name(-link)})"
-    os.close(link)
-    return ""
+    if link >= 0:
+        os.close(link)
+        return ""
+    assert (os.uname().machine, -link) == ("aarch64", _ENOTSUPP), f"a trial program is not attached: {_name(-link)}"
+    assert _release() < (6, 4), "the kernel is newer than 6.4 and attaches no fentry programs"
+    return "the kernel attaches no fentry programs (before 6.4, on arm64)"
 
 
 def _name(number: int) -> str:
-    return errno.errorcode.get(number, {524: "ENOTSUPP"}.get(number, str(number)))
+    return errno.errorcode.get(number, str(number))
+
+
+def _release() -> tuple[int, ...]:
+    return tuple(map(int, os.uname().release.split(".")[:2]))
 
 
 @cache
@@ -123,8 +129,7 @@ def send_length_refusal() -> str:
     """Return why there is no tracepoint sock_send_length; empty if the kernel's BTF has it, as from 6.3 on."""
     if b"\0btf_trace_sock_send_length\0" in Path("/sys/kernel/btf/vmlinux").read_bytes():
         return ""
-    major, minor = map(int, os.uname().release.split(".")[:2])
-    assert (major, minor) < (6, 3), "the kernel is newer than 6.3 and has no tracepoint sock_send_length"
+    assert _release() < (6, 3), "the kernel is newer than 6.3 and has no tracepoint sock_send_length"
     return "the kernel has no tracepoint sock_send_length (before 6.3)"
 
 

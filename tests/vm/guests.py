@@ -22,19 +22,16 @@ from tests.vm.results import Finished, Outcomes
 from tests.vm.vmtest.errors import VmtestError
 from tests.vm.vmtest.kernels import Cache, default_cache, kernel_for
 
-__all__ = ["GUEST_LIMIT_S", "SAME_READINGS", "Boot", "Fleet"]
+__all__ = ["GUEST_LIMIT_S", "MATRIX", "SAME_READINGS", "Boot", "Fleet"]
 
 # Emulated, a guest takes some minutes; on a machine that is busy otherwise several times as long.
 GUEST_LIMIT_S = 2400
 TEST_LIMIT_S = 600
 MEMORY_GIB = 2
 REPORT = Path("/run/report")
+MATRIX = Path("tests/vm/inside_matrix.py")
 # All variants of each probe, on the same kills, connection and maps.
-SAME_READINGS = (
-    Path("tests/vm/inside_equal_variants.py"),
-    Path("tests/vm/inside_tcp_queue_length.py"),
-    Path("tests/vm/inside_matrix.py"),
-)
+SAME_READINGS = (Path("tests/vm/inside_equal_variants.py"), Path("tests/vm/inside_tcp_queue_length.py"), MATRIX)
 # Without the first ss(8) does not know how large buffers are; the others are what packets of the tests pass through.
 _MODULES = ("tcp_diag", "veth", "sch_ingress", "cls_matchall", "act_bpf")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.support.walker import compile_walker
 from tests.vm.vmtest.debian import Apt, unpack
+from tests.vm.vmtest.errors import VmtestError
 from tests.vm.vmtest.kernels import SUITES, Cache, Kernel
 
 __all__ = ["ROOT", "SERIES", "Machine", "arm64_machine"]
@@ -51,7 +52,7 @@ class Machine:
 
     def options(self) -> list[str]:
         """Return the options of vmtest that make it."""
-        if self.root == Path("/"):
+        if self.architecture == "amd64":
             return []
         pairs = (("--env", variable) for variable in self.variables)
         return [
@@ -75,8 +76,13 @@ def arm64_machine(cache: Cache, directory: Path) -> Machine:
 
     Debian's packages stay in the cache. They are only unpacked, so nothing of arm64 runs on this machine. The wheel
     is the one that the build has left, which is for every platform.
+
+    Raises:
+        VmtestError: A package cannot be had, or there is no wheel.
     """
-    (wheel,) = (ROOT / "build" / "wheel").glob("ebpf_runtime-*-py3-none-any.whl")
+    wheels = list((ROOT / "build" / "wheel").glob("ebpf_runtime-*-py3-none-any.whl"))
+    if len(wheels) != 1:
+        raise VmtestError(f"find the wheel: there are {len(wheels)} in {ROOT / 'build' / 'wheel'}. Run make vm.")
     with cache.lock():
         apt = Apt(cache.apt(_SUITE, "arm64"), _SUITE, None, "arm64")
         packages = apt.download_with_needs(_PACKAGES)
@@ -85,7 +91,7 @@ def arm64_machine(cache: Cache, directory: Path) -> Machine:
         (directory / name).mkdir(exist_ok=True)
     (directory / "tmp").chmod(0o1777)
     (directory / "etc/passwd").write_text(_USERS)
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(wheels[0]) as archive:
         archive.extractall(directory / _MODULES)
     # The wheels for arm64 have it; without it libbpf reads the streams, as the tests have it do, too.
     compile_walker(directory / _MODULES / "ebpf_runtime" / "_walker.so", _TARGET)

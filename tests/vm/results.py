@@ -110,7 +110,7 @@ class Results:
         return {self._name(*key): list(self._section(*key)) for key in self.guests}
 
     def _name(self, series: str, title: str) -> str:
-        return ", ".join(filter(None, (series, self.architecture.removeprefix("amd64"), title)))
+        return ", ".join(filter(None, (series, "" if self.architecture == "amd64" else self.architecture, title)))
 
     def _section(self, series: str, title: str) -> Iterator[str]:
         finished = self.guests[series, title]
@@ -136,7 +136,7 @@ class Results:
                 cells = [guest.outcomes.cell(column, variant) for column in COLUMNS]
                 yield _ROW.format(name, variant, *cells).rstrip()
         for series in dict.fromkeys(series for series, _ in self.guests):
-            yield f"Linux {series}: {self._whole(series)}"
+            yield f"Linux {self._name(series, '')}: {self._whole(series)}"
 
 
 def _minutes(seconds: float) -> str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.vm.expected import assert_compared, assert_passed, assert_variants_equal, numbers, works_on
-from tests.vm.guests import GUEST_LIMIT_S, SAME_READINGS, Boot, Fleet
+from tests.vm.guests import GUEST_LIMIT_S, MATRIX, SAME_READINGS, Boot, Fleet
 from tests.vm.machines import ROOT, Machine, arm64_machine
 from tests.vm.matrix import Answers
 from tests.vm.results import COLUMNS, Outcomes, Results
@@ -24,7 +24,6 @@ from tests.vm.vmtest.errors import VmtestError
 from tests.vm.vmtest.kernels import Cache, default_cache
 from tests.vm.vmtest.qemu import emulator_for
 
-MATRIX = SAME_READINGS[-1]
 LOCKDOWN = Path("tests/vm/inside_lockdown.py")
 REFUSAL = Path("tests/vm/inside_refusal.py")
 WITHOUT_BTF = Path("tests/vm/inside_without_btf.py")
@@ -46,14 +45,16 @@ def fleet(
     directory = tmp_path_factory.mktemp("guests")
     architecture = request.config.getoption("--architecture", default="amd64")
     cache = Cache(default_cache())
-    try:
-        if os.geteuid() != 0:
-            raise VmtestError("start a guest: EPERM, virtiofsd needs root. Run make vm as root, or with sudo.")
-        emulator_for(cache, architecture=architecture)
-        machine = Machine() if architecture == "amd64" else arm64_machine(cache, directory / "root")
-    except VmtestError as error:
-        pytest.exit(f"make vm: {error}", returncode=pytest.ExitCode.TESTS_FAILED)
-    with closing(Fleet(directory, machine)) as fleet:
+    with ExitStack() as cleanup:
+        cleanup.callback(shutil.rmtree, directory / "root", ignore_errors=True)
+        try:
+            if os.geteuid() != 0:
+                raise VmtestError("start a guest: EPERM, virtiofsd needs root. Run make vm as root, or with sudo.")
+            emulator_for(cache, architecture=architecture)
+            machine = Machine() if architecture == "amd64" else arm64_machine(cache, directory / "root")
+        except VmtestError as error:
+            pytest.exit(f"make vm: {error}", returncode=pytest.ExitCode.TESTS_FAILED)
+        fleet = cleanup.enter_context(closing(Fleet(directory, machine)))
         results.width, results.architecture = fleet.width, machine.architecture
         for item in request.session.items:
             mark = item.get_closest_marker("guest")
@@ -62,7 +63,6 @@ def fleet(
                 if not mark.args[0].refusal(series):
                     fleet.start(series, mark.args[0])
         yield fleet
-    shutil.rmtree(directory / "root", ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.vm.expected import works_on
-from tests.vm.guests import SAME_READINGS, Boot, Fleet
+from tests.vm.guests import MATRIX, Boot, Fleet
 from tests.vm.machines import Machine
 from tests.vm.vmtest.kernels import Cache, default_cache
 
@@ -33,7 +33,7 @@ def refusal() -> str:
 @pytest.mark.skipif(bool(refusal()), reason=f"no guest is booted: {refusal()}")
 def test_a_guest_takes_every_variant_and_reads(tmp_path: Path) -> None:
     with closing(Fleet(tmp_path, Machine())) as fleet:
-        finished = fleet.finished(SERIES, Boot(SAME_READINGS[-1:]))
+        finished = fleet.finished(SERIES, Boot((MATRIX,)))
     print(finished.said)
     assert finished.outcomes.names("passed") == set(finished.outcomes.by_name)
     assert finished.answers.all_that_works() == works_on(SERIES)

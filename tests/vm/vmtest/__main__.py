@@ -48,6 +48,10 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     if not options.kernel or not (options.command or options.fetch):
         raise VmtestError("start a guest: --kernel or COMMAND is missing. See --help.")
+    if options.architecture == "arm64" and options.root == Path("/") and not options.fetch:
+        raise VmtestError(
+            "start a guest: an arm64 kernel runs no programs of this machine. Name an arm64 root by --root."
+        )
     kernel = kernel_for(
         cache,
         options.kernel,

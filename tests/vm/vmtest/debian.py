@@ -108,6 +108,7 @@ class Apt:
     def download_with_needs(self, packages: Iterable[str]) -> list[Path]:
         """Download packages and all that they need, as if nothing were installed; return the files."""
         wanted = list(packages)
+        self._run("apt-get", "-qq", "autoclean")  # versions that were downloaded before and are superseded
         done = self._run("apt-get", "-qq", "-y", "--no-install-recommends", "--download-only", "install", *wanted)
         if done.returncode:
             raise VmtestError(f"download {' '.join(wanted)}: apt-get failed. It said\n{done.stderr.strip()}")
