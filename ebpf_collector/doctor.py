@@ -7,7 +7,6 @@ import importlib
 import pkgutil
 import warnings
 from collections.abc import Iterator
-from errno import errorcode
 from typing import Any
 
 import ebpf_probes
@@ -22,6 +21,7 @@ from ebpf_runtime import (
     Probe,
     ProbeConfig,
     RefusedVariant,
+    errno_name,
     host_facts,
 )
 
@@ -109,7 +109,7 @@ def _refusal(item: RefusedVariant) -> dict[str, Any]:
         "variant": item.variant,
         "phase": item.phase,
         "errno": item.errno,
-        "errno_name": errorcode.get(item.errno, ""),
+        "errno_name": errno_name(item.errno),
         "line": item.line,
         "reason": item.reason,
     }
