@@ -55,6 +55,19 @@ def later(seconds: float, function: Callable[..., object], *arguments: Any) -> t
     return timer
 
 
+def after(begun: threading.Event, seconds: float, function: Callable[..., object], *arguments: Any) -> threading.Thread:
+    """Start a thread that calls a function, some seconds after what it waits for has begun."""
+
+    def run() -> None:
+        begun.wait()
+        time.sleep(seconds)
+        function(*arguments)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
 def call_beside_python() -> None:
     """Call without Python's lock: other threads run while the program holds this one in the kernel."""
     ctypes.CDLL(None).syscall(GETPPID)
@@ -127,14 +140,7 @@ def test_ctrl_c_ends_a_wait_and_loses_nothing(stream: Any) -> None:
 
 def _interrupt_a_wait(stream: Any) -> None:
     begun = threading.Event()
-
-    def interrupt() -> None:
-        begun.wait()
-        time.sleep(0.2)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
+    thread = after(begun, 0.2, os.kill, os.getpid(), signal.SIGINT)
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         begun.set()
@@ -148,20 +154,13 @@ def test_ctrl_c_that_another_thread_takes_ends_a_wait_soon(stream: Any) -> None:
     """The system call is not interrupted then, as it is not by a signal that comes just before it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    come = threading.Event()
-
-    def take() -> None:
-        come.wait()
-        time.sleep(0.3)
-        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
-
-    thread = threading.Thread(target=take)
-    thread.start()  # lets the signal in
+    begun = threading.Event()
+    thread = after(begun, 0.3, signal.raise_signal, signal.SIGINT)  # lets the signal in
     started = time.monotonic()
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         with pytest.raises(KeyboardInterrupt):
-            come.set()
+            begun.set()
             list(stream.poll(60))
     finally:
         thread.join()
