@@ -153,10 +153,6 @@ class _Libbpf(Source):
         behind = self._consumer[0] + RING_HEAD + size + -size % 8
         return 0 if len(self._block) < self._most and behind < self._until else -_ENOUGH
 
-    def _waiting(self) -> int:
-        """Return how many bytes libbpf has not handed over."""
-        return max(self._producer[0] - self._consumer[0], 0)
-
     def unread_bytes(self) -> int:
         taken = self.position  # first: another thread may take more meanwhile
         return max(self.written() - taken, 0)
@@ -176,7 +172,7 @@ class _Libbpf(Source):
         return block, layout, self._start + layout.end
 
     def written(self) -> int:
-        return self._start + len(self._block) + self._waiting()
+        return self._start + len(self._block) + max(self._producer[0] - self._consumer[0], 0)
 
     def release(self) -> None:
         self._block = self._block[self.position - self._start :]
