@@ -19,7 +19,7 @@ from ebpf_collector.checks.ebpf import new_check
 from ebpf_collector.inventory import KprobeCounters
 from ebpf_collector.probes.ebpf import Probe, new_probe
 from ebpf_runtime import ProbeConfig, Program, loaded_objects
-from tests.support.kernel import kprobe_refusal
+from tests.support.kernel import kprobe_refusal, release
 from tests.support.planted import tracefs_kprobe
 from tests.support.sources import make_module, write_source
 from tests.unit.collector.recording import RecordingSender
@@ -135,7 +135,7 @@ def test_nesting_misses_are_exact(module: ModuleType, probe: Probe) -> None:
         found = counters(probe, loaded.programs.nested)
         assert found is not None
         assert found.nesting_misses == 23
-        if tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 7):
+        if release() >= (6, 7):
             assert missed_by_the_kernel(link.fd) == 23
 
 
@@ -148,7 +148,7 @@ def test_returns_that_had_no_room_are_counted(module: ModuleType, probe: Probe) 
             assert found is not None
             assert 7 <= found.maxactive_misses < most + 7
             assert found.nesting_misses == 0
-            if tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 7):
+            if release() >= (6, 7):
                 assert missed_by_the_kernel(link.fd) == found.maxactive_misses
 
 

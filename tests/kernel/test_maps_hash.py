@@ -25,7 +25,7 @@ from ebpf_runtime import MapError, MapFullError, Record, RecordError, arrays, bi
 from ebpf_runtime.features import has_program_type
 from ebpf_runtime.maps import walk
 from ebpf_runtime.maps.assembled import Assembled, exit_, move
-from tests.support.kernel import open_files
+from tests.support.kernel import open_files, release
 from tests.support.maps import SOURCE
 from tests.support.sources import make_module, write_source
 
@@ -33,7 +33,6 @@ numpy = pytest.importorskip("numpy")
 pytestmark = pytest.mark.kernel
 
 ENOTSUPP = 524  # the kernel's own, which errno has not
-RELEASE = tuple(map(int, os.uname().release.split(".")[:2]))
 CPUS = range(possible_cpus())
 dumps = pytest.mark.skipif(has_program_type(31) is False, reason="the kernel has no syscall programs (before 5.14)")
 
@@ -392,7 +391,7 @@ def test_counting_needs_no_walk(maps: Any) -> None:
     asked = Refusing(maps.small._lib, {"bpf_map_lookup_batch": ENOTSUPP})
     maps.small._lib = asked
     assert len(maps.small) == 7919
-    if RELEASE >= (6, 6):
+    if release() >= (6, 6):
         assert asked.asked == []
     asked.asked.clear()
     maps.small._counter, maps.small._counted = None, False

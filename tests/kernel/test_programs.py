@@ -36,7 +36,7 @@ from ebpf_runtime import (
     run_statistics,
 )
 from ebpf_runtime.elf_symbols import resolve
-from tests.support.kernel import assert_nothing_new, identifiers, open_files
+from tests.support.kernel import assert_nothing_new, identifiers, open_files, release
 from tests.support.programs import COUNTERS, GETPPID, in_namespace, load_mine, missing, send, skip_if_missing
 from tests.support.sources import make_module, write_source
 
@@ -565,7 +565,7 @@ def test_a_stream_of_a_silent_program_is_empty(others: ModuleType) -> None:
         except EbpfError as error:
             if error.minimum_kernel != "6.17":
                 raise
-            assert tuple(map(int, os.uname().release.split(".")[:2])) < (6, 17)
+            assert release() < (6, 17)
         with pytest.raises(EbpfError) as caught:
             probe.programs.drop_short.read_stream("log")
         assert str(caught.value) == "read stream 'log' of program 'drop_short': there are stdout, stderr."

@@ -20,7 +20,7 @@ import pytest
 from ebpf_codegen.compiler import find_compiler
 from ebpf_runtime import AttachError, CoReError, EbpfError, KprobeMultiProgram, ProbeConfig, UprobeMultiProgram
 from ebpf_runtime.elf_symbols import functions
-from tests.support.kernel import kprobe_refusal, tracing_refusal
+from tests.support.kernel import kprobe_refusal, release, tracing_refusal
 from tests.support.programs import COUNTERS, GETPPID, load_mine, skip_if_missing, skip_without_cookies
 from tests.support.sources import make_module, write_source
 
@@ -146,7 +146,7 @@ def test_a_cookie_that_the_kernel_does_not_take_names_the_kernel_that_does(made:
             ("first", "tp/syscalls/sys_enter_getppid", "tp", (5, 15)),
             ("second", "raw_tp/sys_enter", "raw_tp", (6, 10)),
         ):
-            if tuple(map(int, os.uname().release.split(".")[:2])) >= floor:
+            if release() >= floor:
                 getattr(probe.programs, name).attach(cookie=5).detach()
                 continue
             with pytest.raises(AttachError) as caught:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,10 +30,15 @@ static __always_inline int count(void)
 """
 
 
+def one_of(directory: Path, section: str) -> Any:
+    """Return the class of a probe with one program, of a section."""
+    code = f'SEC("{section}")\nint program(void *ctx) {{ return 0; }}\n'
+    return make_module(directory, write_source(directory, "one", code)).One
+
+
 def refused(directory: Path, section: str) -> LoadError:
     """Return why a program of a section does not load."""
-    code = f'SEC("{section}")\nint program(void *ctx) {{ return 0; }}\n'
-    opened = make_module(directory, write_source(directory, "one", code)).One.open(NO_FALLBACK)
+    opened = one_of(directory, section).open(NO_FALLBACK)
     with pytest.raises(CoReError) as caught:
         opened.load()
     cause = caught.value.__cause__
@@ -58,10 +64,9 @@ def test_an_absent_tracepoint_of_btf_without_near_names_has_the_list_of_them(tmp
 def test_an_absent_tracepoint_has_near_names_and_nothing_is_printed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    code = 'SEC("tp/sched/sched_switsch")\nint program(void *ctx) { return 0; }\n'
-    module = make_module(tmp_path, write_source(tmp_path, "one", code))
+    cls = one_of(tmp_path, "tp/sched/sched_switsch")
     capfd.readouterr()  # of the build
-    with module.One.open_and_load() as probe, pytest.raises(AttachError) as caught:
+    with cls.open_and_load() as probe, pytest.raises(AttachError) as caught:
         probe.attach()
     assert capfd.readouterr() == ("", "")
     assert str(caught.value).startswith(
@@ -105,15 +110,10 @@ def test_trampolines_count_or_their_refusal_is_named(tmp_path: Path, monkeypatch
     monkeypatch.setattr(nearby, "_SECONDS", 60)  # an emulated machine reads the list slowly
     refusal = tracing_refusal()
     if "attaches" in refusal:  # and loads them
-        module = make_module(
-            tmp_path,
-            write_source(
-                tmp_path,
-                "one",
-                COUNT + ('SEC("fentry/hrtimer_nanosleep")\nint program(void *ctx) { return count(); }\n'),
-            ),
-        )
-        with module.One.open_and_load() as probe, pytest.raises(AttachError) as caught:
+        with (
+            one_of(tmp_path, "fentry/hrtimer_nanosleep").open_and_load() as probe,
+            pytest.raises(AttachError) as caught,
+        ):
             probe.attach()
         assert str(caught.value) == (
             "attach program 'program' to fentry/hrtimer_nanosleep: ENOTSUPP, this kernel does not support it."

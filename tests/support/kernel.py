@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from struct import pack
@@ -19,6 +20,7 @@ __all__ = [
     "map_refusal",
     "open_files",
     "refusal",
+    "release",
     "relocation_refusal",
     "send_length_refusal",
     "tracing_refusal",
@@ -43,6 +45,28 @@ def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
     buffer = ctypes.create_string_buffer(attributes.ljust(size, b"\0"), size)
     result = _libc.syscall(_NR_BPF, command, buffer, size)
     return (result if result >= 0 else -ctypes.get_errno()), buffer.raw
+
+
+def _load(kind: int, fields: Mapping[int, int]) -> int:
+    """Load a program that returns 0; return its file descriptor, or a negative error number.
+
+    Args:
+        fields: Other 32-bit numbers among the attributes, by their offset, in order.
+    """
+    code, license_text = ctypes.create_string_buffer(_RETURN_0), ctypes.create_string_buffer(b"GPL")
+    attributes = pack("=IIQQ", kind, 2, ctypes.addressof(code), ctypes.addressof(license_text))
+    for offset, number in fields.items():
+        attributes = attributes.ljust(offset, b"\0") + pack("=I", number)
+    return _bpf(_PROG_LOAD, attributes)[0]
+
+
+def _name(number: int) -> str:
+    return errno.errorcode.get(number, str(number))
+
+
+def release() -> tuple[int, ...]:
+    """Return the running kernel's series, as `(6, 1)`."""
+    return tuple(map(int, os.uname().release.split(".")[:2]))
 
 
 @cache
@@ -82,15 +106,12 @@ def relocation_refusal() -> str:
 
     A kernel refuses attributes with E2BIG whose end it does not know, unless that is 0; the size alone changes nothing.
     """
-    code, license_text = ctypes.create_string_buffer(_RETURN_0), ctypes.create_string_buffer(b"GPL")
-    attributes = pack("=IIQQ", _PROG_TYPE_SOCKET_FILTER, 2, ctypes.addressof(code), ctypes.addressof(license_text))
-    relocation_bytes = 16  # attr.core_relo_rec_size, at byte 136
-    result, _ = _bpf(_PROG_LOAD, attributes.ljust(136, b"\0") + pack("=II", relocation_bytes, 0))
+    result = _load(_PROG_TYPE_SOCKET_FILTER, {136: 16})  # attr.core_relo_rec_size
     if result >= 0:
         os.close(result)
         return ""
     assert result == -errno.E2BIG, f"a trial program is refused: {_name(-result)}"
-    assert _release() < (5, 17), "the kernel is newer than 5.17 and does no relocations"
+    assert release() < (5, 17), "the kernel is newer than 5.17 and does no relocations"
     return "the kernel does no relocations of its own (before 5.17)"
 
 
@@ -100,10 +121,7 @@ def tracing_refusal() -> str:
     function = ctypes.CDLL("libbpf.so.1").libbpf_find_vmlinux_btf_id(b"bpf_fentry_test1", _TRACE_FENTRY)
     if function < 0:
         return f"the kernel takes no fentry programs (its BTF has no bpf_fentry_test1: {_name(-function)})"
-    code, license_text = ctypes.create_string_buffer(_RETURN_0), ctypes.create_string_buffer(b"GPL")
-    attributes = pack("=IIQQ", _PROG_TYPE_TRACING, 2, ctypes.addressof(code), ctypes.addressof(license_text))
-    attributes = attributes.ljust(68, b"\0") + pack("=I", _TRACE_FENTRY)  # attr.expected_attach_type
-    program, _ = _bpf(_PROG_LOAD, attributes.ljust(108, b"\0") + pack("=I", function))  # attr.attach_btf_id
+    program = _load(_PROG_TYPE_TRACING, {68: _TRACE_FENTRY, 108: function})  # attr.expected_attach_type, attach_btf_id
     if program < 0:
         return f"the kernel takes no fentry programs (loading one: {_name(-program)})"
     link, _ = _bpf(_RAW_TRACEPOINT_OPEN, pack("=QI", 0, program))
@@ -112,16 +130,8 @@ def tracing_refusal() -> str:
         os.close(link)
         return ""
     assert (os.uname().machine, -link) == ("aarch64", _ENOTSUPP), f"a trial program is not attached: {_name(-link)}"
-    assert _release() < (6, 4), "the kernel is newer than 6.4 and attaches no fentry programs"
+    assert release() < (6, 4), "the kernel is newer than 6.4 and attaches no fentry programs"
     return "the kernel attaches no fentry programs (before 6.4, on arm64)"
-
-
-def _name(number: int) -> str:
-    return errno.errorcode.get(number, str(number))
-
-
-def _release() -> tuple[int, ...]:
-    return tuple(map(int, os.uname().release.split(".")[:2]))
 
 
 @cache
@@ -129,7 +139,7 @@ def send_length_refusal() -> str:
     """Return why there is no tracepoint sock_send_length; empty if the kernel's BTF has it, as from 6.3 on."""
     if b"\0btf_trace_sock_send_length\0" in Path("/sys/kernel/btf/vmlinux").read_bytes():
         return ""
-    assert _release() < (6, 3), "the kernel is newer than 6.3 and has no tracepoint sock_send_length"
+    assert release() < (6, 3), "the kernel is newer than 6.3 and has no tracepoint sock_send_length"
     return "the kernel has no tracepoint sock_send_length (before 6.3)"
 
 

@@ -26,6 +26,7 @@ from ebpf_probes.oom_kill import OomKill, OomKillSource
 from ebpf_runtime import CompileError, EbpfError, FallbackWarning, ProbeConfig
 from ebpf_runtime.btf_sources import BUNDLE, host
 from tests.kernel.test_tcp_queue_length import half_full, move_data
+from tests.support.kernel import release
 from tests.support.kills import kill_one, victims_cgroup
 from tests.support.mounts import hidden_from
 from tests.support.tcp import workers_cgroup
@@ -156,8 +157,7 @@ def kernels_own_btf() -> bytes:
 def test_embedded_btf_serves_co_re(tmp_path: Path) -> None:
     full = kernels_own_btf()
     if not full:
-        release = tuple(map(int, os.uname().release.split(".")[:2]))
-        assert release < (5, 11), "the kernel is newer than 5.11 and hands out no BTF by its id"
+        assert release() < (5, 11), "the kernel is newer than 5.11 and hands out no BTF by its id"
         pytest.skip("the kernel hands out no BTF by its id, to make embedded BTF from")
     package = tmp_path / "embedding"
     package.mkdir()
